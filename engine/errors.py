@@ -1,0 +1,5 @@
+"""Errors a user can mend."""
+
+
+class UsageError(ValueError):
+    """The command line asks for something impossible; the message is one line with the value and the next step."""

@@ -1,0 +1,64 @@
+"""Gaussian primitives as a structure of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """3D Gaussians, or 2D surfels when `log_scales` has two columns (the local z axis is the normal).
+
+    Stored values say what they are; `scales()` and `opacities()` give the real ones.
+    Colour is real spherical harmonics in the 3DGS convention, rgb = 0.5 + sum(sh * basis(direction)), with the
+    direction from the camera centre to the Gaussian, expressed in the frame `sh_quats` rotates to world
+    (world itself when None): rotating a Gaussian rotates its highlights without touching coefficients.
+    """
+
+    means: Tensor  # [N, 3] metres
+    quats: Tensor  # [N, 4] wxyz, need not be normalised
+    log_scales: Tensor  # [N, 3] log metres; [N, 2] for surfels
+    logit_opacities: Tensor  # [N]
+    sh: Tensor  # [N, (degree + 1)^2, 3]
+    sh_quats: Tensor | None = None  # [N, 4] wxyz, local-to-world
+
+    @property
+    def num_gaussians(self) -> int:
+        return int(self.means.shape[0])
+
+    @property
+    def sh_degree(self) -> int:
+        return {1: 0, 4: 1, 9: 2, 16: 3}[int(self.sh.shape[1])]
+
+    @property
+    def is_surfel(self) -> bool:
+        return int(self.log_scales.shape[1]) == 2
+
+    def scales(self) -> Tensor:
+        """Standard deviations along the local axes, metres, same shape as `log_scales`."""
+        return self.log_scales.exp()
+
+    def opacities(self) -> Tensor:
+        """Peak opacities in 0..1, [N]."""
+        return self.logit_opacities.sigmoid()
+
+    def to(self, device: torch.device | str) -> Gaussians:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Gaussians(**{k: None if v is None else v.to(device) for k, v in moved.items()})
+
+    @staticmethod
+    def concat(parts: Sequence[Gaussians]) -> Gaussians:
+        """Join sets of one kind and one SH degree. Raises ValueError when they differ."""
+        if not parts:
+            raise ValueError("concat needs at least one set of Gaussians")
+        if len({(p.is_surfel, p.sh_degree, p.sh_quats is None) for p in parts}) != 1:
+            raise ValueError("cannot join Gaussians of different kinds or SH degrees")
+        joined = {
+            f.name: None if getattr(parts[0], f.name) is None else torch.cat([getattr(p, f.name) for p in parts])
+            for f in fields(Gaussians)
+        }
+        return Gaussians(**joined)

@@ -1,0 +1,31 @@
+"""What every rendering back end offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from render.camera import Camera
+from render.gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """Float pictures of one camera; a back end leaves out what it was not asked for."""
+
+    rgb: Tensor  # [H, W, 3] in 0..1, composited over the background
+    alpha: Tensor  # [H, W] accumulated opacity
+    depth: Tensor | None = None  # [H, W] metres along the camera axis, alpha-weighted mean; 0 where alpha is 0
+    normal: Tensor | None = None  # [H, W, 3] camera axes, alpha-weighted sum
+
+
+class Renderer(Protocol):
+    """Draws Gaussians. A named back end executes or raises; it never falls back silently."""
+
+    def render(
+        self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None
+    ) -> RenderOutput:
+        """`background`: [3] colour or [H, W, 3] picture in 0..1; None is black."""
+        ...

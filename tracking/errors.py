@@ -1,0 +1,5 @@
+"""Errors a user can mend."""
+
+
+class TrackingError(ValueError):
+    """Tracking cannot start or its input is wrong; the message is one line with the value and the next step."""
