@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class Gaussians:
     logit_opacities: Tensor  # [N]
     sh: Tensor  # [N, (degree + 1)^2, 3]
     sh_quats: Tensor | None = None  # [N, 4] wxyz, local-to-world
+    # How the opacities were made: for the opacity-compensated low-pass (True), or for the plain dilation of
+    # 3DGS and LAM (False); render/splatting.py has both rules. Copies of a set keep it.
+    antialiased: bool = True
 
     @property
     def num_gaussians(self) -> int:
@@ -47,18 +50,15 @@ class Gaussians:
         return self.logit_opacities.sigmoid()
 
     def to(self, device: torch.device | str) -> Gaussians:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Gaussians(**{k: None if v is None else v.to(device) for k, v in moved.items()})
+        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: v.to(device) for name, v in tensors.items()})
 
     @staticmethod
     def concat(parts: Sequence[Gaussians]) -> Gaussians:
         """Join sets of one kind and one SH degree. Raises ValueError when they differ."""
         if not parts:
             raise ValueError("concat needs at least one set of Gaussians")
-        if len({(p.is_surfel, p.sh_degree, p.sh_quats is None) for p in parts}) != 1:
-            raise ValueError("cannot join Gaussians of different kinds or SH degrees")
-        joined = {
-            f.name: None if getattr(parts[0], f.name) is None else torch.cat([getattr(p, f.name) for p in parts])
-            for f in fields(Gaussians)
-        }
-        return Gaussians(**joined)
+        if len({(p.is_surfel, p.sh_degree, p.sh_quats is None, p.antialiased) for p in parts}) != 1:
+            raise ValueError("cannot join Gaussians of different kinds, SH degrees or low-pass rules")
+        names = [f.name for f in fields(Gaussians) if isinstance(getattr(parts[0], f.name), Tensor)]
+        return replace(parts[0], **{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
