@@ -1,0 +1,150 @@
+"""The `visavis` command: finds the command's module, runs it, and turns a user's mistake into one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from capture.errors import SourceError
+from engine.errors import UsageError
+from render.errors import AvatarError
+from tracking.errors import TrackingError
+from transport.errors import OutputError
+
+# name: (module with add_arguments(parser) and run(args) -> exit code, one line for --help).
+# Modules are imported when their command is used, so that `visavis --help` loads neither torch nor numba.
+COMMANDS = {
+    "demo": ("engine.commands.demo", "write a short video of a built-in avatar in a built-in motion"),
+    "record": ("engine.commands.record", "drive an avatar with a video and write the reenactment"),
+    "track": ("engine.commands.track", "write the motion of a video's face to a file that record plays"),
+    "avatar": ("engine.commands.avatar", "look at, convert and picture avatars"),
+    "models": ("engine.commands.models", "list and fetch the tracker's model files"),
+    "bench": ("engine.commands.bench", "measure rendering, tracking, encoding and recording"),
+}
+
+EXAMPLES = """\
+examples:
+  visavis demo                                   a video of the built-in avatar, from nothing
+  visavis record talk.mp4 -o avatar.mp4          your video's face drives the built-in avatar
+  visavis record talk.mp4 -o her.mp4 --avatar vera --size 720
+  visavis track talk.mp4 -o talk.npz             keep the motion, render it later:
+  visavis record talk.npz -o avatar.mp4
+  visavis avatar preview vera -o vera.png        a sheet of expressions and views
+  visavis bench render                           frames per second on this machine
+
+`visavis COMMAND --help` explains a command. Results go to stdout, messages to stderr.
+Exit code: 0 done, 2 a mistake in what was asked (one line says what to do), 130 interrupted."""
+
+USER_ERRORS = (UsageError, SourceError, AvatarError, TrackingError, OutputError)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line that names the next step."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; `{self.prog} --help` explains the options")
+
+    def parse_complete(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse all of `argv`. Raises UsageError naming the first thing that is not understood."""
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            name = unknown[0].split("=")[0]
+            kind = "option" if name.startswith("-") else "argument"
+            self.error(f"unknown {kind} {name!r}{_nearest(name, self._option_string_actions)}")
+        return args
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _top_parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    parser = Parser(
+        prog="visavis",
+        usage="visavis COMMAND [options]",
+        description="A face in, a Gaussian avatar that does what the face does out.\n\ncommands:\n"
+        + "\n".join(lines),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    return parser
+
+
+def _run(argv: Sequence[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        parser = _top_parser()
+        if parser.parse_complete(argv).version:
+            from importlib.metadata import version
+
+            print(f"visavis {version('visavis')}")
+            return 0
+        if not argv:
+            parser.print_help()
+            return 0
+        parser.error("name a command")
+    name = argv[0]
+    if name not in COMMANDS:
+        raise UsageError(
+            f"unknown command {name!r}{_nearest(name, COMMANDS)}; `visavis --help` lists all of them"
+        )
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = Parser(
+        prog=f"visavis {name}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_complete(argv[1:])) or 0)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    """Unwind on SIGTERM as on Ctrl-C, so that half-written files and child processes go."""
+    raise SystemExit(128 + signum)
+
+
+def _stdout_reader_left() -> bool:
+    """Whether stdout is a pipe nobody reads any more, as in `visavis ... | head -1`."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except USER_ERRORS as error:
+        print(f"visavis: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        if not _stdout_reader_left():
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter flushes once more at exit
+        return 141
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
