@@ -1,0 +1,156 @@
+"""MediaPipe's FaceLandmarker as a function from `Frame` to `Detection`, in this process.
+
+One call takes 6-9 ms of one core and hops through a Python thread inside MediaPipe, so any other busy Python thread
+of the process slows it down: live and offline tracking use `tracking.detector_process`, single pictures use this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from capture.frame import Frame
+from tracking.detection import NUM_LANDMARKS, NUM_SCORES, Detection
+from tracking.errors import TrackingError
+from tracking.mediapipe_guard import block_telemetry, native_stderr_hidden, unblock_telemetry
+from tracking.models import model_path
+
+DetectorMode = Literal["video", "image"]
+
+# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30 fps.
+_RESTART_STEP_NS = 33_333_333
+
+
+class StreamClock:
+    """Turns frame times into the strictly rising milliseconds that MediaPipe's video mode demands.
+
+    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the detector's
+    smoothing, which divides by time differences, never sees a run of 1 ms steps.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns = 0
+        self._last_ns: int | None = None
+        self._last_ms = -1
+
+    def milliseconds(self, capture_ns: int) -> int:
+        if self._last_ns is None:
+            self._offset_ns = -capture_ns
+        elif capture_ns < self._last_ns:
+            self._offset_ns += self._last_ns - capture_ns + _RESTART_STEP_NS
+        self._last_ns = capture_ns
+        self._last_ms = max(self._last_ms + 1, round((capture_ns + self._offset_ns) / 1e6))
+        return self._last_ms
+
+
+class FaceDetector:
+    """Finds one face: 478 landmarks, 52 scores and the head's matrix.
+
+    `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at each
+    picture alone (for unrelated pictures, e.g. renders of an avatar). Close it, or use it as a context manager.
+    While one is open, this process cannot fetch over HTTPS (see `tracking.mediapipe_guard`).
+
+    Raises TrackingError when the model is missing and cannot be fetched, or MediaPipe cannot load.
+    """
+
+    def __init__(self, model: Path | None = None, mode: DetectorMode = "video") -> None:
+        self._landmarker: Any = None
+        path = model if model is not None else model_path("face_landmarker")
+        if not path.is_file():
+            raise TrackingError(f"no face landmark model at {path}: run `visavis models fetch`")
+        self._mode = mode
+        self._clock = StreamClock()
+        block_telemetry()
+        try:
+            with native_stderr_hidden():
+                self._landmarker = _open_landmarker(path, mode)
+        except BaseException:
+            unblock_telemetry()
+            raise
+
+    def detect(self, frame: Frame) -> Detection:
+        """Find the face in one frame; frames of one video must come in order."""
+        if self._landmarker is None:
+            raise RuntimeError("the detector is closed")
+        import mediapipe as mp
+
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame.rgb))
+        if self._mode == "video":
+            result = self._landmarker.detect_for_video(image, self._clock.milliseconds(frame.capture_ns))
+        else:
+            result = self._landmarker.detect(image)
+        return _to_detection(result, frame)
+
+    def close(self) -> None:
+        """Free the model; closing twice does no harm."""
+        landmarker, self._landmarker = self._landmarker, None
+        if landmarker is None:
+            return
+        try:
+            landmarker.close()
+        finally:
+            unblock_telemetry()
+
+    def __enter__(self) -> FaceDetector:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # MediaPipe's own __del__ fails noisily at interpreter exit unless it was closed before.
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+def _open_landmarker(path: Path, mode: DetectorMode) -> Any:
+    try:
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(path)),
+            running_mode=vision.RunningMode.VIDEO if mode == "video" else vision.RunningMode.IMAGE,
+            num_faces=1,  # MediaPipe smooths the landmarks only when it looks for one face
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+        return vision.FaceLandmarker.create_from_options(options)
+    except OSError as error:
+        raise TrackingError(
+            f"MediaPipe cannot load ({error}); on Debian or Ubuntu: apt-get install libegl1 libgles2"
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(
+            f"{path} is no face landmark model MediaPipe can open ({reason}): delete it and run `visavis models fetch`"
+        ) from error
+
+
+def _to_detection(result: Any, frame: Frame) -> Detection:
+    if not result.face_landmarks:
+        return Detection.lost(frame.capture_ns, frame.index, frame.width, frame.height)
+    # MediaPipe's z is in units of the picture's width, like x.
+    scale = np.array([frame.width, frame.height, frame.width], np.float32)
+    flat = (value for point in result.face_landmarks[0] for value in (point.x, point.y, point.z))
+    landmarks = np.fromiter(flat, np.float32, NUM_LANDMARKS * 3).reshape(NUM_LANDMARKS, 3) * scale
+    scores = np.fromiter((unit.score for unit in result.face_blendshapes[0]), np.float32, NUM_SCORES)
+    return Detection(
+        landmarks=landmarks,
+        scores=scores,
+        head_matrix=np.asarray(result.facial_transformation_matrixes[0], np.float32).reshape(4, 4),
+        found=True,
+        capture_ns=frame.capture_ns,
+        index=frame.index,
+        width=frame.width,
+        height=frame.height,
+    )
