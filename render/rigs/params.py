@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class RigParams:
     translation: Tensor  # [..., 3] metres
     shape: Tensor | None = None  # [..., S] identity weights; None keeps the rig's own (baked) shape
 
-    def replace(self, **changes: Tensor | None) -> RigParams:
+    def replace(self, **changes: Any) -> RigParams:
         return replace(self, **changes)
 
     @classmethod

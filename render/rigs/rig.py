@@ -113,18 +113,20 @@ class Rig:
     def __call__(self, params: RigParams) -> PosedRig:
         """Pose the rig.
 
-        `params.shape` may be shorter than the basis (the rest counts as zero). Raises ValueError when it is
-        given to a rig whose identity is baked.
+        `params.expression` and `params.shape` may be shorter than their basis; the rest counts as zero.
+        Raises ValueError when one is longer, or when a shape is given to a rig whose identity is baked.
         Source: M. Loper et al., "SMPL: a skinned multi-person linear model", 2015, equations 2-10.
         """
         vertices = self.template.flatten()
         joints = self.joints_template.flatten()
         if params.shape is not None:
             vertices, joints = self._shaped(params.shape)
-        if self.num_expressions:
-            vertices = vertices + params.expression @ self.expression_basis
-            if self.joints_expression is not None:
-                joints = joints + params.expression @ self.joints_expression
+        count = params.expression.shape[-1]
+        if count > self.num_expressions:
+            raise ValueError(f"expression has {count} weights, this rig has {self.num_expressions}")
+        vertices = vertices + params.expression @ self.expression_basis[:count]
+        if self.joints_expression is not None:
+            joints = joints + params.expression @ self.joints_expression[:count]
         rotations = axis_angle_to_matrix(params.pose)
         if self.pose_basis is not None:
             identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
