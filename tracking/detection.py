@@ -69,7 +69,7 @@ NUM_SCORES = len(SCORE_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The landmarks and scores of one face; a frame without a face is a value too (`found` False, arrays NaN)."""
+    """The landmarks and scores of one face; a lost face is a value too (`found` False, arrays NaN)."""
 
     landmarks: NDArray[np.float32]  # [478, 3] pixels: x right, y down, z in the same scale, negative = nearer
     scores: NDArray[np.float32]  # [52] 0..1, in the order of SCORE_NAMES

@@ -1,7 +1,8 @@
 """MediaPipe's FaceLandmarker as a function from `Frame` to `Detection`, in this process.
 
-One call takes 6-9 ms of one core and hops through a Python thread inside MediaPipe, so any other busy Python thread
-of the process slows it down: live and offline tracking use `tracking.detector_process`, single pictures use this.
+One call takes 6-9 ms of one core and hops through a Python thread inside MediaPipe, so any other busy Python
+thread of the process slows it down: live and offline tracking use `tracking.detector_process`, single
+pictures use this.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from tracking.models import model_path
 
 DetectorMode = Literal["video", "image"]
 
-# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30 fps.
+# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30
+# fps.
 _RESTART_STEP_NS = 33_333_333
 
 
 class StreamClock:
     """Turns frame times into the strictly rising milliseconds that MediaPipe's video mode demands.
 
-    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the detector's
-    smoothing, which divides by time differences, never sees a run of 1 ms steps.
+    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the
+    detector's smoothing, which divides by time differences, never sees a run of 1 ms steps.
     """
 
     def __init__(self) -> None:
@@ -50,9 +52,9 @@ class StreamClock:
 class FaceDetector:
     """Finds one face: 478 landmarks, 52 scores and the head's matrix.
 
-    `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at each
-    picture alone (for unrelated pictures, e.g. renders of an avatar). Close it, or use it as a context manager.
-    While one is open, this process cannot fetch over HTTPS (see `tracking.mediapipe_guard`).
+    `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at
+    each picture alone (for unrelated pictures, e.g. renders of an avatar). Close it, or use it as a context
+    manager. While one is open, this process cannot fetch over HTTPS (see `tracking.mediapipe_guard`).
 
     Raises TrackingError when the model is missing and cannot be fetched, or MediaPipe cannot load.
     """
@@ -132,7 +134,8 @@ def _open_landmarker(path: Path, mode: DetectorMode) -> Any:
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrackingError(
-            f"{path} is no face landmark model MediaPipe can open ({reason}): delete it and run `visavis models fetch`"
+            f"{path} is no face landmark model MediaPipe can open ({reason}): "
+            f"delete it and run `visavis models fetch`"
         ) from error
 
 

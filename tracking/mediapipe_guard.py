@@ -1,7 +1,8 @@
-"""Keeps MediaPipe quiet: nothing leaves for its maker's usage log, nothing is written over the user's terminal.
+"""Keeps MediaPipe quiet: no usage statistics leave, nothing is written over the user's terminal.
 
-MediaPipe 1.x sends usage statistics over HTTPS when a task is closed. It reads the proxy variables at that moment,
-so a proxy on a port where nothing listens stops it; a `no_proxy` that covers the address would let it out again.
+MediaPipe 1.x sends usage statistics over HTTPS when a task is closed. It reads the proxy variables at that
+moment, so a proxy on a port where nothing listens stops it; a `no_proxy` that covers the address would let it
+out again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-# Port 9 is "discard": nothing listens there on a machine of our time, and no name has to be looked up to reach it.
+# Port 9 is "discard": nothing listens there on a machine of our time, and no name has to be looked up to
+# reach it.
 DEAD_PROXY = "http://127.0.0.1:9"
 _PROXY_NAMES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")
 _EXEMPTION_NAMES = ("no_proxy", "NO_PROXY")
@@ -24,7 +26,7 @@ _saved: dict[str, str | None] = {}
 
 
 def block_telemetry() -> None:
-    """Close this process's way out through HTTPS proxies' variables; pairs with `unblock_telemetry`, and nests.
+    """Shut this process's way out over HTTPS; pairs with `unblock_telemetry`, and nests.
 
     The variables are the whole process's: while a block is held, nothing here can fetch over HTTPS.
     """
@@ -60,8 +62,8 @@ def unblock_telemetry() -> None:
 def native_stderr_hidden() -> Iterator[None]:
     """Hide what native code writes to descriptor 2 inside the block; an exception carries it along as a note.
 
-    MediaPipe's C++ has no switch for its start-up messages (measured: GLOG_minloglevel and TF_CPP_MIN_LOG_LEVEL
-    do nothing in 1.2).
+    MediaPipe's C++ has no switch for its start-up messages (measured: GLOG_minloglevel and
+    TF_CPP_MIN_LOG_LEVEL do nothing in 1.2).
     """
     try:
         sys.stderr.flush()

@@ -83,7 +83,7 @@ def model_path(name: str, progress: Progress | None = None) -> Path:
         return fetch_model(name, progress)
     if file_sha256(path) != model.sha256:
         raise TrackingError(
-            f"{path} is not the {name} model (sha256 {file_sha256(path)[:12]}..., expected {model.sha256[:12]}...): "
+            f"{path} is not the {name} model (its sha256 is not {model.sha256[:12]}...): "
             f"delete it and run `visavis models fetch`"
         )
     return path
@@ -92,7 +92,8 @@ def model_path(name: str, progress: Progress | None = None) -> Path:
 def fetch_model(name: str, progress: Progress | None = None) -> Path:
     """Download a model into the models' folder, resuming what an earlier try left, and check it.
 
-    Raises TrackingError, one line with the address and the folder, when there is no network or the file is wrong.
+    Raises TrackingError, one line with the address and the folder, when there is no network or the file is
+    wrong.
     """
     model = known_model(name)
     path = models_folder() / model.file_name
@@ -118,7 +119,7 @@ def download(url: str, path: Path, sha256: str, progress: Progress | None = None
     if found != sha256:
         part.unlink()
         raise TrackingError(
-            f"{url} gave a file with sha256 {found[:12]}..., expected {sha256[:12]}...: it was deleted, try again"
+            f"{url} gave a file of sha256 {found[:12]}..., not {sha256[:12]}...: deleted, try again"
         )
     os.replace(part, path)
 
