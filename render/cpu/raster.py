@@ -1,0 +1,171 @@
+"""Splat records -> pixels: the second kernel of a frame.
+
+A job is one row of 16x16 tiles: sort the row's splats by depth, list them by tile, blend tile after tile in L1,
+write the finished tile in the asked format. The jobs are handed out by a counter, so threads never wait for one
+another, and a row's result does not depend on who draws it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from render.cpu.lanes import (
+    ROW_FLOATS,
+    TILE_FLOATS,
+    blend_row,
+    blend_surfel_row,
+    float_bits,
+    most_transmittance,
+    take_ticket,
+)
+from render.cpu.project import (
+    BLUE,
+    CHUNK,
+    COLUMNS,
+    CONIC_A,
+    CONIC_B,
+    CONIC_C,
+    GREEN,
+    LOG2_OPACITY,
+    MEAN_X,
+    MEAN_Y,
+    OPTIONS,
+    RED,
+    ROWS,
+    TILT_X,
+    TILT_Y,
+)
+from render.cpu.write import FLOAT_RGBA, write_bytes, write_floats, write_yuv420
+
+TILE = 16
+DIGIT_BITS = 11
+DIGITS = 1 << DIGIT_BITS
+EXIT_CHECK = 32  # splats between two looks at the tile's transmittance
+EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte by half a step
+
+F = np.float32
+
+
+@njit(**OPTIONS)
+def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):  # type: ignore[no-untyped-def]
+    """(depth, slot) of a row's splats, packed into int64 `keys`; returns their number and the greatest depth key.
+
+    Depth keys start at 0: the nearest splat's bits are subtracted.
+    """
+    tile_rows = row_starts.shape[1] - 1
+    total = 0
+    least = np.int32(0x7FFFFFFF)
+    most = np.int32(0)
+    for chunk in range((num + CHUNK - 1) // CHUNK):
+        base = chunk * CHUNK * tile_rows
+        for k in range(base + row_starts[chunk, row], base + row_starts[chunk, row + 1]):
+            slot = row_slots[k]
+            depth = depth_bits[slot]
+            least, most = min(least, depth), max(most, depth)
+            keys[total] = (np.int64(depth) << 32) | np.int64(slot)
+            total += 1
+    offset = np.int64(least) << 32
+    for k in range(total):
+        keys[k] -= offset
+    return total, np.int64(most) - np.int64(least)
+
+
+@njit(**OPTIONS)
+def _sort(keys, other, total, most, histogram):  # type: ignore[no-untyped-def]
+    """Stable radix sort of `keys`[:total] by the upper 32 bits (at most `most`); the array that holds the result."""
+    shift = 32
+    while most > 0:
+        histogram[:] = 0
+        for k in range(total):
+            histogram[(keys[k] >> shift) & (DIGITS - 1)] += 1
+        below = 0
+        for d in range(DIGITS):
+            here = histogram[d]
+            histogram[d] = below
+            below += here
+        for k in range(total):
+            key = keys[k]
+            d = (key >> shift) & (DIGITS - 1)
+            other[histogram[d]] = key
+            histogram[d] += 1
+        keys, other = other, keys
+        shift += DIGIT_BITS
+        most >>= DIGIT_BITS
+    return keys
+
+
+@njit(**OPTIONS)
+def _list_by_tile(keys, total, records, tile_starts, tile_slots):  # type: ignore[no-untyped-def]
+    """Slots of each tile of the row, front to back: tile_slots[tile_starts[t] : tile_starts[t + 1]]."""
+    tiles = tile_starts.shape[0] - 1
+    tile_starts[:] = 0
+    for k in range(total):
+        columns = float_bits(records[keys[k] & 0xFFFFFFFF, COLUMNS])
+        for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
+            tile_starts[tile + 1] += 1
+    for tile in range(tiles):
+        tile_starts[tile + 1] += tile_starts[tile]
+    for k in range(total):
+        slot = keys[k] & 0xFFFFFFFF
+        columns = float_bits(records[slot, COLUMNS])
+        for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
+            tile_slots[tile_starts[tile]] = slot
+            tile_starts[tile] += 1
+    for tile in range(tiles, 0, -1):
+        tile_starts[tile] = tile_starts[tile - 1]
+    tile_starts[0] = 0
+
+
+@njit(**OPTIONS)
+def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):  # type: ignore[no-untyped-def]
+    """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
+    for k in range(first, last):
+        if (k - first) % EXIT_CHECK == EXIT_CHECK - 1 and most_transmittance(tile) < EXIT_TRANSMITTANCE:
+            break
+        s = records[slots[k]]
+        rows = float_bits(s[ROWS])
+        begin = max(np.int64(rows & 0xFFFF) - y0, 0)
+        end = min(np.int64(rows >> 16) - y0, TILE - 1)
+        dx = F(x0) - s[MEAN_X]
+        dy = F(y0) - s[MEAN_Y]
+        a, b, c, lo = s[CONIC_A], s[CONIC_B], s[CONIC_C], s[LOG2_OPACITY]
+        red, green, blue = s[RED], s[GREEN], s[BLUE]
+        if surfel:
+            e, f = s[TILT_X], s[TILT_Y]
+            for y in range(begin, end + 1):
+                blend_surfel_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, e, f, red, green, blue)
+        else:
+            for y in range(begin, end + 1):
+                blend_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, red, green, blue)
+
+
+@njit(**OPTIONS)
+def raster_rows(  # type: ignore[no-untyped-def]
+    counter, num, surfel, row_order, records, depth_bits, row_slots, row_starts,
+    keys, other_keys, tile_slots, tile_starts, histogram, tile,
+    width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
+):  # fmt: skip
+    """Draw tile rows until `counter` runs out of them; `layout` and the outputs are those of render/cpu/write.py."""
+    tile_rows = row_order.shape[0]
+    tiles = tile_starts.shape[0] - 1
+    while True:
+        job = take_ticket(counter)
+        if job >= tile_rows:
+            return
+        row = row_order[job]
+        total, most = _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys)
+        order = _sort(keys, other_keys, total, most, histogram)
+        _list_by_tile(order, total, records, tile_starts, tile_slots)
+        y0 = row * TILE
+        for t in range(tiles):
+            x0 = t * TILE
+            for k in range(TILE_FLOATS):
+                tile[k] = F(1) if k % ROW_FLOATS >= 3 * TILE else F(0)
+            _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_starts[t + 1], records, surfel)
+            if layout == FLOAT_RGBA:
+                write_floats(tile, x0, y0, width, height, floats_out)
+            elif layout > FLOAT_RGBA:
+                write_yuv420(tile, x0, y0, width, height, colour, picture, yuv_matrix, bytes_out)
+            else:
+                write_bytes(tile, x0, y0, width, height, layout, colour, picture, bytes_out)
