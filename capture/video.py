@@ -16,6 +16,9 @@ from capture.errors import SourceError
 from capture.frame import Frame
 
 _FALLBACK_FPS = 30.0
+# A file without a frame count is called cut when it holds less than this share of its stated duration; a
+# frame rate that varies makes the estimate rough.
+_CUT_SHARE = 0.8
 
 
 class VideoFile(Closing):
@@ -31,6 +34,7 @@ class VideoFile(Closing):
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._num_read = 0
+        self._num_packets = 0
         self._num_bad_packets = 0
         self._cut_short: str | None = None
         self._last_ns = -1
@@ -140,11 +144,24 @@ class VideoFile(Closing):
                 self._cut_short = _reason(error)
                 return
             if packet is None:
+                self._cut_short = self._ends_early()
                 return
+            self._num_packets += packet.size > 0
             try:
                 yield from packet.decode()
             except av.FFmpegError:
                 self._num_bad_packets += 1
+
+    def _ends_early(self) -> str | None:
+        """FFmpeg ends a file that was cut off as if it were whole; the stated length gives it away."""
+        if self._stream.frames:
+            return "it ends early" if self._num_packets < self._stream.frames else None
+        # Without a count, the stated duration: the sound's may be longer, so it must be the picture's own.
+        if self._stream.duration is None and self.has_audio:
+            return None
+        seconds = self._num_packets / self._fps
+        stated = self.duration_s
+        return "it ends early" if stated is not None and seconds < _CUT_SHARE * stated else None
 
 
 class _Upright:
