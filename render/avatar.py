@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,11 +20,14 @@ from render.rigs.gaze import eye_pose_from_units
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 
+if TYPE_CHECKING:
+    from render.cpu.posing import CpuPoser
+
 _NECK_SHARE = (
     0.35  # of a head rotation, taken by the neck joint; the head joint adds the rest about the same axis
 )
 _DEFAULT_FOV_DEG = 20.0  # portrait lens: a head fills the picture from about a metre
-_HEAD_SHARE_OF_PICTURE = 0.78  # height of the head in the default view
+_HEAD_SHARE_OF_PICTURE = 0.85  # height of head and neck in the default view
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,15 @@ class LinearDeformation:
 
     def __call__(self, gaussians: Gaussians, expression: Tensor) -> Gaussians:
         weights = self.coefficients(expression)
+        playing = _is_play(expression, gaussians)
 
         def moved(values: Tensor, deltas: Tensor | None) -> Tensor:
             if deltas is None:
                 return values
+            if playing:
+                from render.cpu.posing import add_deltas
+
+                return add_deltas(values, self.indices, deltas, weights)
             change = (weights @ deltas.flatten(1)).unflatten(0, deltas.shape[1:])
             return values.index_add(0, self.indices, change)
 
@@ -109,8 +118,8 @@ class LinearDeformation:
             raise ValueError(f"the deformation names a Gaussian outside 0..{gaussians.num_gaussians - 1}")
 
     def to(self, device: torch.device | str) -> LinearDeformation:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return LinearDeformation(**{k: None if v is None else v.to(device) for k, v in moved.items()})
+        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: v.to(device) for name, v in tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -168,10 +177,18 @@ class Avatar:
         if self.deformation is not None:
             local = self.deformation(local, params.expression)
         posed = self.rig(params)
+        if _is_play(params.pose, local) and not posed.vertices.requires_grad:
+            return self._cpu_poser(local, posed, params.expression)
         if len(self._runs) == 1:
             return self._runs[0][2](local, posed, params.expression)
         parts = [pose(_run(local, start, stop), posed, params.expression) for start, stop, pose in self._runs]
         return Gaussians.concat(parts)
+
+    @cached_property
+    def _cpu_poser(self) -> CpuPoser:
+        from render.cpu.posing import CpuPoser
+
+        return CpuPoser(self.rig, self.bindings)
 
     def params_from_units(
         self, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
@@ -222,8 +239,17 @@ class Avatar:
         )
 
 
+def _is_play(driver: Tensor, gaussians: Gaussians) -> bool:
+    """Whether the fast code of the CPU applies: float32 there, and nobody asks for gradients."""
+    g = gaussians
+    tensors = (driver, g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)
+    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    return plain and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
 def _run(gaussians: Gaussians, start: int, stop: int) -> Gaussians:
-    return Gaussians(
+    return replace(
+        gaussians,
         means=gaussians.means[start:stop],
         quats=gaussians.quats[start:stop],
         log_scales=gaussians.log_scales[start:stop],
@@ -233,24 +259,18 @@ def _run(gaussians: Gaussians, start: int, stop: int) -> Gaussians:
 
 
 def _framing_of(avatar: Avatar) -> Framing:
-    """A portrait of the head: the box of what hangs on the head joint, or of all opaque Gaussians."""
+    """A portrait: the box of the opaque Gaussians above the neck joint, or of all when the rig has none."""
     rig = avatar.rig
     with torch.no_grad():
-        points = avatar.pose(rig.neutral_params()).means[avatar.gaussians.opacities() > 0.3]
-        if "head" in rig.joint_names:
-            head = rig.joint_names.index("head")
-            below = [False] * rig.num_joints
-            for joint, parent in enumerate(rig.parents):
-                below[joint] = joint == head or (parent >= 0 and below[parent])
-            on_head = rig.skin_weights[:, torch.tensor(below)].sum(1) > 0.5
-            points = rig(rig.neutral_params()).vertices[on_head]
+        points = avatar.pose(rig.neutral_params()).means[avatar.gaussians.opacities() > 0.3].cpu()
+        if "neck" in rig.joint_names:
+            points = points[points[:, 1] > float(rig.joints_template[rig.joint_names.index("neck"), 1])]
         if not len(points):
             points = torch.zeros(1, 3)
         # The outermost half percent is floaters in a scanned scene, and no part of a head.
-        low, high = torch.quantile(
-            points.cpu()[:: 1 + len(points) // 100_000], torch.tensor([0.005, 0.995]), dim=0
-        )
-    centre = ((low + high) / 2).tolist()
+        few = points[:: 1 + len(points) // 100_000]
+        low, high = torch.quantile(few, torch.tensor([0.005, 0.995]), dim=0)
+    x, y, z = ((low + high) / 2).tolist()
     height = max(float(high[1] - low[1]), float(high[0] - low[0]), 1e-3)
     distance = height / _HEAD_SHARE_OF_PICTURE / (2 * math.tan(math.radians(_DEFAULT_FOV_DEG) / 2))
-    return Framing((centre[0], centre[1], centre[2]), distance)
+    return Framing((x, y, z), distance)

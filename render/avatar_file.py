@@ -48,6 +48,7 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
         "bindings": [_write_binding(writer, i, b) for i, b in enumerate(avatar.bindings)],
         "sh_degree": avatar.gaussians.sh_degree,
         "surfels": avatar.gaussians.is_surfel,
+        "antialiased": avatar.gaussians.antialiased,
         "deformation": _write_deformation(writer, avatar.deformation),
         "framing": None if avatar.framing is None else asdict(avatar.framing),
         "extras": sorted(avatar.extras),
@@ -75,7 +76,7 @@ def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
     with AvatarReader(path) as reader:
         header = reader.header
         rig, reference = _read_rig(reader, header["rig"], models_dir)
-        gaussians = _read_gaussians(reader, int(header["sh_degree"]), bool(header["surfels"]))
+        gaussians = _read_gaussians(reader, header)
         bindings = [_read_binding(reader, i, entry, rig) for i, entry in enumerate(header["bindings"])]
         return Avatar(
             info=AvatarInfo(**{str(k): str(v) for k, v in header["info"].items()}),
@@ -177,7 +178,8 @@ def _write_gaussians(writer: _Writer, avatar: Avatar) -> None:
     writer.floats("gaussians.sh", g.sh, 8, "box", runs)
 
 
-def _read_gaussians(reader: AvatarReader, sh_degree: int, surfels: bool) -> Gaussians:
+def _read_gaussians(reader: AvatarReader, header: Mapping[str, Any]) -> Gaussians:
+    sh_degree, axes = int(header["sh_degree"]), 2 if header["surfels"] else 3
     if not 0 <= sh_degree <= 3:
         raise ValueError(f"SH degree {sh_degree}, needed 0 to 3")
     means = reader.floats("gaussians.means", (None, 3))
@@ -185,9 +187,10 @@ def _read_gaussians(reader: AvatarReader, sh_degree: int, surfels: bool) -> Gaus
     return Gaussians(
         means=means,
         quats=reader.floats("gaussians.quats", (n, 4)),
-        log_scales=reader.floats("gaussians.log_scales", (n, 2 if surfels else 3)),
+        log_scales=reader.floats("gaussians.log_scales", (n, axes)),
         logit_opacities=reader.floats("gaussians.logit_opacities", (n,)),
         sh=reader.floats("gaussians.sh", (n, (sh_degree + 1) ** 2, 3)),
+        antialiased=bool(header["antialiased"]),
     )
 
 

@@ -22,7 +22,7 @@ from render.rotations import matrix_to_quaternion, quaternion_multiply
 Poser = Callable[[Gaussians, PosedRig, Tensor], Gaussians]
 """(local Gaussians, posed rig, expression weights [E]) -> Gaussians in world axes."""
 
-_SMALLEST_SCALE_M = 1e-9  # a collapsed triangle shrinks its Gaussians to nothing instead of making log(0)
+SMALLEST_SCALE_M = 1e-9  # a collapsed triangle shrinks its Gaussians to nothing instead of making log(0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TriangleBinding:
         def pose(local: Gaussians, posed: PosedRig, expression: Tensor) -> Gaussians:
             # Everything a Gaussian needs from its triangle is made once per triangle and gathered once.
             rotation, scale, centre = triangle_frames(posed.vertices, corners)
-            scale = scale.clamp_min(_SMALLEST_SCALE_M)
+            scale = scale.clamp_min(SMALLEST_SCALE_M)
             quats = matrix_to_quaternion(rotation)
             scaled = (rotation * scale[:, None, None]).flatten(-2)
             columns = [centre, scaled, scale.log()[:, None], quats]
@@ -162,7 +162,7 @@ def localise(world: Gaussians, binding: TriangleBinding, rig: Rig) -> Gaussians:
     Means, orientations and scales become the triangle's own; colours stay, they are kept in rest-pose axes.
     """
     rotation, scale, centre = triangle_frames(rig.template, rig.faces.index_select(0, binding.face_index))
-    scale = scale.clamp_min(_SMALLEST_SCALE_M)
+    scale = scale.clamp_min(SMALLEST_SCALE_M)
     inverse = rotation.mT / scale[:, None, None]
     return replace(
         world,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,8 +47,15 @@ class RigReference:
         return rig
 
     def to(self, device: torch.device | str) -> RigReference:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return RigReference(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            shape=moved(self.shape),
+            template_delta=moved(self.template_delta),
+            joints_delta=moved(self.joints_delta),
+        )
 
 
 def resolve(reference: RigReference, kind: RigKind, models_dir: Path | None = None) -> Rig:

@@ -65,6 +65,7 @@ def gaussians_from_columns(
         log_scales=_matrix(columns, [f"scale_{i}" for i in range(axes)], path),
         logit_opacities=_matrix(columns, ["opacity"], path)[:, 0],
         sh=torch.cat([dc, higher], 1).contiguous(),
+        antialiased=False,  # trained with the plain low-pass of 3DGS
     )
 
 

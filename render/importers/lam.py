@@ -96,7 +96,7 @@ def _read_rig(glb: GlbFile) -> Rig:
         positions = (np.einsum("vij,vj->vi", bind[:, :3, :3], positions) + bind[:, :3, 3]).astype(np.float32)
         targets = [np.einsum("vij,vj->vi", bind[:, :3, :3], t).astype(np.float32) for t in targets]
 
-    used = np.bincount(slots.ravel(), slot_weights.ravel(), minlength=len(skin["joints"]))
+    used = np.bincount(slots.ravel(), slot_weights.ravel(), len(skin["joints"])).astype(np.float64)
     joints = _reduced_joints(glb, skin, used)
     weights = np.zeros((len(positions), len(joints.names)), np.float32)
     for column in range(slots.shape[1]):

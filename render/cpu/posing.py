@@ -1,0 +1,290 @@
+"""Posing Gaussians on the CPU for play: one pass over triangles or joints, one over the Gaussians.
+
+The same result as the torch code of render/bindings.py and render/avatar.py, which remains the reference,
+the path of training and of other devices; here nothing is kept between the steps of a Gaussian, which is
+what takes time there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from render.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.gaussians import Gaussians
+from render.rigs.frames import triangle_frames
+from render.rigs.rig import PosedRig, Rig
+from render.rotations import matrix_to_quaternion
+
+F = np.float32
+_ONE, _HALF, _QUARTER = F(1), F(0.5), F(0.25)
+_EPSILON = F(1e-20)  # squared metres, as in render/rigs/frames.py
+_SMALLEST = F(SMALLEST_SCALE_M)
+_OPTIONS = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "fastmath": {"contract"},
+}
+
+# Columns of a triangle's row: centre, scaled rotation (row major), orientation, log scale, rotation since
+# rest.
+_CENTRE, _MATRIX, _QUAT, _LOG_SCALE, _TURN, _ROW = 0, 3, 12, 16, 17, 21
+# Columns of a joint's row: [3, 4] transform (row major), orientation.
+_JOINT_QUAT, _JOINT_ROW = 12, 16
+
+
+class CpuPoser:
+    """Poses all bindings of an avatar into one set of Gaussians, without gradients."""
+
+    def __init__(self, rig: Rig, bindings: Sequence[Binding]) -> None:
+        self._runs: list[_Triangles | _Joints] = [
+            _Triangles.of(rig, b) if isinstance(b, TriangleBinding) else _Joints.of(rig, b) for b in bindings
+        ]
+
+    def __call__(self, local: Gaussians, posed: PosedRig, expression: Tensor) -> Gaussians:
+        """Canonical Gaussians and the posed rig -> Gaussians in world axes, new arrays."""
+        means, quats, scales = (torch.empty_like(t) for t in (local.means, local.quats, local.log_scales))
+        turns = torch.empty_like(local.quats) if local.sh_degree else None
+        arrays = [_array(t) for t in (local.means, local.quats, local.log_scales)]
+        results = [t.numpy() for t in (means, quats, scales)]
+        results.append(np.empty((0, 4), F) if turns is None else turns.numpy())
+        start = 0
+        for run in self._runs:
+            rows = slice(start, start + run.num_gaussians)
+            start = rows.stop
+            out = [r[rows] if len(r) else r for r in results]
+            run.place([a[rows] for a in arrays], posed, expression, out)
+        return replace(local, means=means, quats=quats, log_scales=scales, sh_quats=turns)
+
+
+def add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
+    """`values` [N, ...] plus the weighted sum of `deltas` [B, M, ...] at rows `indices` [M]; a new tensor.
+
+    Deltas of weight zero cost nothing, which is most of them on most frames.
+    """
+    out = values.detach().clone(memory_format=torch.contiguous_format)
+    rows, flat = (
+        out.view(len(values), -1).numpy(),
+        _array(deltas.flatten(2) if deltas.dim() > 2 else deltas[..., None]),
+    )
+    _add_deltas(rows, _array(indices), flat, _array(weights))
+    return out
+
+
+@dataclass(frozen=True)
+class _Triangles:
+    slot: NDArray[np.int64]  # [N] row of `corners`
+    corners: NDArray[np.int64]  # [U, 3] triangles in use
+    rest_inverse: NDArray[np.float32]  # [U, 4]
+    table: NDArray[np.float32]  # [U, _ROW] scratch
+
+    @classmethod
+    def of(cls, rig: Rig, binding: TriangleBinding) -> _Triangles:
+        used, slot = torch.unique(binding.face_index, return_inverse=True)
+        corners = rig.faces.index_select(0, used)
+        rotation, _, _ = triangle_frames(rig.template, corners)
+        inverse = matrix_to_quaternion(rotation.mT)
+        return cls(_array(slot), _array(corners), _array(inverse), np.empty((len(used), _ROW), F))
+
+    @property
+    def num_gaussians(self) -> int:
+        return len(self.slot)
+
+    def place(self, local: list[Any], posed: PosedRig, expression: Tensor, out: list[Any]) -> None:
+        _fill_triangles(_array(posed.vertices), self.corners, self.rest_inverse, self.table)
+        _place_on_triangles(self.table, self.slot, *local, *out)
+
+
+@dataclass(frozen=True)
+class _Joints:
+    """Vertex and skinning bindings: both blend joints, one around a posed vertex, one around the origin."""
+
+    joints: NDArray[np.int64]  # [N, K] the joints a Gaussian hangs on
+    weights: NDArray[np.float32]  # [N, K]
+    vertices: NDArray[np.int64]  # [N] for a vertex binding, else empty
+    basis: Tensor | None  # [E, N * 3]
+    rotates: bool
+    table: NDArray[np.float32]  # [J, _JOINT_ROW] scratch
+
+    @classmethod
+    def of(cls, rig: Rig, binding: VertexBinding | SkinningBinding) -> _Joints:
+        basis, rotates, vertices = None, True, torch.empty(0, dtype=torch.int64)
+        if isinstance(binding, VertexBinding):
+            weights, rotates = rig.skin_weights.index_select(0, binding.vertex_index), binding.rotates
+            vertices = binding.vertex_index
+        else:
+            weights, basis = binding.weights, binding.expression_basis
+        most = max(1, int((weights != 0).sum(1).max())) if len(weights) else 1
+        joints = weights.abs().topk(most, dim=1).indices
+        table = np.empty((rig.num_joints, _JOINT_ROW), F)
+        return cls(_array(joints), _array(weights.gather(1, joints)), _array(vertices), basis, rotates, table)
+
+    @property
+    def num_gaussians(self) -> int:
+        return len(self.joints)
+
+    def place(self, local: list[Any], posed: PosedRig, expression: Tensor, out: list[Any]) -> None:
+        means, quats, scales = local
+        if self.basis is not None and len(self.basis):
+            means = means + (expression @ self.basis).detach().numpy().reshape(means.shape)
+        out[2][:] = scales
+        _fill_joints(_array(posed.joint_transforms), self.rotates, self.table)
+        vertices = _array(posed.vertices)
+        _place_on_joints(self.table, self.joints, self.weights, vertices, self.vertices, means, quats, *out)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().contiguous().numpy()
+
+
+@njit(inline="always", **_OPTIONS)
+def _quaternion(m00, m01, m02, m10, m11, m12, m20, m21, m22):  # type: ignore[no-untyped-def]
+    """wxyz of a rotation matrix. Source: Shepperd 1978; a zero matrix gives the identity."""
+    w2 = _ONE + m00 + m11 + m22
+    x2 = _ONE + m00 - m11 - m22
+    y2 = _ONE - m00 + m11 - m22
+    z2 = _ONE - m00 - m11 + m22
+    if w2 >= x2 and w2 >= y2 and w2 >= z2:
+        w, x, y, z = w2, m21 - m12, m02 - m20, m10 - m01
+    elif x2 >= y2 and x2 >= z2:
+        w, x, y, z = m21 - m12, x2, m01 + m10, m02 + m20
+    elif y2 >= z2:
+        w, x, y, z = m02 - m20, m01 + m10, y2, m12 + m21
+    else:
+        w, x, y, z = m10 - m01, m02 + m20, m12 + m21, z2
+    s = _ONE / math.sqrt(w * w + x * x + y * y + z * z)
+    if w < F(0):
+        s = -s
+    return w * s, x * s, y * s, z * s
+
+
+@njit(inline="always", **_OPTIONS)
+def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):  # type: ignore[no-untyped-def]
+    out[i, 0] = aw * bw - ax * bx - ay * by - az * bz
+    out[i, 1] = aw * bx + ax * bw + ay * bz - az * by
+    out[i, 2] = aw * by - ax * bz + ay * bw + az * bx
+    out[i, 3] = aw * bz + ax * by - ay * bx + az * bw
+
+
+@njit(**_OPTIONS)
+def _fill_triangles(vertices, corners, rest_inverse, table):  # type: ignore[no-untyped-def]
+    third_part = F(1.0 / 3.0)
+    for u in range(corners.shape[0]):
+        a, b, c = corners[u, 0], corners[u, 1], corners[u, 2]
+        ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
+        fx, fy, fz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
+        sx, sy, sz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
+        s = _ONE / math.sqrt(max(fx * fx + fy * fy + fz * fz, _EPSILON))
+        ex, ey, ez = fx * s, fy * s, fz * s
+        nx, ny, nz = ey * sz - ez * sy, ez * sx - ex * sz, ex * sy - ey * sx
+        s = _ONE / math.sqrt(max(nx * nx + ny * ny + nz * nz, _EPSILON))
+        nx, ny, nz = nx * s, ny * s, nz * s
+        tx, ty, tz = ny * ez - nz * ey, nz * ex - nx * ez, nx * ey - ny * ex
+        s = -_ONE / math.sqrt(max(tx * tx + ty * ty + tz * tz, _EPSILON))
+        tx, ty, tz = tx * s, ty * s, tz * s
+        length = abs(ex * fx + ey * fy + ez * fz)
+        height = abs(tx * sx + ty * sy + tz * sz)
+        scale = max(_HALF * (length + height), _SMALLEST)
+        row = table[u]
+        row[_CENTRE] = ax + (fx + sx) * third_part
+        row[_CENTRE + 1] = ay + (fy + sy) * third_part
+        row[_CENTRE + 2] = az + (fz + sz) * third_part
+        row[_MATRIX], row[_MATRIX + 1], row[_MATRIX + 2] = ex * scale, nx * scale, tx * scale
+        row[_MATRIX + 3], row[_MATRIX + 4], row[_MATRIX + 5] = ey * scale, ny * scale, ty * scale
+        row[_MATRIX + 6], row[_MATRIX + 7], row[_MATRIX + 8] = ez * scale, nz * scale, tz * scale
+        w, x, y, z = _quaternion(ex, nx, tx, ey, ny, ty, ez, nz, tz)
+        row[_QUAT], row[_QUAT + 1], row[_QUAT + 2], row[_QUAT + 3] = w, x, y, z
+        row[_LOG_SCALE] = math.log(scale)
+        q = rest_inverse[u]
+        _multiply(table[:, _TURN:], u, w, x, y, z, q[0], q[1], q[2], q[3])
+
+
+@njit(**_OPTIONS)
+def _place_on_triangles(  # type: ignore[no-untyped-def]
+    table, slot, means, quats, log_scales, out_means, out_quats, out_scales, out_turns
+):
+    turn, axes = out_turns.shape[0] > 0, log_scales.shape[1]
+    for i in range(slot.shape[0]):
+        row = table[slot[i]]
+        x, y, z = means[i, 0], means[i, 1], means[i, 2]
+        out_means[i, 0] = row[0] + row[3] * x + row[4] * y + row[5] * z
+        out_means[i, 1] = row[1] + row[6] * x + row[7] * y + row[8] * z
+        out_means[i, 2] = row[2] + row[9] * x + row[10] * y + row[11] * z
+        _multiply(
+            out_quats,
+            i,
+            row[12],
+            row[13],
+            row[14],
+            row[15],
+            quats[i, 0],
+            quats[i, 1],
+            quats[i, 2],
+            quats[i, 3],
+        )
+        for k in range(axes):
+            out_scales[i, k] = log_scales[i, k] + row[_LOG_SCALE]
+        if turn:
+            for k in range(4):
+                out_turns[i, k] = row[_TURN + k]
+
+
+@njit(**_OPTIONS)
+def _fill_joints(transforms, rotates, table):  # type: ignore[no-untyped-def]
+    for j in range(transforms.shape[0]):
+        t, row = transforms[j], table[j]
+        for r in range(3):
+            for c in range(4):
+                row[r * 4 + c] = t[r, c] if rotates else (_ONE if r == c else F(0))
+        w, x, y, z = _quaternion(row[0], row[1], row[2], row[4], row[5], row[6], row[8], row[9], row[10])
+        first = table[0]
+        sign = _ONE
+        if j and w * first[12] + x * first[13] + y * first[14] + z * first[15] < F(0):
+            sign = -_ONE
+        row[12], row[13], row[14], row[15] = w * sign, x * sign, y * sign, z * sign
+
+
+@njit(**_OPTIONS)
+def _place_on_joints(  # type: ignore[no-untyped-def]
+    table, joints, weights, vertices, vertex_index, means, quats, out_means, out_quats, out_scales, out_turns
+):
+    turn, at_vertices = out_turns.shape[0] > 0, vertex_index.shape[0] > 0
+    blend = np.empty(_JOINT_ROW, F)
+    for i in range(joints.shape[0]):
+        blend[:] = F(0)
+        for k in range(joints.shape[1]):
+            row, weight = table[joints[i, k]], weights[i, k]
+            for c in range(_JOINT_ROW):
+                blend[c] += weight * row[c]
+        x, y, z = means[i, 0], means[i, 1], means[i, 2]
+        for r in range(3):
+            moved = blend[r * 4] * x + blend[r * 4 + 1] * y + blend[r * 4 + 2] * z
+            origin = vertices[vertex_index[i], r] if at_vertices else blend[r * 4 + 3]
+            out_means[i, r] = origin + moved
+        qw, qx, qy, qz = blend[12], blend[13], blend[14], blend[15]
+        s = _ONE / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
+        qw, qx, qy, qz = qw * s, qx * s, qy * s, qz * s
+        _multiply(out_quats, i, qw, qx, qy, qz, quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
+        if turn:
+            out_turns[i, 0], out_turns[i, 1], out_turns[i, 2], out_turns[i, 3] = qw, qx, qy, qz
+
+
+@njit(**_OPTIONS)
+def _add_deltas(values, indices, deltas, weights):  # type: ignore[no-untyped-def]
+    for b in range(weights.shape[0]):
+        weight = weights[b]
+        if weight != F(0):
+            for m in range(indices.shape[0]):
+                i = indices[m]
+                for c in range(values.shape[1]):
+                    values[i, c] += weight * deltas[b, m, c]
