@@ -28,7 +28,7 @@ F = np.float32
 _ONE, _HALF, _QUARTER = F(1), F(0.5), F(0.25)
 _EPSILON = F(1e-20)  # squared metres, as in render/rigs/frames.py
 _SMALLEST = F(SMALLEST_SCALE_M)
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
@@ -148,7 +148,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 @njit(inline="always", **_OPTIONS)
-def _quaternion(m00, m01, m02, m10, m11, m12, m20, m21, m22):  # type: ignore[no-untyped-def]
+def _quaternion(m00, m01, m02, m10, m11, m12, m20, m21, m22):
     """wxyz of a rotation matrix. Source: Shepperd 1978; a zero matrix gives the identity."""
     w2 = _ONE + m00 + m11 + m22
     x2 = _ONE + m00 - m11 - m22
@@ -169,7 +169,7 @@ def _quaternion(m00, m01, m02, m10, m11, m12, m20, m21, m22):  # type: ignore[no
 
 
 @njit(inline="always", **_OPTIONS)
-def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):  # type: ignore[no-untyped-def]
+def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):
     out[i, 0] = aw * bw - ax * bx - ay * by - az * bz
     out[i, 1] = aw * bx + ax * bw + ay * bz - az * by
     out[i, 2] = aw * by - ax * bz + ay * bw + az * bx
@@ -177,7 +177,7 @@ def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):  # type: ignore[no-untype
 
 
 @njit(**_OPTIONS)
-def _fill_triangles(vertices, corners, rest_inverse, table):  # type: ignore[no-untyped-def]
+def _fill_triangles(vertices, corners, rest_inverse, table):
     third_part = F(1.0 / 3.0)
     for u in range(corners.shape[0]):
         a, b, c = corners[u, 0], corners[u, 1], corners[u, 2]
@@ -210,9 +210,7 @@ def _fill_triangles(vertices, corners, rest_inverse, table):  # type: ignore[no-
 
 
 @njit(**_OPTIONS)
-def _place_on_triangles(  # type: ignore[no-untyped-def]
-    table, slot, means, quats, log_scales, out_means, out_quats, out_scales, out_turns
-):
+def _place_on_triangles(table, slot, means, quats, log_scales, out_means, out_quats, out_scales, out_turns):
     turn, axes = out_turns.shape[0] > 0, log_scales.shape[1]
     for i in range(slot.shape[0]):
         row = table[slot[i]]
@@ -240,7 +238,7 @@ def _place_on_triangles(  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def _fill_joints(transforms, rotates, table):  # type: ignore[no-untyped-def]
+def _fill_joints(transforms, rotates, table):
     for j in range(transforms.shape[0]):
         t, row = transforms[j], table[j]
         for r in range(3):
@@ -255,7 +253,7 @@ def _fill_joints(transforms, rotates, table):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def _place_on_joints(  # type: ignore[no-untyped-def]
+def _place_on_joints(
     table, joints, weights, vertices, vertex_index, means, quats, out_means, out_quats, out_scales, out_turns
 ):
     turn, at_vertices = out_turns.shape[0] > 0, vertex_index.shape[0] > 0
@@ -280,7 +278,7 @@ def _place_on_joints(  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def _add_deltas(values, indices, deltas, weights):  # type: ignore[no-untyped-def]
+def _add_deltas(values, indices, deltas, weights):
     for b in range(weights.shape[0]):
         weight = weights[b]
         if weight != F(0):

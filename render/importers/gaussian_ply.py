@@ -13,8 +13,8 @@ from torch import Tensor
 
 from render.errors import AvatarError
 from render.gaussians import Gaussians
+from render.sh import SH_C0
 
-SH_C0 = 0.28209479177387814  # the constant basis function: rgb = 0.5 + SH_C0 * f_dc
 _MAX_HEADER_BYTES = 1 << 16
 _REST_COUNTS = {0: 0, 9: 1, 24: 2, 45: 3}
 

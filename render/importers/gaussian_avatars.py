@@ -1,0 +1,104 @@
+"""Import of GaussianAvatars heads: a .ply whose Gaussians are local to FLAME triangles (`binding_0`).
+
+Source: S. Qian et al., "GaussianAvatars: Photorealistic Head Avatars with Rigged 3D Gaussians", 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.avatar import Avatar, AvatarInfo
+from render.bindings import TriangleBinding
+from render.errors import AvatarError
+from render.gaussians import Gaussians
+from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
+from render.rig_reference import RigReference
+from render.rigs.rig import Rig
+
+_SIDE_FILE = (
+    "flame_param.npz"  # written beside the .ply by the method's training: identity and vertex offsets
+)
+
+
+def import_gaussian_avatars(ply: Path | str, flame: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
+    """A rigged .ply and the FLAME model file as an avatar that refers to that file and holds no copy of it.
+
+    Identity and vertex offsets come from `flame_param.npz` beside the .ply when it is there. The method adds
+    teeth to FLAME at training time; Gaussians on triangles the model file does not have are left out, and
+    the avatar's provenance says how many.
+    Raises AvatarError when a file is missing, damaged, or fits the other not.
+    """
+    from render.rigs.flame import load_flame
+
+    ply, flame = Path(ply), Path(flame)
+    columns = read_vertices(ply)
+    if "binding_0" not in columns:
+        raise AvatarError(f"{ply} has no binding_0 column; import it without --flame as a static .ply")
+    base = load_flame(flame)
+    face_index = torch.from_numpy(np.asarray(columns["binding_0"]).astype(np.int64))
+    if len(face_index) and int(face_index.min()) < 0:
+        raise AvatarError(f"{ply} binds a Gaussian to triangle {int(face_index.min())}; export it again")
+    known = face_index < base.faces.shape[0]
+    if not bool(known.any()):
+        raise AvatarError(
+            f"{ply} has no Gaussian on the {base.faces.shape[0]} triangles of {flame}; "
+            "name the FLAME model it was made with"
+        )
+    reference = _reference(ply.with_name(_SIDE_FILE), flame, base)
+    left_out = int((~known).sum())
+    provenance = f"GaussianAvatars .ply on {flame.name}"
+    if left_out:
+        provenance += f"; {left_out} Gaussians on triangles that model does not have were left out"
+    default = AvatarInfo(name=ply.stem)
+    return Avatar(
+        info=replace(info or default, provenance=provenance),
+        rig=reference.rebuild(base),
+        bindings=(TriangleBinding(face_index[known]),),
+        gaussians=_selected(gaussians_from_columns(columns, ply), known),
+        rig_reference=reference,
+    )
+
+
+def _reference(side_file: Path, flame: Path, base: Rig) -> RigReference:
+    shape = template_delta = None
+    if side_file.is_file():
+        try:
+            with np.load(side_file, allow_pickle=False) as stored:
+                if "shape" in stored:
+                    shape = _finite(stored["shape"]).reshape(-1)[: base.num_shapes]
+                if "static_offset" in stored:
+                    offset = _finite(stored["static_offset"]).reshape(-1, 3)
+                    template_delta = offset[
+                        : base.num_vertices
+                    ]  # the method's teeth come after FLAME's vertices
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise AvatarError(
+                f"{side_file} cannot be read ({reason}); move it away or export it again"
+            ) from error
+    reference = RigReference(base.fingerprint(), flame.name, shape, template_delta)
+    if template_delta is not None and template_delta.shape != base.template.shape:
+        raise AvatarError(
+            f"{side_file} offsets {len(template_delta)} vertices, {flame} has {base.num_vertices}; "
+            "name the FLAME model it was made with"
+        )
+    return reference
+
+
+def _finite(values: np.ndarray) -> Tensor:
+    floats = np.asarray(values, np.float32)
+    if not np.isfinite(floats).all():
+        raise ValueError("it holds values that are not finite")
+    return torch.from_numpy(floats)
+
+
+def _selected(gaussians: Gaussians, rows: Tensor) -> Gaussians:
+    tensors = {f.name: v for f in fields(gaussians) if isinstance(v := getattr(gaussians, f.name), Tensor)}
+    chosen: dict[str, Any] = {name: v[rows] for name, v in tensors.items()}
+    return replace(gaussians, **chosen)
