@@ -2,4 +2,4 @@
 
 
 class UsageError(ValueError):
-    """The command line asks for something impossible; the message is one line with the value and the next step."""
+    """The command line asks for something impossible; one line with the value and the next step."""
