@@ -1,0 +1,102 @@
+"""A sheet of small pictures of an avatar: expressions in rows, turns of the head in columns, all labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from render.avatar import Avatar
+from render.rigs.rig import Rig
+
+Picture = NDArray[np.uint8]
+
+_VIEWS_DEG = {
+    "right 45": (-45, 0),
+    "right 20": (-20, 0),
+    "front": (0, 0),
+    "left 20": (20, 0),
+    "left 45": (45, 0),
+}
+_STILL_VIEWS_DEG = {**_VIEWS_DEG, "down 25": (0, 25), "up 25": (0, -25)}  # yaw, pitch
+_EXPRESSIONS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "jaw open": {"jawOpen": 0.7},
+    "smile": {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
+    "eyes shut": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+    "brows up": {"browInnerUp": 1.0, "browOuterUpLeft": 0.7, "browOuterUpRight": 0.7},
+    "frown": {"browDownLeft": 1.0, "browDownRight": 1.0, "mouthFrownLeft": 0.7, "mouthFrownRight": 0.7},
+    "pucker": {"mouthPucker": 0.9},
+    "look left": {"eyeLookOutLeft": 0.8, "eyeLookInRight": 0.8},
+}
+_UNNAMED_MODES, _UNNAMED_WEIGHT = 4, 2.0  # of a rig whose expressions are principal components
+_BAR_PX = 22
+_PAPER, _INK = 245, (40, 40, 40)
+
+
+def contact_sheet(
+    avatar: Avatar, cell: int, progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None
+) -> Picture:
+    """uint8 RGB [H, W, 3], cells of `cell` pixels a side. `progress(items, total)` passes the items on."""
+    from render.cpu.renderer import CpuRenderer
+
+    rows = dict(_rows(avatar.rig))
+    views = _VIEWS_DEG if len(rows) > 1 else _STILL_VIEWS_DEG
+    renderer = CpuRenderer(cell, cell)
+    camera = avatar.default_camera(cell, cell)
+    sheet = np.full((len(rows) * (cell + _BAR_PX), len(views) * cell, 3), _PAPER, np.uint8)
+    cells = [(r, c) for r in range(len(rows)) for c in range(len(views))]
+    try:
+        for r, c in cells if progress is None else progress(cells, len(cells)):
+            (label, weights), (view, (yaw, pitch)) = list(rows.items())[r], list(views.items())[c]
+            turn = torch.tensor([math.radians(pitch), math.radians(yaw), 0.0])
+            with torch.inference_mode():
+                gaussians = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+            top, left = r * (cell + _BAR_PX), c * cell
+            picture = renderer.render_rgb8(gaussians, camera, (0.93, 0.94, 0.95))
+            sheet[top + _BAR_PX : top + _BAR_PX + cell, left : left + cell] = picture
+            _write(sheet, f"{label}, {view}", left + 6, top + _BAR_PX - 6)
+    finally:
+        renderer.close()
+    return sheet
+
+
+def _rows(rig: Rig) -> Iterator[tuple[str, Tensor]]:
+    names = rig.expression_names
+    if "jawOpen" in names:
+        for label, weights in _EXPRESSIONS.items():
+            yield label, unit_weights(rig, weights)
+        return
+    yield "neutral", torch.zeros(len(names))
+    for name in names[:_UNNAMED_MODES]:
+        yield f"{name} {_UNNAMED_WEIGHT:+g}", unit_weights(rig, {name: _UNNAMED_WEIGHT})
+
+
+def unit_weights(rig: Rig, weights: Mapping[str, float]) -> Tensor:
+    """Named weights as a vector [E]; names the rig does not have are left out."""
+    vector = torch.zeros(rig.num_expressions)
+    for name, weight in weights.items():
+        if name in rig.expression_names:
+            vector[rig.expression_names.index(name)] = weight
+    return vector
+
+
+def png_bytes(picture: Picture) -> bytes:
+    """An RGB picture as the bytes of a PNG file."""
+    import cv2
+
+    done, data = cv2.imencode(".png", picture[..., ::-1])
+    if not done:
+        raise RuntimeError(f"the PNG encoder refused a picture of shape {picture.shape}")
+    return bytes(data)
+
+
+def _write(sheet: Picture, text: str, x: int, y: int) -> None:
+    import cv2
+
+    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
