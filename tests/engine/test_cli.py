@@ -1,0 +1,175 @@
+"""The command line as a user meets it: exit codes, one line of advice, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import cli
+from engine.cli import COMMANDS
+from engine.look import DEFAULT_AVATAR
+
+
+def visavis(*args: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "engine.cli", *map(str, args)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=cwd, env={**os.environ, **env}, check=False
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("visavis: ")
+    return lines[0]
+
+
+def test_help_teaches_and_loads_nothing_heavy() -> None:
+    probe = (
+        "import sys; from engine.cli import main; main(['--help'])\n"
+        "heavy = {'torch', 'numba', 'mediapipe', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    # --help leaves through SystemExit(0) before the assertion: look at the modules another way
+    assert result.returncode == 0, result.stderr
+    for name in COMMANDS:
+        assert f"  {name}" in result.stdout
+    assert "examples:" in result.stdout
+    listing = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "engine.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in listing.splitlines()}
+    assert "engine.errors" in loaded
+    assert not loaded & {"torch", "numba", "mediapipe", "av", "numpy", "rich"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([name, "--help"])
+    assert leaving.value.code == 0
+    assert f"usage: visavis {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("visavis 0")
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["recrod"], ["'recrod'", "record"]),
+        (["--verison"], ["'--verison'", "--version"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--sise", "3"], ["'--sise'", "--size", "visavis record --help"]),
+        (["record", "a.mp4"], ["-o", "visavis record --help"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--backend", "metal"], ["metal", "cpu"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--backend", "cuda"], ["cuda", "--backend cpu"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--size", "511"], ["511", "even"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--size", "wide"], ["wide", "512"]),
+        (["record", "a.mp4", "-o", "b.mp4", "--background", "mauvish"], ["mauvish", "#rrggbb"]),
+        (["demo", "--seconds", "-1"], ["-1", "above 0"]),
+    ],
+)
+def test_usage_mistakes_name_the_value_and_the_next_step(
+    args: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    line = refused(visavis(*args, cwd=tmp_path))
+    for part in parts:
+        assert part in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_beats_the_work(tmp_path: Path) -> None:
+    refused(visavis("demo", "--sizes", "64", "-o", tmp_path / "o.mp4"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "sound", "folder"])
+@pytest.mark.parametrize("command", ["record", "track"])
+def test_inputs_that_are_no_video(kind: str, command: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    if kind == "empty":
+        source.touch()
+    elif kind == "text":
+        source.write_text("this is not a video\n" * 100)
+    elif kind == "sound":
+        source.write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64))
+    elif kind == "folder":
+        source.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / ("out.mp4" if command == "record" else "out.npz")
+    line = refused(visavis(command, source, "-o", out))
+    assert "in.mp4" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
+    clip = tmp_path / "in.mp4"
+    clip.write_bytes(b"never read")
+    (tmp_path / "folder.mp4").mkdir()
+    for out, part in [
+        (tmp_path / "no" / "such" / "out.mp4", "no folder"),
+        (tmp_path / "folder.mp4", "is a folder"),
+        (tmp_path / "out.txt", ".mp4"),
+        (clip, "also the input"),
+    ]:
+        assert part in refused(visavis("record", clip, "-o", out))
+    assert "no folder" in refused(
+        visavis("record", clip, "-o", tmp_path / "out.mp4", "--report", tmp_path / "no" / "r.json")
+    )
+    assert ".npz" in refused(visavis("track", clip, "-o", tmp_path / "out.mp4"))
+    assert clip.read_bytes() == b"never read"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.mp4", "in.mp4"]
+
+
+def test_an_unknown_avatar(tmp_path: Path) -> None:
+    line = refused(visavis("demo", "--avatar", "nobody", "-o", tmp_path / "out.mp4"))
+    assert "nobody" in line
+    assert DEFAULT_AVATAR in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """As in `visavis ... | head -0`."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdin.read(); from engine.cli import main; sys.exit(main(['--version']))",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.close()  # now it prints
+    assert process.wait(timeout=30) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_bugs_keep_their_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "demo", ("engine.no_such_module", ""))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["demo"])
+
+
+def test_the_default_avatar_is_the_library_s() -> None:
+    from render import library
+
+    assert DEFAULT_AVATAR == library.DEFAULT_AVATAR
