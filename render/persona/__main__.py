@@ -1,0 +1,39 @@
+"""Rebuilds the built-in people: python -m render.persona [NAME ...] [--output FOLDER]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from render.persona.people import PEOPLE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m render.persona", description="Rebuild the built-in people."
+    )
+    parser.add_argument("names", nargs="*", choices=[*PEOPLE, []], metavar="NAME", help=", ".join(PEOPLE))
+    parser.add_argument("--output", type=Path, help="folder; by default render/assets")
+    arguments = parser.parse_args()
+
+    from render.avatar_file import save_avatar
+    from render.persona.assemble import ASSETS, build
+
+    folder: Path = arguments.output or ASSETS
+    for name in arguments.names or PEOPLE:
+        start = time.perf_counter()
+        path = folder / f"{name}.avatar"
+        avatar = build(PEOPLE[name])
+        save_avatar(avatar, path, compact=True)
+        seconds = time.perf_counter() - start
+        megabytes = path.stat().st_size / 1e6
+        print(
+            f"{path}: {avatar.gaussians.num_gaussians} Gaussians, {megabytes:.2f} MB, {seconds:.0f} s",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    main()

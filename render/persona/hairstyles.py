@@ -1,0 +1,239 @@
+"""The hairstyles: how strands grow, and what is drawn of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.persona.eyes import still_faces
+from render.persona.fields import fbm, smoothstep, unit, value_noise
+from render.persona.hair import Scalp, make_scalp, strand_colours, strands_to_cloud
+from render.persona.head import Head
+from render.persona.people import Person
+from render.persona.sampling import HAIR, Cloud, cloud, frame_from, nearest_face
+
+Array = NDArray[np.float64]
+
+
+def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
+    """Chin-length hair from a side parting, ends turned in."""
+    scalp = make_scalp(head, person, 4.7, rng)
+    points, side = _grow_bob(scalp, rng)
+    count, nodes = points.shape[:2]
+    # Strands gather into locks towards their ends.
+    guides = rng.permutation(count)[: count // 11]
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(np.c_[scalp.root[guides], 50 * side[guides]])
+    guide = guides[tree.query(np.c_[scalp.root, 50 * side])[1]]
+    gather = 0.60 * np.linspace(0, 1, nodes)[None, :, None] ** 1.5
+    apart = np.linalg.norm(points[guide] - points, axis=2, keepdims=True)
+    points = points + gather * (points[guide] - points) * np.where(apart < 45, 1, 0.2)
+
+    middle = 0.5 * (points[:, 1:] + points[:, :-1])
+    length = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    end = -86.5 + 10 * value_noise(scalp.root, 0.025, 160) + 5 * rng.normal(size=count)
+    end = 0.6 * end[guide] + 0.4 * end
+    drawn = np.logical_and.accumulate((middle[:, :, 1] > end[:, None]) & (length > 2), 1)
+    to_tip = np.cumsum(drawn[:, ::-1], 1)[:, ::-1] * drawn
+    place = np.linspace(0, 1, nodes - 1)[None]
+    base = strand_colours(person, scalp.root[guide] * 0.5 + scalp.root * 0.5, rng)
+    colour = (
+        np.repeat(base[:, None], nodes - 1, 1) * (1 - 0.30 * (1 - smoothstep(0, 0.25, place)))[:, :, None]
+    )
+    colour *= (1 + 0.30 * smoothstep(0.45, 1, place))[:, :, None] * (
+        1 + 0.06 * rng.normal(size=(count, nodes - 1, 1))
+    )
+    layer = rng.random((count, 1))
+    width = (1.8 - 0.5 * layer) * np.where(to_tip < 3, 0.45 + 0.18 * to_tip, 1)
+    opacity = (
+        0.80 * np.where(to_tip < 3, 0.35 + 0.2 * to_tip, 1) * (0.85 + 0.15 * smoothstep(-0.02, 0.1, place))
+    )
+    opacity = opacity * (1 - 0.25 * rng.random((count, 1)))
+    parts = [strands_to_cloud(head, points, drawn, colour, width, opacity)]
+    parts.append(_flyaways(head, points, drawn, colour, 110, rng))
+    parts.append(_baby_hairs(head, scalp, base, points[:, 2] - points[:, 1], 700, rng))
+    return parts
+
+
+def _grow_bob(scalp: Scalp, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Strand nodes [K, S, 3] and the side of the parting each falls to [K]."""
+    root, normal = scalp.root, scalp.normal
+    count = len(root)
+    parting = 20 + 3 * value_noise(root, 0.03, 150)
+    side = np.where(root[:, 0] > parting, 1.0, -1.0)
+    top, front = smoothstep(41, 86, root[:, 1]), smoothstep(-70, -15, root[:, 2])
+    layer = rng.random(count)
+    clearance = 4.5 + 10 * layer * (1 - 0.5 * top) + 4 * top
+    back = (1 - smoothstep(-140, -85, root[:, 2]))[:, None]
+    crown = unit(root - np.array([12.0, 116, -100]))
+    swept = np.c_[side * (0.35 + 0.9 * top), 0.35 * top - 0.5 * (1 - top), -0.55 * front + 0.05]
+    heading = unit((1 - back) * swept + back * crown + 0.05 * rng.normal(size=(count, 3)))
+    heading = unit(heading - (heading * normal).sum(1, keepdims=True) * normal + 0.2 * normal)
+    nodes = [root - 5 * heading + normal, root]
+    phase = 6 * value_noise(root, 0.05, 170)
+    x, grown = root.copy(), np.zeros(count)
+    for _ in range(18):
+        down = np.c_[np.zeros(count), -np.ones(count), np.zeros(count)]
+        backwards = (smoothstep(-80, -30, x[:, 2]) * smoothstep(-38, 32, x[:, 1]))[:, None]
+        backwards = backwards * np.c_[0.30 * side, np.zeros(count), np.full(count, -0.75)]
+        inwards = (1 - smoothstep(-84, -34, x[:, 1]))[:, None] * 0.36 * unit([0, 0, -89.5] - x * [1, 0, 1])
+        wave = 0.0013 * np.sin(0.06 * grown + phase)[:, None] * np.c_[x[:, 2] + 89.5, 0 * grown, -x[:, 0]]
+        weight = (0.35 + 0.65 * smoothstep(0, 60, grown))[:, None]
+        heading = unit(0.74 * heading + 0.26 * down * weight + 0.22 * backwards + 0.9 * inwards + wave)
+        moved = x + 15 * heading
+        grown += 15
+        moved = scalp.outside(moved, clearance * smoothstep(0, 85, grown) + 1.2)
+        facing = (moved[:, 2] > -52) & (moved[:, 1] < 56)
+        limit = 54 + 4 * layer + 2 * (moved[:, 1] < -28)
+        out = facing & (np.abs(moved[:, 0]) < limit)
+        moved[out, 0] = (side * limit)[out]
+        heading = unit(moved - x)
+        x = moved
+        nodes.append(x)
+    return np.stack(nodes, 1), side
+
+
+def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
+    """A man's cut: short at the sides, longer on top and brushed over."""
+    scalp = make_scalp(head, person, 2.6, rng, jitter=4.0)
+    root, normal = scalp.root, scalp.normal
+    count = len(root)
+    top = smoothstep(48, 82, root[:, 1])
+    front = smoothstep(-75, -10, root[:, 2])
+    length = 7 + 24 * top + 6 * top * front + 3 * value_noise(root, 0.05, 210)
+    length *= rng.uniform(0.75, 1.15, count) * smoothstep(-2, 14, scalp.height + 6)
+    side = np.where(root[:, 0] > 24 + 4 * value_noise(root, 0.03, 211), 1.0, -1.0)
+    back = 1 - smoothstep(-120, -70, root[:, 2])
+    brushed = np.c_[-0.75 + 0 * side, 0.25 + 0 * side, -0.35 + 0.2 * front]
+    brushed = np.where((side > 0)[:, None], np.c_[0.8 + 0 * side, -0.2 + 0 * side, -0.3 + 0 * side], brushed)
+    lying = np.c_[0.15 * np.sign(root[:, 0]), -0.9 + 0 * side, -0.5 + 0 * side]
+    whorl = unit(root - np.array([8.0, 112, -115])) * [1, 0.6, 1]
+    heading = (
+        top[:, None] * ((1 - back)[:, None] * brushed + back[:, None] * whorl) + (1 - top)[:, None] * lying
+    )
+    swirl = np.stack([fbm(root, 0.03, 220 + k) for k in range(3)], 1)
+    heading = unit(heading + 0.28 * swirl + 0.10 * rng.normal(size=(count, 3)))
+    heading = unit(heading - (heading * normal).sum(1, keepdims=True) * normal)
+    lift = (0.22 + 0.55 * top * (0.5 + 0.5 * front))[:, None]
+    segments = 4
+    x = root - 1.5 * heading
+    nodes = [x]
+    d = unit(heading + 1.3 * lift * normal)
+    for k in range(segments):
+        step = (length / segments)[:, None]
+        bend = 0.35 * (k + 1) / segments
+        d = unit(d + bend * (heading - 0.7 * lift * normal) + 0.05 * rng.normal(size=(count, 3)))
+        x = scalp.outside(x + step * d, 1.0 + 1.2 * k * lift[:, 0])
+        nodes.append(x)
+    points = np.stack(nodes, 1)
+    base = strand_colours(person, root, rng)
+    place = np.linspace(0, 1, segments)[None]
+    colour = np.repeat(base[:, None], segments, 1) * (0.72 + 0.35 * smoothstep(0, 0.8, place))[:, :, None]
+    drawn = np.ones((count, segments), bool)
+    drawn[:, 2:] = (length > 11)[:, None]
+    width = np.broadcast_to(1.05 - 0.45 * place, (count, segments)) * (0.75 + 0.35 * top)[:, None]
+    edge = smoothstep(-2, 12, scalp.height)[:, None]
+    opacity = (0.30 + 0.45 * edge) * (1 - 0.35 * place) * rng.uniform(0.7, 1, (count, 1))
+    parts = [strands_to_cloud(head, points, drawn, colour, width, opacity, overlap=0.6)]
+    parts.append(_baby_hairs(head, scalp, base, heading * 8, 350, rng))
+    return parts
+
+
+def afro(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
+    """Natural curls in a rounded shape: a dark core and a shell of small coils."""
+    scalp = make_scalp(head, person, 5.0, rng)
+    core = _shell(head, scalp, person, 2600, (0.25, 0.75), rng)
+    coils = _shell(head, scalp, person, 9000, (0.62, 1.0), rng)
+    core_cloud = cloud(
+        HAIR,
+        core[1],
+        core[0],
+        frame_from(core[2]),
+        np.full((len(core[0]), 3), 4.2e-3) * [1, 1, 0.5],
+        0.6 * core[3],
+        0.9,
+        core[2],
+        canonical=core[4],
+    )
+    turn = unit(
+        np.cross(coils[2], rng.normal(size=coils[2].shape))
+        + 0.35 * coils[2] * rng.normal(size=(len(coils[0]), 1))
+    )
+    size = rng.uniform(0.8, 1.25, (len(coils[0]), 1)) * 1e-3
+    coil_cloud = cloud(
+        HAIR,
+        coils[1],
+        coils[0],
+        frame_from(coils[2], turn),
+        size * [2.4, 0.62, 0.45],
+        coils[3],
+        0.72,
+        unit(coils[2] + 0.45 * rng.normal(size=coils[2].shape)),
+        canonical=coils[4],
+    )
+    return [core_cloud, coil_cloud]
+
+
+def _shell(
+    head: Head, scalp: Scalp, person: Person, count: int, depth: tuple[float, float], rng: np.random.Generator
+) -> tuple[Array, NDArray[np.int64], Array, Array, Array]:
+    """Points in the volume of rounded hair: world position, face, outward normal, colour, millimetres."""
+    pick = rng.integers(0, len(scalp.root), count)
+    root = scalp.root[pick] + rng.normal(0, 2.2, (count, 3))
+    centre = np.array([0.0, 22, -80])
+    outwards = unit(0.6 * scalp.normal[pick] + 0.4 * unit(root - centre))
+    thick = (20 + 22 * smoothstep(-10, 90, root[:, 1])) * smoothstep(-8, 26, scalp.height[pick] + 3)
+    lumps = 1 + 0.12 * fbm(root, 0.035, 230) + 0.05 * rng.normal(size=count)
+    share = rng.uniform(*depth, count) ** 0.7
+    point = root + outwards * (thick * lumps * share)[:, None]
+    colour = strand_colours(person, root, rng) * (0.75 + 0.5 * share)[:, None]
+    world = head.eye_midpoint + 1e-3 * point
+    return world, nearest_face(head, world, still_faces(head)), outwards, colour, point
+
+
+def _flyaways(
+    head: Head, points: Array, drawn: NDArray[np.bool_], colour: Array, count: int, rng: np.random.Generator
+) -> Cloud:
+    """Single hairs that stand off the surface."""
+    chosen = rng.permutation(len(points))[:count]
+    nodes = points[chosen].copy()
+    steps = np.arange(nodes.shape[1])[None, :, None]
+    outwards = unit((nodes - [0.0, 1.5, -89.5]) * [1, 0.8, 1])
+    stand_off = rng.uniform(2, 8, (count, 1, 1)) * (0.3 + steps / 8)
+    wobble = 2.0 * np.sin(0.9 * steps + 6 * rng.random((count, 1, 3)))
+    nodes += stand_off * outwards + wobble
+    shown = drawn[chosen] & (np.arange(nodes.shape[1] - 1)[None] > 1)
+    thin = np.full(shown.shape, 0.34)
+    return strands_to_cloud(head, nodes, shown, 1.1 * colour[chosen], thin, np.full(shown.shape, 0.32))
+
+
+def _baby_hairs(
+    head: Head, scalp: Scalp, colour: Array, heading: Array, count: int, rng: np.random.Generator
+) -> Cloud:
+    """Short fine hairs that break up the hairline around the face."""
+    edge = np.flatnonzero((scalp.height < 16) & (scalp.root[:, 2] > -105))
+    pick = rng.choice(edge, count) if len(edge) else np.zeros(0, int)
+    direction = unit(
+        unit(heading[pick]) * [1, 0.3, 1] + [0, 0.25, 0] + 0.18 * rng.normal(size=(len(pick), 3))
+    )
+    start = (
+        scalp.root[pick]
+        - unit(heading[pick]) * rng.uniform(-2, 5, (len(pick), 1))
+        + rng.normal(0, 1.6, (len(pick), 3))
+    )
+    start = scalp.outside(start - [0, 2, 0], 0.6, most=8.0)
+    tip = scalp.outside(start + 6 * direction, 1.3, most=8.0)
+    nodes = np.stack([start, tip], 1)
+    shown = np.ones((len(pick), 1), bool)
+    return strands_to_cloud(
+        head,
+        nodes,
+        shown,
+        0.9 * colour[pick][:, None],
+        np.full(shown.shape, 0.36),
+        np.full(shown.shape, 0.22),
+    )
+
+
+STYLES = {"bob": bob, "short": short, "afro": afro}

@@ -1,0 +1,188 @@
+"""The built-in people: nobody real, each a set of shape targets, pigments and styles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Rgb = tuple[float, float, float]  # sRGB 0..255
+
+HairStyle = Literal["bob", "short", "afro", "crop"]
+Neckline = Literal["crew", "vee", "collar"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """What makes one person; lengths in millimetres unless a field says otherwise."""
+
+    name: str
+    summary: str
+    targets: dict[str, float]  # MakeHuman targets on the base mesh; `@` means both sides
+    melanin: float  # 0.2 very fair .. 1.6 very deep
+    haemoglobin: float = 0.55
+    ruddiness: float = 1.0  # strength of cheeks, nose and chin
+    freckles: int = 0
+    age: float = 0.0  # 0..1 depth of the lines at rest
+    stubble: float = 0.0  # 0..1
+    lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
+    lip_gloss: float = 1.0
+    lash_strength: float = 1.0
+    liner: float = 0.6  # darkness of the upper lid's rim
+    iris_inner: Rgb = (104, 66, 30)
+    iris_outer: Rgb = (70, 52, 30)
+    brow_colour: Rgb = (60, 42, 32)
+    brow_density: float = 1.0
+    brow_width: float = 1.0
+    brow_lift: float = 0.0
+    brow_arch: float = 1.0
+    hair: HairStyle = "bob"
+    hair_dark: Rgb = (46, 30, 22)
+    hair_light: Rgb = (122, 82, 52)
+    hairline_lift: float = 0.0
+    grey: float = 0.0  # share of white strands
+    garment: Rgb = (62, 80, 92)
+    neckline: Neckline = "crew"
+    seed: int = 0
+    extras: dict[str, float] = field(default_factory=dict)
+
+
+_FEMALE = {"macrodetails/universal-female-young-averagemuscle-averageweight": 1.0}
+_MALE = {"macrodetails/universal-male-young-averagemuscle-averageweight": 1.0}
+
+VERA = Person(
+    name="vera",
+    summary="a woman of about 28 with light olive skin and a brown bob",
+    targets={
+        "macrodetails/caucasian-female-young": 0.50,
+        "macrodetails/african-female-young": 0.20,
+        "macrodetails/asian-female-young": 0.30,
+        "macrodetails/universal-female-young-averagemuscle-averageweight": 0.8,
+        "macrodetails/universal-female-young-averagemuscle-minweight": 0.2,
+        "head/head-oval": 0.35,
+        "head/head-fat-decr": 0.45,
+        "head/head-scale-horiz-decr": 0.25,
+        "cheek/@-cheek-bones-incr": 0.6,
+        "cheek/@-cheek-volume-decr": 0.35,
+        "nose/nose-scale-horiz-decr": 0.35,
+        "nose/nose-point-width-decr": 0.45,
+        "nose/nose-width2-decr": 0.2,
+        "nose/nose-nostrils-width-decr": 0.35,
+        "nose/nose-volume-decr": 0.25,
+        "nose/nose-point-up": 0.3,
+        "nose/nose-nostrils-angle-up": 0.3,
+        "nose/nose-flaring-decr": 0.15,
+        "chin/chin-triangle": 0.15,
+        "mouth/mouth-upperlip-volume-decr": 0.35,
+        "mouth/mouth-lowerlip-volume-decr": 0.25,
+        "mouth/mouth-upperlip-height-decr": 0.35,
+        "mouth/mouth-lowerlip-height-decr": 0.45,
+        "mouth/mouth-cupidsbow-incr": 0.20,
+        "mouth/mouth-trans-backward": 0.2,
+        "mouth/mouth-scale-horiz-incr": 0.42,
+        "mouth/mouth-scale-vert-decr": 0.25,
+        "mouth/mouth-angles-up": 0.6,
+        "eyes/@-eye-scale-incr": 0.45,
+        "eyes/@-eye-corner2-up": 0.25,
+        "eyes/@-eye-height2-incr": 0.25,
+        "eyes/@-eye-bag-decr": 0.4,
+        "chin/chin-width-decr": 0.35,
+        "chin/chin-jaw-drop-decr": 0.2,
+        "neck/neck-scale-horiz-decr": 0.25,
+        "ears/@-ear-wing-decr": 0.4,
+        "mouth/mouth-trans-in": 0.06,
+        "nose/nose-trans-out": 0.05,
+        "eyes/r-eye-trans-up": 0.05,
+    },
+    melanin=0.42,
+    freckles=90,
+    iris_inner=(112, 70, 30),
+    iris_outer=(74, 54, 30),
+    brow_colour=(52, 35, 26),
+    hair="bob",
+    hair_dark=(40, 25, 18),
+    hair_light=(104, 66, 40),
+    garment=(58, 78, 92),
+    seed=1,
+)
+
+ELIAS = Person(
+    name="elias",
+    summary="a man of about 58 with fair skin and short grey hair",
+    targets={
+        "macrodetails/caucasian-male-young": 0.62,
+        "macrodetails/caucasian-male-old": 0.38,
+        "macrodetails/universal-male-young-averagemuscle-averageweight": 1.0,
+        "head/head-rectangular": 0.25,
+        "head/head-fat-decr": 0.2,
+        "eyes/@-eye-scale-incr": 0.3,
+        "eyes/@-eye-height2-incr": 0.2,
+        "mouth/mouth-scale-horiz-incr": 0.35,
+        "mouth/mouth-angles-up": 0.45,
+        "nose/nose-hump-incr": 0.25,
+        "chin/chin-width-incr": 0.15,
+        "ears/@-ear-wing-decr": 0.3,
+        "eyes/r-eye-trans-up": 0.06,
+    },
+    melanin=0.26,
+    haemoglobin=0.62,
+    ruddiness=1.25,
+    age=0.75,
+    stubble=0.4,
+    lip_pigment=(0.10, 0.65),
+    lip_gloss=0.5,
+    lash_strength=0.7,
+    liner=0.25,
+    iris_inner=(120, 140, 150),
+    iris_outer=(72, 96, 118),
+    brow_colour=(92, 84, 78),
+    brow_density=1.15,
+    brow_width=1.25,
+    brow_lift=-1.5,
+    brow_arch=0.5,
+    hair="short",
+    hair_dark=(86, 84, 82),
+    hair_light=(196, 194, 190),
+    hairline_lift=5.0,
+    grey=0.5,
+    garment=(40, 46, 60),
+    neckline="collar",
+    seed=2,
+)
+
+AMARA = Person(
+    name="amara",
+    summary="a woman of about 35 with deep brown skin and short natural curls",
+    targets={
+        "macrodetails/african-female-young": 0.9,
+        "macrodetails/caucasian-female-young": 0.1,
+        **_FEMALE,
+        "head/head-oval": 0.4,
+        "head/head-fat-decr": 0.25,
+        "eyes/@-eye-scale-incr": 0.4,
+        "eyes/@-eye-height2-incr": 0.3,
+        "mouth/mouth-angles-up": 0.5,
+        "mouth/mouth-upperlip-volume-decr": 0.3,
+        "mouth/mouth-lowerlip-volume-decr": 0.3,
+        "nose/nose-nostrils-width-decr": 0.25,
+        "cheek/@-cheek-bones-incr": 0.5,
+        "ears/@-ear-wing-decr": 0.4,
+    },
+    melanin=1.18,
+    haemoglobin=0.55,
+    ruddiness=0.7,
+    age=0.12,
+    lip_pigment=(-0.10, 0.75),
+    iris_inner=(74, 44, 22),
+    iris_outer=(44, 28, 16),
+    brow_colour=(24, 17, 14),
+    brow_density=1.1,
+    hair="afro",
+    hair_dark=(16, 12, 10),
+    hair_light=(48, 34, 26),
+    garment=(176, 128, 62),
+    neckline="vee",
+    seed=3,
+)
+
+PEOPLE = {person.name: person for person in (VERA, ELIAS, AMARA)}
+DEFAULT_NAME = "vera"
