@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ class Gaussians:
     """3D Gaussians, or 2D surfels when `log_scales` has two columns (the local z axis is the normal).
 
     Stored values say what they are; `scales()` and `opacities()` give the real ones.
-    Colour is real spherical harmonics in the 3DGS convention, rgb = 0.5 + sum(sh * basis(direction)), with the
-    direction from the camera centre to the Gaussian, expressed in the frame `sh_quats` rotates to world
+    Colour is real spherical harmonics in the 3DGS convention, rgb = 0.5 + sum(sh * basis(direction)), with
+    the direction from the camera centre to the Gaussian, expressed in the frame `sh_quats` rotates to world
     (world itself when None): rotating a Gaussian rotates its highlights without touching coefficients.
     """
 
@@ -50,8 +51,10 @@ class Gaussians:
         return self.logit_opacities.sigmoid()
 
     def to(self, device: torch.device | str) -> Gaussians:
-        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: v.to(device) for name, v in tensors.items()})
+        tensors: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **tensors)
 
     @staticmethod
     def concat(parts: Sequence[Gaussians]) -> Gaussians:
@@ -61,4 +64,5 @@ class Gaussians:
         if len({(p.is_surfel, p.sh_degree, p.sh_quats is None, p.antialiased) for p in parts}) != 1:
             raise ValueError("cannot join Gaussians of different kinds, SH degrees or low-pass rules")
         names = [f.name for f in fields(Gaussians) if isinstance(getattr(parts[0], f.name), Tensor)]
-        return replace(parts[0], **{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
+        joined: dict[str, Any] = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+        return replace(parts[0], **joined)

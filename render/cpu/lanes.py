@@ -14,12 +14,27 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from render.splatting import ALPHA_MAX, ALPHA_MIN
+
+# No "nnan" and "ninf": NaN and infinity are inputs that must be seen and dropped.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "boundscheck": False,
+    "error_model": "numpy",
+    "fastmath": {"contract", "arcp", "nsz", "afn", "reassoc"},
+}
+# numba's decorators are typed for functions that keep their Python signature; inside kernels nothing is.
+kernel: Any = njit(**_OPTIONS)
+inlined: Any = njit(
+    forceinline=True, **_OPTIONS
+)  # part of the caller's loop, so that the loop can be vectorised
+lane_operation: Any = intrinsic
 
 LANES = 16
 ROW_FLOATS = 4 * LANES
@@ -126,20 +141,20 @@ def _blend_row(surfel: bool) -> Callable[..., Any]:
     return generate
 
 
-@intrinsic
-def blend_row(typingctx, tile, row, dx, dy, a, b, c, lo, red, green, blue):  # type: ignore[no-untyped-def]
+@lane_operation
+def blend_row(typingctx, tile, row, dx, dy, a, b, c, lo, red, green, blue):
     """Blend a 3D splat over the row at float offset `row`; dx, dy: from the mean to the row's first pixel."""
     return types.none(_ROW, types.int64, *[types.float32] * 9), _blend_row(surfel=False)
 
 
-@intrinsic
-def blend_surfel_row(typingctx, tile, row, dx, dy, a, b, c, lo, e, f, red, green, blue):  # type: ignore[no-untyped-def]
+@lane_operation
+def blend_surfel_row(typingctx, tile, row, dx, dy, a, b, c, lo, e, f, red, green, blue):
     """Blend a surfel over a row; its in-plane distance is the quadratic over (1 + e dx + f dy)^2."""
     return types.none(_ROW, types.int64, *[types.float32] * 11), _blend_row(surfel=True)
 
 
-@intrinsic
-def most_transmittance(typingctx, tile):  # type: ignore[no-untyped-def]
+@lane_operation
+def most_transmittance(typingctx, tile):
     """Greatest transmittance of a tile."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -156,8 +171,8 @@ def most_transmittance(typingctx, tile):  # type: ignore[no-untyped-def]
     return types.float32(_ROW), generate
 
 
-@intrinsic
-def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
+@lane_operation
+def float_bits(typingctx, value):
     """The int32 with the bits of a float32."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -166,8 +181,8 @@ def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
     return types.int32(types.float32), generate
 
 
-@intrinsic
-def bits_float(typingctx, value):  # type: ignore[no-untyped-def]
+@lane_operation
+def bits_float(typingctx, value):
     """The float32 with the bits of an int32."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -176,8 +191,19 @@ def bits_float(typingctx, value):  # type: ignore[no-untyped-def]
     return types.float32(types.int32), generate
 
 
-@intrinsic
-def take_ticket(typingctx, counter):  # type: ignore[no-untyped-def]
+@lane_operation
+def sqrt_lane(typingctx, value):
+    """Square root of a float32 that vectorises; math.sqrt may be a call."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_F32, [_F32])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.f32"), args)
+
+    return types.float32(types.float32), generate
+
+
+@lane_operation
+def take_ticket(typingctx, counter):
     """Atomically read and increment counter[0] (int64): how threads share jobs without a lock."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:

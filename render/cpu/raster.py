@@ -8,7 +8,6 @@ another, and a row's result does not depend on who draws it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from render.cpu.lanes import (
     ROW_FLOATS,
@@ -16,6 +15,7 @@ from render.cpu.lanes import (
     blend_row,
     blend_surfel_row,
     float_bits,
+    kernel,
     most_transmittance,
     take_ticket,
 )
@@ -28,9 +28,8 @@ from render.cpu.project import (
     CONIC_C,
     GREEN,
     LOG2_OPACITY,
-    MEAN_X,
     MEAN_Y,
-    OPTIONS,
+    RECORD,
     RED,
     ROWS,
     TILT_X,
@@ -47,8 +46,8 @@ EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte b
 F = np.float32
 
 
-@njit(**OPTIONS)
-def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):  # type: ignore[no-untyped-def]
+@kernel
+def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):
     """(depth, slot) of a row's splats, packed into int64 `keys`; returns their number and the greatest depth key.
 
     Depth keys start at 0: the nearest splat's bits are subtracted.
@@ -71,8 +70,8 @@ def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):  # 
     return total, np.int64(most) - np.int64(least)
 
 
-@njit(**OPTIONS)
-def _sort(keys, other, total, most, histogram):  # type: ignore[no-untyped-def]
+@kernel
+def _sort(keys, other, total, most, histogram):
     """Stable radix sort of `keys`[:total] by the upper 32 bits (at most `most`); the array that holds the result."""
     shift = 32
     while most > 0:
@@ -95,20 +94,20 @@ def _sort(keys, other, total, most, histogram):  # type: ignore[no-untyped-def]
     return keys
 
 
-@njit(**OPTIONS)
-def _list_by_tile(keys, total, records, tile_starts, tile_slots):  # type: ignore[no-untyped-def]
+@kernel
+def _list_by_tile(keys, total, records, tile_starts, tile_slots):
     """Slots of each tile of the row, front to back: tile_slots[tile_starts[t] : tile_starts[t + 1]]."""
     tiles = tile_starts.shape[0] - 1
     tile_starts[:] = 0
     for k in range(total):
-        columns = float_bits(records[keys[k] & 0xFFFFFFFF, COLUMNS])
+        columns = float_bits(records[(keys[k] & 0xFFFFFFFF) * RECORD + COLUMNS])
         for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
             tile_starts[tile + 1] += 1
     for tile in range(tiles):
         tile_starts[tile + 1] += tile_starts[tile]
     for k in range(total):
         slot = keys[k] & 0xFFFFFFFF
-        columns = float_bits(records[slot, COLUMNS])
+        columns = float_bits(records[slot * RECORD + COLUMNS])
         for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
             tile_slots[tile_starts[tile]] = slot
             tile_starts[tile] += 1
@@ -117,22 +116,27 @@ def _list_by_tile(keys, total, records, tile_starts, tile_slots):  # type: ignor
     tile_starts[0] = 0
 
 
-@njit(**OPTIONS)
-def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):  # type: ignore[no-untyped-def]
+@kernel
+def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):
     """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
     for k in range(first, last):
         if (k - first) % EXIT_CHECK == EXIT_CHECK - 1 and most_transmittance(tile) < EXIT_TRANSMITTANCE:
             break
-        s = records[slots[k]]
-        rows = float_bits(s[ROWS])
+        at = np.int64(slots[k]) * RECORD
+        rows = float_bits(records[at + ROWS])
         begin = max(np.int64(rows & 0xFFFF) - y0, 0)
         end = min(np.int64(rows >> 16) - y0, TILE - 1)
-        dx = F(x0) - s[MEAN_X]
-        dy = F(y0) - s[MEAN_Y]
-        a, b, c, lo = s[CONIC_A], s[CONIC_B], s[CONIC_C], s[LOG2_OPACITY]
-        red, green, blue = s[RED], s[GREEN], s[BLUE]
+        dx = F(x0) - records[at]
+        dy = F(y0) - records[at + MEAN_Y]
+        a, b, c, lo = (
+            records[at + CONIC_A],
+            records[at + CONIC_B],
+            records[at + CONIC_C],
+            records[at + LOG2_OPACITY],
+        )
+        red, green, blue = records[at + RED], records[at + GREEN], records[at + BLUE]
         if surfel:
-            e, f = s[TILT_X], s[TILT_Y]
+            e, f = records[at + TILT_X], records[at + TILT_Y]
             for y in range(begin, end + 1):
                 blend_surfel_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, e, f, red, green, blue)
         else:
@@ -140,8 +144,8 @@ def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):  # type: ign
                 blend_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, red, green, blue)
 
 
-@njit(**OPTIONS)
-def raster_rows(  # type: ignore[no-untyped-def]
+@kernel
+def raster_rows(
     counter, num, surfel, row_order, records, depth_bits, row_slots, row_starts,
     keys, other_keys, tile_slots, tile_starts, histogram, tile,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,

@@ -48,7 +48,7 @@ class CpuRenderer:
         self._workspace = _Workspace(0, self._tile_rows, self._tiles, self.num_threads)
         self._no_bytes = np.zeros(0, np.uint8)
         self._no_floats = np.zeros(0, np.float32)
-        self._no_quats = np.zeros((0, 4), np.float32)
+        self._no_quats = np.zeros(0, np.float32)
 
     def render(self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:
         """`background`: [3] colour or [H, W, 3] picture in 0..1; None is black. No depth, no normals."""
@@ -129,7 +129,7 @@ class CpuRenderer:
         counter = np.zeros(2, np.int64)
         self._on_all_threads(
             lambda t: project_chunks(
-                counter[:1], *arrays, view, g.antialiased,
+                counter[:1], g.is_surfel, *arrays, view, g.antialiased,
                 t.planes, work.records, work.depth_bits, work.row_slots, work.row_starts,
             )
         )  # fmt: skip
@@ -175,7 +175,7 @@ class _ThreadSpace:
     """Scratch of one thread."""
 
     def __init__(self, capacity: int, tiles: int) -> None:
-        self.planes = np.empty((PLANES, BLOCK), np.float32)
+        self.planes = np.empty(PLANES * BLOCK, np.float32)
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
         self.tile_slots = np.empty(capacity * tiles, np.int32)
@@ -190,7 +190,7 @@ class _Workspace:
     def __init__(self, capacity: int, tile_rows: int, tiles: int, num_threads: int) -> None:
         self.capacity = capacity
         chunks = (capacity + CHUNK - 1) // CHUNK
-        self.records = _aligned(capacity * RECORD).reshape(capacity, RECORD)
+        self.records = _aligned(capacity * RECORD)
         self.depth_bits = np.empty(capacity, np.int32)
         self.row_slots = np.empty(chunks * CHUNK * tile_rows, np.int32)
         self.row_starts = np.empty((chunks, tile_rows + 1), np.int32)
@@ -205,10 +205,10 @@ def _aligned(size: int) -> NDArray[np.float32]:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    """The tensor's own memory; a copy only when it is not contiguous."""
+    """The tensor's own memory, flat: kernels with constant strides vectorise; a copy only when it is not contiguous."""
     if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
         raise ValueError(f"the CPU renderer draws float32 on the CPU, got {tensor.dtype} on {tensor.device}")
-    return tensor.detach().contiguous().numpy()
+    return tensor.detach().contiguous().numpy().reshape(-1)
 
 
 def _camera_array(camera: Camera) -> NDArray[np.float32]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from render.cpu.lanes import LANES, ROW_FLOATS
-from render.cpu.project import OPTIONS
+from render.cpu.lanes import LANES, ROW_FLOATS, kernel
 
 # The number of bytes per pixel where a layout has one.
 RGB8, RGBA8, FLOAT_RGBA, YUV420 = 3, 4, 5, 6
@@ -14,8 +12,8 @@ RGB8, RGBA8, FLOAT_RGBA, YUV420 = 3, 4, 5, 6
 F = np.float32
 
 
-@njit(**OPTIONS)
-def _composite(tile, x0, y0, width, height, colour, picture):  # type: ignore[no-untyped-def]
+@kernel
+def _composite(tile, x0, y0, width, height, colour, picture):
     """Tile planes red, green, blue -> 0..255 over the background; returns the tile's size inside the picture.
 
     `colour` [3] in 0..1 counts when `picture`, flat uint8 RGB of the whole size, is empty.
@@ -40,8 +38,8 @@ def _composite(tile, x0, y0, width, height, colour, picture):  # type: ignore[no
     return columns, rows
 
 
-@njit(**OPTIONS)
-def write_bytes(tile, x0, y0, width, height, layout, colour, picture, out):  # type: ignore[no-untyped-def]
+@kernel
+def write_bytes(tile, x0, y0, width, height, layout, colour, picture, out):
     """RGB8 over the background, or RGBA8 with straight (not premultiplied) alpha; `out` is flat uint8."""
     if layout == RGB8:
         columns, rows = _composite(tile, x0, y0, width, height, colour, picture)
@@ -62,8 +60,8 @@ def write_bytes(tile, x0, y0, width, height, layout, colour, picture, out):  # t
             out[target + 4 * x + 3] = np.uint8(np.int32(alpha * F(255) + F(0.5)))
 
 
-@njit(**OPTIONS)
-def write_floats(tile, x0, y0, width, height, out):  # type: ignore[no-untyped-def]
+@kernel
+def write_floats(tile, x0, y0, width, height, out):
     """Premultiplied RGB and alpha, flat float32 [H, W, 4]."""
     for y in range(min(LANES, height - y0)):
         base, target = y * ROW_FLOATS, ((y0 + y) * width + x0) * 4
@@ -73,8 +71,8 @@ def write_floats(tile, x0, y0, width, height, out):  # type: ignore[no-untyped-d
             out[target + 4 * x + 3] = F(1) - tile[base + 3 * LANES + x]
 
 
-@njit(**OPTIONS)
-def write_yuv420(tile, x0, y0, width, height, colour, picture, matrix, out):  # type: ignore[no-untyped-def]
+@kernel
+def write_yuv420(tile, x0, y0, width, height, colour, picture, matrix, out):
     """Planar I420: Y [H, W], then U and V [H / 2, W / 2], each the mean of 2x2 pixels; `out` is flat uint8.
 
     `matrix` [12] maps RGB in 0..255 to Y, U, V: three rows of red, green, blue and an offset.
