@@ -9,7 +9,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -111,9 +112,29 @@ def _run(argv: Sequence[str]) -> int:
     return int(module.run(parser.parse_complete(argv[1:])) or 0)
 
 
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """Unwind on the first Ctrl-C and ignore the next, so that the clean-up is not cut short."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     """Unwind on SIGTERM as on Ctrl-C, so that half-written files and child processes go."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signum)
+
+
+@contextmanager
+def _orderly_signals() -> Iterator[None]:
+    handlers = {signal.SIGTERM: _terminate}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not when started with it ignored
+        handlers[signal.SIGINT] = _interrupt
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stdout_reader_left() -> bool:
@@ -127,10 +148,10 @@ def _stdout_reader_left() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        with _orderly_signals():
+            code = _run(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
     except USER_ERRORS as error:
         print(f"visavis: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

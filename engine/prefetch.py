@@ -28,7 +28,6 @@ class _Prefetch(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         while not isinstance(item := self._queue.get(), _End):
             yield item
-        self._queue.put(item)  # reading on after the end ends again
         if item.error is not None:
             raise item.error
 

@@ -1,0 +1,67 @@
+"""How fast `visavis record` is, tracking and encoding included.
+
+    python -m bench.record [--driver VIDEO] [--avatar A] [--seconds 12]
+
+Without a driver a built-in avatar in the built-in motion is filmed first and drives itself.
+One JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
+from engine.motion import demo_motion
+from engine.record import record, record_motion
+from render.library import open_avatar
+
+SIZE = 512
+
+
+def measure(
+    driver: str | None = None, avatar_name: str = DEFAULT_AVATAR, seconds: float = 12.0
+) -> dict[str, Any]:
+    """The report of a recording at 512x512 (`visavis record --report`)."""
+    avatar = open_avatar(avatar_name)
+    look = Look(SIZE, SIZE, parse_background(DEFAULT_BACKGROUND, SIZE, SIZE))
+    with tempfile.TemporaryDirectory() as folder:
+        filmed = str(Path(folder) / "driver.mp4")
+        if driver is None:
+            record_motion(demo_motion(seconds), filmed, avatar, look)
+        report = record(driver or filmed, Path(folder) / "out.mp4", avatar, look).report
+    report["input"] = Path(driver).name if driver else "built-in motion, filmed"
+    del report["output"]
+    return {"bench": "record", **report}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures for people."""
+    rows = [
+        f"{result['input']} -> {result['avatar']}, {result['num_gaussians']} Gaussians",
+        f"{result['frames']} frames in {result['seconds']} s, {result['fps']} fps, "
+        f"peak memory {result['peak_memory_mb']:.0f} MB",
+        f"{'stage':>10}  {'p50 ms':>7}  {'p95 ms':>7}  {'p99 ms':>7}",
+    ]
+    for stage, t in result["stages"].items():
+        rows.append(f"{stage:>10}  {t['p50_ms']:7.2f}  {t['p95_ms']:7.2f}  {t['p99_ms']:7.2f}")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--driver")
+    parser.add_argument("--avatar", default=DEFAULT_AVATAR)
+    parser.add_argument("--seconds", type=float, default=12.0)
+    args = parser.parse_args()
+    result = measure(args.driver, args.avatar, args.seconds)
+    print(table(result), file=sys.stderr)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
