@@ -20,7 +20,6 @@ from engine.motion import Motion, load_motion
 from engine.play import pictures
 from engine.progress import Bars
 from engine.report import StageTimes, make_report, peak_memory_mb
-from engine.track import track_source
 from render.avatar import Avatar
 from transport.recorder import Recorder
 
@@ -55,6 +54,8 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
     if Path(source).suffix.lower() == ".npz":
         Recorder.check(output, [source])
         return record_motion(load_motion(source), output, avatar, look, source=str(source))
+    from engine.track import track_source  # a motion file plays without the tracker
+
     times = StageTimes()
     warnings = []
     with ExitStack() as stack:

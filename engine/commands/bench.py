@@ -16,7 +16,7 @@ import sys
 from engine.report import write_json
 from transport.recorder import check_writable
 
-# Each has measure() -> dict, and table(result) -> str for people. `engine` may import `bench` only here, late.
+# Each has measure() -> dict and table(result) -> str for people. Loaded by name: no import of `bench`.
 BENCHES = {
     "render": "bench.render",
     "track": "bench.track",
