@@ -73,28 +73,22 @@ class LinearDeformation:
 
     def __call__(self, gaussians: Gaussians, expression: Tensor) -> Gaussians:
         weights = self.coefficients(expression)
-        playing = _is_play(expression, gaussians)
+        if _is_play(expression, gaussians):
+            from render.cpu.posing import add_deltas as add
+        else:
+            add = _add_deltas
 
         def moved(values: Tensor, deltas: Tensor | None) -> Tensor:
             if deltas is None:
                 return values
-            if playing:
-                from render.cpu.posing import add_deltas
+            return add(values.flatten(1), self.indices, deltas, weights).view_as(values)
 
-                return add_deltas(values, self.indices, deltas, weights)
-            change = (weights @ deltas.flatten(1)).unflatten(0, deltas.shape[1:])
-            return values.index_add(0, self.indices, change)
-
-        sh = gaussians.sh
-        if self.d_sh0 is not None:
-            sh0 = moved(sh[:, 0], self.d_sh0)[:, None]
-            sh = torch.cat([sh0, sh[:, 1:]], 1) if gaussians.sh_degree else sh0
         return replace(
             gaussians,
             means=moved(gaussians.means, self.d_means),
             log_scales=moved(gaussians.log_scales, self.d_log_scales),
-            logit_opacities=moved(gaussians.logit_opacities, self.d_logit_opacities),
-            sh=sh,
+            logit_opacities=moved(gaussians.logit_opacities[:, None], self.d_logit_opacities)[:, 0],
+            sh=moved(gaussians.sh, self.d_sh0),  # the first coefficient is the first three columns of a row
         )
 
     def check(self, gaussians: Gaussians, num_expressions: int) -> None:
@@ -237,6 +231,15 @@ class Avatar:
             bindings=tuple(b.to(device) for b in self.bindings),
             deformation=None if self.deformation is None else self.deformation.to(device),
         )
+
+
+def _add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
+    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M]."""
+    change = (weights @ deltas.flatten(1)).view(len(indices), -1)
+    columns = change.shape[1]
+    if columns == values.shape[1]:
+        return values.index_add(0, indices, change)
+    return torch.cat([values[:, :columns].index_add(0, indices, change), values[:, columns:]], 1)
 
 
 def _is_play(driver: Tensor, gaussians: Gaussians) -> bool:

@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
     "boundscheck": False,
-    "fastmath": {"contract"},
+    "fastmath": {"contract", "arcp", "afn", "nsz", "reassoc"},  # NaN and infinity keep their meaning
 }
 
 # Columns of a triangle's row: centre, scaled rotation (row major), orientation, log scale, rotation since
@@ -68,16 +68,17 @@ class CpuPoser:
 
 
 def add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
-    """`values` [N, ...] plus the weighted sum of `deltas` [B, M, ...] at rows `indices` [M]; a new tensor.
+    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M].
 
-    Deltas of weight zero cost nothing, which is most of them on most frames.
+    Deltas of weight zero cost nothing, which is most of them on most frames; when all are, `values` comes
+    back.
     """
+    active = np.flatnonzero(_array(weights))
+    if not len(active):
+        return values
     out = values.detach().clone(memory_format=torch.contiguous_format)
-    rows, flat = (
-        out.view(len(values), -1).numpy(),
-        _array(deltas.flatten(2) if deltas.dim() > 2 else deltas[..., None]),
-    )
-    _add_deltas(rows, _array(indices), flat, _array(weights))
+    flat = _array(deltas.reshape(len(deltas), len(indices), -1))
+    _add_deltas(out.numpy(), _array(indices), flat, _array(weights), active)
     return out
 
 
@@ -278,11 +279,11 @@ def _place_on_joints(
 
 
 @njit(**_OPTIONS)
-def _add_deltas(values, indices, deltas, weights):
-    for b in range(weights.shape[0]):
-        weight = weights[b]
-        if weight != F(0):
-            for m in range(indices.shape[0]):
-                i = indices[m]
-                for c in range(values.shape[1]):
-                    values[i, c] += weight * deltas[b, m, c]
+def _add_deltas(values, indices, deltas, weights, active):
+    for m in range(indices.shape[0]):
+        i = indices[m]
+        for c in range(deltas.shape[2]):
+            change = F(0)
+            for b in active:
+                change += weights[b] * deltas[b, m, c]
+            values[i, c] += change
