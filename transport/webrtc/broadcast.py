@@ -1,8 +1,9 @@
-"""One encode for any number of viewers: pictures go in from the render thread, packets out to every viewer."""
+"""One encode for any number of viewers: pictures in from the render thread, packets out to everybody."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -73,6 +74,7 @@ class Viewer:
         self._queue: deque[PackedPicture] = deque()
         self._filled = asyncio.Event()
         self._needs_key = True
+        self._joined = False
         self._closed = False
 
     @property
@@ -112,7 +114,13 @@ class Viewer:
         self._broadcast.request_key_frame(self)
 
     async def next_picture(self) -> PackedPicture:
-        """The next picture to send. Raises MediaStreamError once the viewer was removed."""
+        """The next picture to send. Raises MediaStreamError once the viewer was removed.
+
+        The first call joins the broadcast: a connection still being made costs no encoding.
+        """
+        if not self._joined and not self._closed:
+            self._joined = True
+            self._broadcast.join(self)
         while not self._queue:
             if self._closed:
                 raise MediaStreamError
@@ -203,13 +211,15 @@ class Broadcast:
             self._slot.put(self._last)
 
     def add_viewer(self, codec: Codec, *, unlimited: bool = False) -> Viewer:
-        """A new viewer; its first picture is a key frame. `unlimited`: it sits on this machine."""
-        viewer = Viewer(self, codec, unlimited)
+        """A new viewer; it joins when it asks for its first picture. `unlimited`: it sits on this machine."""
+        return Viewer(self, codec, unlimited)
+
+    def join(self, viewer: Viewer) -> None:
+        """Begin to send to a viewer, with a key frame."""
         self._viewers.add(viewer)
         self.update_rates()
         self.request_key_frame(viewer)
         self._show_last()
-        return viewer
 
     def remove_viewer(self, viewer: Viewer) -> None:
         """Forget a viewer; its sender ends. The encode stops with the last one."""
@@ -245,7 +255,10 @@ class Broadcast:
             for codec in ENCODERS:
                 viewers = [viewer for viewer in self._viewers if viewer.codec == codec]
                 levels = {viewer: viewer.rate.level for viewer in viewers}
-                rates = share_out({viewer: viewer.rate for viewer in viewers}, self._limits, now)
+                known: dict[object, ViewerRate] = {viewer: viewer.rate for viewer in viewers}
+                if self._taps and codec == "h264":
+                    known["recording"] = ViewerRate(unlimited=True)  # no slow link spoils a recording
+                rates = share_out(known, self._limits, now)
                 if rates.full is not None:
                     wanted[codec, "full"] = rates.full
                 if rates.low is not None:
@@ -254,8 +267,6 @@ class Broadcast:
                 for viewer in moved:
                     viewer._needs_key = True
                 self._want_keys_for(moved)
-            if self._taps:
-                wanted.setdefault(("h264", "full"), self._limits.highest)
             running = {(rung.codec, rung.level): rung for rung in self._rungs}
             rungs = []
             for key, bitrate in wanted.items():
@@ -305,8 +316,7 @@ class Broadcast:
 
     def _encode(self, rungs: tuple[_Rung, ...], picture: NDArray[np.uint8], capture_ns: int) -> None:
         width, height = i420_size(picture)
-        if self._fixed_limits is None:
-            self._limits = BitrateLimits.for_size(width, height)
+        self._adopt_size(width, height)
         ticks = self._next_ticks(capture_ns)
         self._picture_id += 1
         for rung in rungs:
@@ -331,10 +341,18 @@ class Broadcast:
             if rung.codec == "h264" and rung.level == "full":
                 for tap in self._taps:
                     tap.write(encoded)
-            packed = pack_picture(encoded, self._picture_id)
-            assert self._loop is not None
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._distribute, rung, packed)
+            self._on_loop(self._distribute, rung, pack_picture(encoded, self._picture_id))
+
+    def _adopt_size(self, width: int, height: int) -> None:
+        limits = self._fixed_limits or BitrateLimits.for_size(width, height)
+        if limits != self._limits:
+            self._limits = limits
+            self._on_loop(self.update_rates)
+
+    def _on_loop(self, callback: Callable[..., None], *args: object) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop closed first: nobody is left to serve
+            self._loop.call_soon_threadsafe(callback, *args)
 
     def _encoder_for(self, rung: _Rung, width: int, height: int) -> VideoEncoder:
         if rung.encoder is None or rung.encoder.size != (width, height):
