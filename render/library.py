@@ -9,7 +9,6 @@ from render.avatar_file import load_avatar
 from render.errors import AvatarError
 
 SUFFIX = ".avatar"
-DEFAULT_AVATAR = "vera"
 _ASSETS = Path(__file__).parent / "assets"
 
 

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("source", type=Path, help="LAM folder (skin.glb + offset.ply), or a Gaussian .ply")
     _add_output(importing, "the .avatar file to write")
     importing.add_argument("--flame", type=Path, help="FLAME model file of a GaussianAvatars .ply")
-    importing.add_argument("--up", choices=("y", "-y", "z"), default="y", help="upward axis of a plain .ply")
+    importing.add_argument(
+        "--axes", choices=("y-up", "y-down", "z-up"), default="y-up", help="where up is in a plain .ply"
+    )
     importing.add_argument("--name", help="the avatar's name (default: the file's)")
     importing.add_argument("--licence", default="", help="licence of the likeness and of what made it")
     importing.add_argument(
@@ -178,7 +180,7 @@ def _read_source(args: argparse.Namespace) -> Avatar:
         return import_gaussian_avatars(source, args.flame)
     from render.importers.ply import import_ply
 
-    return import_ply(source, up=args.up)
+    return import_ply(source, axes=args.axes)
 
 
 def _calibrated(avatar: Avatar) -> Avatar:

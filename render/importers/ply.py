@@ -19,18 +19,18 @@ from render.rigs.rig import Rig
 from render.rotations import quaternion_multiply, quaternion_to_matrix
 from render.sh import rotate_sh
 
-Up = Literal["y", "-y", "z"]
+Axes = Literal["y-up", "y-down", "z-up"]
 
-# Quaternions wxyz that bring a file's upward axis to +y. "-y" is what cameras made by COLMAP give.
+# Quaternions wxyz that bring a file's upward axis to +y. y down is what cameras made by COLMAP give.
 _TO_Y_UP = {
-    "y": (1.0, 0.0, 0.0, 0.0),
-    "-y": (0.0, 1.0, 0.0, 0.0),
-    "z": (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0),
+    "y-up": (1.0, 0.0, 0.0, 0.0),
+    "y-down": (0.0, 1.0, 0.0, 0.0),
+    "z-up": (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0),
 }
 
 
-def import_ply(path: Path | str, *, up: Up = "y", info: AvatarInfo | None = None) -> Avatar:
-    """A 3DGS .ply as a static avatar; `up` is the file's axis that points up.
+def import_ply(path: Path | str, *, axes: Axes = "y-up", info: AvatarInfo | None = None) -> Avatar:
+    """A 3DGS .ply as a static avatar; `axes` says where up is in the file.
 
     The origin is moved to the middle of the Gaussians. Raises AvatarError when the file is not one.
     """
@@ -38,7 +38,7 @@ def import_ply(path: Path | str, *, up: Up = "y", info: AvatarInfo | None = None
     columns = read_vertices(path)
     if "binding_0" in columns:
         raise AvatarError(f"{path} is bound to a FLAME mesh; import it with --flame and the FLAME model file")
-    gaussians = rotated(gaussians_from_columns(columns, path), torch.tensor(_TO_Y_UP[up]))
+    gaussians = rotated(gaussians_from_columns(columns, path), torch.tensor(_TO_Y_UP[axes]))
     if not gaussians.num_gaussians:
         raise AvatarError(f"{path} holds no Gaussians; export it again")
     middle = gaussians.means.median(0).values

@@ -250,12 +250,12 @@ def test_gaussian_avatars_files_that_do_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("up", "world_up"), [("y", (0.0, 1.0, 0.0)), ("-y", (0.0, -1.0, 0.0)), ("z", (0.0, 0.0, 1.0))]
+    ("axes", "world_up"), [("y-up", (0.0, 1.0, 0.0)), ("y-down", (0.0, -1.0, 0.0)), ("z-up", (0.0, 0.0, 1.0))]
 )
-def test_a_plain_ply_stands_upright(tmp_path: Path, up: Any, world_up: tuple[float, float, float]) -> None:
+def test_a_plain_ply_stands_upright(tmp_path: Path, axes: Any, world_up: tuple[float, float, float]) -> None:
     source = random_gaussians(30, degree=1)
     export_ply(source, tmp_path / "scene.ply")
-    avatar = import_ply(tmp_path / "scene.ply", up=up)
+    avatar = import_ply(tmp_path / "scene.ply", axes=axes)
     assert avatar.rig.num_expressions == 0
     axis = torch.tensor(world_up)
     before = (source.means - source.means[0]) @ axis

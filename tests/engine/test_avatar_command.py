@@ -1,0 +1,180 @@
+"""The avatar command from its arguments to its files, and one line for every mistake."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from engine.cli import main
+from engine.look import DEFAULT_AVATAR
+from render.avatar_file import load_avatar, save_avatar
+from render.exporters import export_ply
+from render.importers.gaussian_ply import read_vertices
+from render.library import builtin_names
+from tests.render.mock_models import flame_arrays, write_npz
+from tests.render.small_avatars import random_avatar, random_gaussians
+
+
+@pytest.fixture
+def avatar_file(tmp_path: Path) -> Path:
+    path = tmp_path / "sam.avatar"
+    save_avatar(random_avatar(), path)
+    return path
+
+
+def test_info_of_a_file_and_of_a_built_in_avatar(
+    avatar_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["avatar", "info", str(avatar_file)]) == 0
+    text = capsys.readouterr().out
+    for words in ("sam", "CC0-1.0", "nobody's face", "triangle 7, vertex 14, skinning 7", "jawOpen"):
+        assert words in text
+    assert DEFAULT_AVATAR in builtin_names()
+    assert main(["avatar", "info", DEFAULT_AVATAR, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["name"] == DEFAULT_AVATAR
+    assert facts["expressions"] == 52
+    assert facts["gaussians"] >= 20_000
+
+
+def test_every_built_in_avatar_opens_and_poses() -> None:
+    assert len(builtin_names()) >= 3
+    for name in builtin_names():
+        from render.library import open_avatar
+
+        avatar = open_avatar(name)
+        assert avatar.info.licence
+        assert avatar.info.consent
+        with torch.no_grad():
+            g = avatar.pose(avatar.rig.neutral_params())
+        assert bool(g.means.isfinite().all())
+        assert float(g.means.norm(dim=1).max()) < 1.0  # a metre around the head joint
+
+
+def test_a_lam_folder_becomes_an_avatar_file(
+    testdata_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lam.avatar"
+    folder = str(testdata_dir / "avatars" / "lam_p2-1")
+    words = ["--licence", "CC-BY-NC-4.0", "--consent", "a painting", "--name", "lam", "--no-calibrate"]
+    assert main(["avatar", "import", folder, "-o", str(out), *words]) == 0
+    captured = capsys.readouterr()
+    assert "20018 Gaussians" in captured.out
+    assert captured.err == ""
+    info = load_avatar(out).info
+    assert (info.name, info.licence, info.consent) == ("lam", "CC-BY-NC-4.0", "a painting")
+    assert info.created
+
+
+def test_ply_files_become_avatars_and_come_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_ply(random_gaussians(50, degree=1), tmp_path / "scene.ply")
+    source, avatar = str(tmp_path / "scene.ply"), str(tmp_path / "scene.avatar")
+    assert main(["avatar", "import", source, "-o", avatar, "--axes", "y-down", "--compact"]) == 0
+    captured = capsys.readouterr()
+    assert "gaussians.means" in captured.out  # the loss of compact storage
+    assert "--consent" in captured.err
+    back = tmp_path / "back.ply"
+    assert main(["avatar", "export", avatar, "-o", str(back)]) == 0
+    assert len(read_vertices(back)["x"]) == 50
+    assert main(["avatar", "export", avatar, "-o", str(tmp_path / "back.spz"), "--yaw", "30"]) == 0
+    assert (tmp_path / "back.spz").stat().st_size > 100
+
+
+def test_export_takes_expressions_and_head_angles(avatar_file: Path, tmp_path: Path) -> None:
+    plain, posed = tmp_path / "plain.ply", tmp_path / "posed.ply"
+    assert main(["avatar", "export", str(avatar_file), "-o", str(plain)]) == 0
+    options = ["--unit", "jawOpen=0.5", "--unit", "browInnerUp=1", "--yaw", "20", "--pitch", "-5"]
+    assert main(["avatar", "export", str(avatar_file), "-o", str(posed), *options]) == 0
+    avatar = load_avatar(avatar_file)
+    weights = torch.tensor([0.5, 0.0, 0.0, 1.0])
+    turn = torch.deg2rad(torch.tensor([-5.0, 20.0, 0.0]))
+    with torch.no_grad():
+        g = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+    np.testing.assert_allclose(read_vertices(posed)["x"], g.means[:, 0].numpy(), atol=1e-6)
+    assert not np.allclose(read_vertices(plain)["x"], read_vertices(posed)["x"], atol=1e-3)
+
+
+def test_preview_shows_expressions_and_views(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    assert main(["avatar", "preview", DEFAULT_AVATAR, "-o", str(out), "--size", "96"]) == 0
+    sheet = cv2.imread(str(out)).astype(float)
+    bar = 22
+    rows, columns = sheet.shape[0] // (96 + bar), sheet.shape[1] // 96
+    assert (rows, columns) == (8, 5)
+    cells = sheet.reshape(rows, 96 + bar, columns, 96, 3)[:, bar:].transpose(0, 2, 1, 3, 4)
+    face = cells[:, :, 16:80, 24:72]
+    assert face.std(axis=(2, 3, 4)).min() > 15  # somebody is in every cell
+    front = cells[:, 2]
+    for row in range(1, rows):  # every expression differs from neutral
+        assert np.abs(front[row] - front[0]).max() > 20
+    for column in (0, 1, 3, 4):  # and every view from the front
+        assert np.abs(cells[0, column] - cells[0, 2]).mean() > 3
+
+
+def test_preview_of_rigs_with_unnamed_or_no_expressions(tmp_path: Path) -> None:
+    flame = write_npz(tmp_path / "flame.npz", flame_arrays())
+    still = tmp_path / "still.ply"
+    export_ply(random_gaussians(50), still)
+    for source, options in ((still, []), (_rigged(tmp_path), ["--flame", str(flame), "--no-calibrate"])):
+        avatar = tmp_path / "x.avatar"
+        assert main(["avatar", "import", str(source), "-o", str(avatar), *options]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VISAVIS_MODELS", str(tmp_path))
+            png = ["-o", str(tmp_path / "x.png"), "--size", "32"]
+            assert main(["avatar", "preview", str(avatar), *png]) == 0
+
+
+def _rigged(folder: Path) -> Path:
+    from tests.render.test_importers import rigged_ply
+
+    return rigged_ply(folder / "rigged.ply", np.arange(20))
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["info", "nobody"], r"no avatar nobody: .*vera"),
+    (["info", "{folder}"], "is a folder"),
+    (["info", "{text}"], "no avatar file"),
+    (["info", "{short}"], "cut short|damaged"),
+    (["preview", "{good}", "-o", "{folder}/x.jpg"], "must end in .png"),
+    (["preview", "{good}", "-o", "{folder}/none/x.png"], "no folder"),
+    (["preview", "{good}", "-o", "{folder}/x.png", "--size", "5"], "32 to 1024"),
+    (["export", "{good}", "-o", "{folder}/x.obj"], "must end in .ply or .spz"),
+    (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpn=1"], "no expression 'jawOpn'"),
+    (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpen=wide"], "give a weight"),
+    (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpen=nan"], "give a weight"),
+    (["import", "{folder}/nothing", "-o", "{folder}/x.avatar"], "does not exist"),
+    (["import", "{folder}", "-o", "{folder}/x.avatar"], "holds no skin.glb"),
+    (["import", "{text}", "-o", "{folder}/x.avatar"], "neither a LAM folder nor a .ply"),
+    (["import", "{good}", "-o", "{folder}/x.ply"], "must end in .avatar"),
+    (["import", "{badply}", "-o", "{folder}/x.avatar"], "no whole .ply"),
+    (["import", "{badply}", "-o", "{folder}/x.avatar", "--flame", "{folder}/no.pkl"], "no whole .ply"),
+    (["import", "{good}"], "required"),
+    (["info", "{good}", "--jsn"], "unknown option"),
+    (["mend", "{good}"], "mend"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=[" ".join(a[:2]) for a, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    good, short, text, bad_ply = (inputs / n for n in ("good.avatar", "short.avatar", "a.txt", "bad.ply"))
+    save_avatar(random_avatar(), good)
+    short.write_bytes(good.read_bytes()[:-100])
+    text.write_text("hello\n" * 100)
+    bad_ply.write_text("ply\n")
+    names = {"good": good, "short": short, "text": text, "badply": bad_ply, "folder": tmp_path}
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["avatar", *(a.format(**names) for a in arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert re.search(words, captured.err), captured.err
+    assert sorted(tmp_path.rglob("*")) == before
