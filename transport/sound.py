@@ -40,6 +40,10 @@ class Sound:
             self.close()
             return
         source = streams[0]
+        if source.codec_context is None:
+            self.broken = "its codec is unknown"
+            self.close()
+            return
         if source.codec.canonical_name in COPIED_CODECS:
             self._stream = output.add_stream_from_template(source)
             self._packets = self._copied(source, origin_s)
