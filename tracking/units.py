@@ -1,0 +1,80 @@
+"""What a unit of a rig may do: its bounds, its damping, and whether it is one of a left and right pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Upper bounds of ARKit's units by the start of their names, first match wins. Weights above 1 are what an
+# avatar needs that moves less than the person; 0 leaves a unit out, because the detector cannot see it
+# (tongueOut, cheekPuff) or because it doubles another (mouthClose against jawOpen).
+_UPPER = (
+    (("tongueOut", "cheekPuff", "cheekSquint", "jawForward", "mouthClose"), 0.0),
+    (("brow", "eyeWide"), 1.6),
+    (("mouth", "jawLeft", "jawRight", "eyeLook"), 1.3),
+    (("",), 1.0),
+)
+# Damping relative to the solver's own: units that look alike to the detector share the work more evenly.
+_DAMPING = (
+    (
+        (
+            "noseSneer", "mouthShrug", "mouthRoll", "mouthPress", "mouthFunnel",
+            "jawLeft", "jawRight",
+        ),
+        3.0,
+    ),
+    (("eyeLook", "brow", "eyeBlink"), 0.24),
+    (("eye",), 0.6),
+    (("jawOpen",), 0.4),
+    (("",), 1.0),
+)  # fmt: skip
+_FLAME_LIMIT = 2.5  # standard deviations, for units that are modes of a face model
+_MODES_USED = 50  # of such units; the later ones are below what the detector resolves
+
+
+@dataclass(frozen=True)
+class UnitLimits:
+    """Bounds and relative damping of a rig's units, each [E]."""
+
+    lower: Array
+    upper: Array
+    damping: Array
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        return self.upper > self.lower
+
+
+def is_arkit(names: Sequence[str]) -> bool:
+    """Whether the units are ARKit's (weights of 0..1); otherwise they are modes of a face model."""
+    return "jawOpen" in names and "eyeBlinkLeft" in names
+
+
+def unit_limits(names: Sequence[str]) -> UnitLimits:
+    """The limits of a rig's units by their names."""
+    if is_arkit(names):
+        upper = np.array([_first(_UPPER, name) for name in names])
+        return UnitLimits(np.zeros(len(names)), upper, np.array([_first(_DAMPING, name) for name in names]))
+    upper = np.where(np.arange(len(names)) < _MODES_USED, _FLAME_LIMIT, 0.0)
+    return UnitLimits(-upper, upper, np.full(len(names), 0.25))
+
+
+def mirrored_units(names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Units that move together in a symmetric face: pairs of left and right, and singles."""
+    groups: list[tuple[int, ...]] = []
+    for row, name in enumerate(names):
+        if name.endswith("Left") and name not in ("jawLeft", "mouthLeft"):
+            other = name.removesuffix("Left") + "Right"
+            groups.append((row, names.index(other)) if other in names else (row,))
+        elif not name.endswith("Right") or name in ("jawRight", "mouthRight"):
+            groups.append((row,))
+    return groups
+
+
+def _first(table: Sequence[tuple[tuple[str, ...], float]], name: str) -> float:
+    return next(value for starts, value in table if name.startswith(starts))

@@ -1,0 +1,86 @@
+"""Takes back the smoothing of the detector's video mode, whose lag an offline solve need not suffer.
+
+MediaPipe filters every landmark with a One-Euro filter: slow motion arrives several frames late. An avatar
+that plays filtered landmarks moves late, and is filtered once more by whoever looks at it. The filter can be
+inverted exactly; its noise comes back with the motion, and a short symmetric kernel takes most of that out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Source: mediapipe/tasks/cc/vision/face_landmarker/face_landmarks_smoothing options; one_euro_filter.cc for
+# the formula, where the speed is that of the raw values over the size of the face.
+_MIN_CUTOFF_HZ = 0.05
+_BETA = 80.0
+_DERIVATIVE_CUTOFF_HZ = 1.0
+_MAX_GAIN = 200.0  # of a step of the filtered value: the filter never holds back more at its lowest cut-off
+_BISECTIONS = 16  # of a ratio of 200: to a relative error of 1e-4
+_KERNEL_FRAMES = 0.5  # standard deviation of the symmetric kernel
+
+
+def unsmoothed(landmarks: Array, times_s: Array) -> Array:
+    """Landmarks [T, P, 3] pixels of consecutive frames of video mode, as they were before its filter.
+
+    `times_s` [T] must rise. A light symmetric smoothing is applied.
+    """
+    return _smoothed(_inverted(landmarks, times_s), _KERNEL_FRAMES)
+
+
+def _inverted(filtered: Array, times_s: Array) -> Array:
+    raw = np.empty_like(filtered)
+    raw[0] = filtered[0]
+    speed = np.zeros_like(filtered[0])
+    for i in range(1, len(filtered)):
+        seconds = times_s[i] - times_s[i - 1]
+        size = max(float(np.ptp(raw[i - 1, :, :2], axis=0).mean()), 1.0)
+        keep = 1 - _share(_DERIVATIVE_CUTOFF_HZ, seconds)
+        before, step = filtered[i - 1], filtered[i] - filtered[i - 1]
+        # raw = before + gain * step, where the filter's share at that raw value is 1 / gain; the share rises with
+        # the gain, so that share * gain - 1 has one root.
+        low, high = np.ones_like(step), np.full_like(step, _MAX_GAIN)
+
+        def speed_at(gain: Array, i: int = i, seconds: float = seconds, size: float = size, keep: float = keep,
+                     before: Array = before, step: Array = step, speed: Array = speed) -> Array:
+            change = (before + gain * step - raw[i - 1]) / (size * seconds)
+            return (1 - keep) * change + keep * speed
+
+        for _ in range(_BISECTIONS):
+            gain = np.sqrt(low * high)
+            share = _share(_MIN_CUTOFF_HZ + _BETA * np.abs(speed_at(gain)), seconds)
+            below = share * gain < 1
+            low, high = np.where(below, gain, low), np.where(below, high, gain)
+        gain = np.sqrt(low * high)
+        raw[i], speed = before + gain * step, speed_at(gain)
+    return raw
+
+
+def _share(cutoff_hz: Array | float, seconds: float) -> Array | float:
+    rate = 2 * math.pi * cutoff_hz * seconds
+    return rate / (rate + 1)
+
+
+def _smoothed(values: Array, frames: float) -> Array:
+    radius = math.ceil(3 * frames)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / frames) ** 2)
+    kernel /= kernel.sum()
+    padded = np.concatenate([values[:1].repeat(radius, 0), values, values[-1:].repeat(radius, 0)])
+    return sum(k * padded[j : j + len(values)] for j, k in enumerate(kernel))
+
+
+def turned(before: Array, after: Array) -> Array:
+    """The rotations [T, 3, 3] that turn points [T, P, 3] `before` to `after` best.
+
+    Source: W. Kabsch, "A solution for the best rotation to relate two sets of vectors", 1976.
+    """
+    a = before - before.mean(1, keepdims=True)
+    b = after - after.mean(1, keepdims=True)
+    u, _, vt = np.linalg.svd(a.transpose(0, 2, 1) @ b)
+    sign = np.ones((len(a), 3))
+    sign[:, 2] = np.sign(np.linalg.det(u @ vt))
+    return vt.transpose(0, 2, 1) @ (sign[..., None] * u.transpose(0, 2, 1))
