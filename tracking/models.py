@@ -1,25 +1,17 @@
 """The tracker's model files: where they come from, what they must hash to, and how to get them.
 
-Nothing is fetched at import. `model_path` is the one door: it gives the file, and fetches it the first time.
+Nothing is fetched at import. `model_path` is the one door: it gives the file, and gets it the first time.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracking.download import DownloadError, Progress, download, file_sha256
 from tracking.errors import TrackingError
-
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all
-
-_CHUNK_BYTES = 1 << 16
-_CONNECT_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +25,9 @@ class ModelFile:
     num_bytes: int
     licence: str
     purpose: str
+    # The stand-in that `tracking.wheel_model` can put together from a Python package; None when there is
+    # none.
+    stand_in_name: str | None = None
 
 
 _BUCKET = "https://storage.googleapis.com/mediapipe-models"
@@ -44,8 +39,9 @@ MODELS: dict[str, ModelFile] = {
         url=f"{_BUCKET}/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
         num_bytes=3_758_596,
-        licence="Apache-2.0",
+        licence="Apache-2.0 (Google, MediaPipe)",
         purpose="478 face landmarks, 52 face unit scores, head matrix",
+        stand_in_name="face_landmarker_from_wheel.task",
     ),
 }
 
@@ -72,86 +68,72 @@ def known_model(name: str) -> ModelFile:
         raise TrackingError(f"no model is called {name!r}; the models are: {', '.join(MODELS)}") from None
 
 
+def installed_path(name: str) -> Path | None:
+    """The checked file of that name, or its stand-in, without fetching anything; None when neither is there.
+
+    Raises TrackingError when the official file's name holds another file.
+    """
+    model = known_model(name)
+    path = models_folder() / model.file_name
+    if path.exists():
+        if file_sha256(path) != model.sha256:
+            raise TrackingError(
+                f"{path} is not the {name} model (its sha256 is not {model.sha256[:12]}...): "
+                f"delete it and run `visavis models fetch`"
+            )
+        return path
+    return _stand_in(model)
+
+
 def model_path(name: str, progress: Progress | None = None) -> Path:
     """The checked file of that name; fetched when it is not there yet.
 
     Raises TrackingError when the file there is not the right one, or it cannot be fetched.
     """
-    model = known_model(name)
-    path = models_folder() / model.file_name
-    if not path.exists():
-        return fetch_model(name, progress)
-    if file_sha256(path) != model.sha256:
-        raise TrackingError(
-            f"{path} is not the {name} model (its sha256 is not {model.sha256[:12]}...): "
-            f"delete it and run `visavis models fetch`"
-        )
-    return path
+    return installed_path(name) or fetch_model(name, progress)
 
 
 def fetch_model(name: str, progress: Progress | None = None) -> Path:
     """Download a model into the models' folder, resuming what an earlier try left, and check it.
 
-    Raises TrackingError, one line with the address and the folder, when there is no network or the file is
-    wrong.
+    Where the official address cannot be reached, the stand-in from MediaPipe's older wheel is made instead,
+    for which a Python package registry is enough. Raises TrackingError, one line with the address and the
+    folder, when both fail.
     """
     model = known_model(name)
-    path = models_folder() / model.file_name
+    folder = models_folder()
+    path = folder / model.file_name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        download(model.url, path, model.sha256, progress)
     except OSError as error:
-        raise TrackingError(f"cannot make the models' folder {path.parent}: {error.strerror}") from error
-    download(model.url, path, model.sha256, progress)
+        raise TrackingError(f"cannot make the models' folder {folder} ({error.strerror})") from error
+    except DownloadError as error:
+        failure = f"cannot fetch {model.url} ({error})"
+        if model.stand_in_name is None:
+            raise TrackingError(f"{failure}: get that file elsewhere and put it into {folder}") from error
+        return _stand_in(model) or _make_stand_in(model, failure)
     return path
 
 
-def download(url: str, path: Path, sha256: str, progress: Progress | None = None) -> None:
-    """Fetch `url` to `path` through `path.part`; a file of the wrong hash is never left under `path`."""
-    part = path.with_name(path.name + ".part")
+def _stand_in(model: ModelFile) -> Path | None:
+    if model.stand_in_name is None:
+        return None
+    from tracking.wheel_model import is_current
+
+    path = models_folder() / model.stand_in_name
+    return path if is_current(path) else None
+
+
+def _make_stand_in(model: ModelFile, failure: str) -> Path:
+    from tracking.wheel_model import install_from_wheel
+
+    assert model.stand_in_name is not None
+    path = models_folder() / model.stand_in_name
     try:
-        _download_part(url, part, progress)
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error
+        install_from_wheel(path)
+    except (TrackingError, OSError) as error:
         raise TrackingError(
-            f"cannot fetch {url} ({reason}): with internet elsewhere, put that file into {path.parent}"
+            f"{failure}, nor its stand-in: {error}; get that file elsewhere and put it into {path.parent}"
         ) from error
-    found = file_sha256(part)
-    if found != sha256:
-        part.unlink()
-        raise TrackingError(
-            f"{url} gave a file of sha256 {found[:12]}..., not {sha256[:12]}...: deleted, try again"
-        )
-    os.replace(part, path)
-
-
-def _download_part(url: str, part: Path, progress: Progress | None) -> None:
-    start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=_CONNECT_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if (
-            error.code != 416
-        ):  # "range not satisfiable": the part is whole already, or nonsense; the hash decides
-            raise
-        return
-    with response:
-        if response.status != 206:
-            start = 0  # the server sends the whole file again
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else 0
-        with part.open("ab" if start else "wb") as out:
-            done = start
-            while chunk := response.read(_CHUNK_BYTES):
-                out.write(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, max(total, done))
-    if total and done < total:
-        raise OSError(f"the connection ended at {done} of {total} bytes")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path
