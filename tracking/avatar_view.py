@@ -1,31 +1,28 @@
-"""What the detector sees on an avatar: its usual view, rendered and looked at, one picture after the other."""
+"""What the detector sees on an avatar: its usual view, rendered and looked at, picture by picture."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from capture.frame import Frame
 from render.avatar import Avatar
+from render.rigs.params import RigParams
 from tracking.detection import Detection
 from tracking.detector_process import DetectorProcess
 from tracking.face_motion import FaceMotion
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIZE = 512  # pixels a side: the detector sees about the face's size in a recording
 _BACKGROUND = (0.85, 0.86, 0.89)
 
 
-def params_of(avatar: Avatar, motion: FaceMotion):  # type: ignore[no-untyped-def]
+def params_of(avatar: Avatar, motion: FaceMotion) -> RigParams:
     """Rig parameters of a motion for one avatar, float32."""
-    return avatar.params_from_units(
-        *(torch.as_tensor(v, dtype=torch.float32) for v in (motion.weights, motion.rotation, motion.translation))
-    )
+    parts = (motion.weights, motion.rotation, motion.translation)
+    return avatar.params_from_units(*(torch.as_tensor(part, dtype=torch.float32) for part in parts))
 
 
 class AvatarView:

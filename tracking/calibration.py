@@ -18,7 +18,7 @@ from tracking.avatar_view import AvatarView
 from tracking.detection import Detection
 from tracking.errors import TrackingError
 from tracking.face_motion import FaceMotion
-from tracking.face_signals import NUM_POINTS, rotation_of_angles, track_of_detections
+from tracking.face_signals import NUM_POINTS, angles_of, rotation_of_angles, track_of_detections
 from tracking.response import NUM_POSE_TERMS, DetectorResponse, pose_terms
 from tracking.units import is_arkit, mirrored_units, unit_limits
 
@@ -108,7 +108,9 @@ def fit_response(avatar: Avatar, motions: list[FaceMotion], detections: list[Det
     angles = np.array([_angles(m.rotation) for m in motions])
     num, num_units = weights.shape
     one = np.ones((num, 1))
-    strength = 2e-4 * num  # of the ridge: a unit that moved in a few percent of the faces keeps most of its effect
+    strength = (
+        2e-4 * num
+    )  # of the ridge: a unit that moved in a few percent of the faces keeps most of its effect
     small = np.r_[1e-6, np.full(num_units, strength), np.full(NUM_POSE_TERMS, strength)]
     terms = np.concatenate([one, weights, pose_terms(track.angles)], 1)
     points = _ridge(terms, track.points.reshape(num, -1), small)
@@ -126,19 +128,17 @@ def fit_response(avatar: Avatar, motions: list[FaceMotion], detections: list[Det
         pose_angles=turned[poses],
         shift_angles=turned[-3:] * 100,
         point_errors=np.sqrt((errors**2).mean(0)),
-        eye_distance=np.array(_eye_distance(avatar, detections, shifts)),
+        eye_distance=np.array(_eye_distance(avatar, detections)),
         signature=signature_of(avatar),
     )
 
 
-def _eye_distance(avatar: Avatar, detections: list[Detection], shifts: Array) -> float:
-    """Metres between the outer corners of the eyes, from their distance in the pictures of faces turned least."""
+def _eye_distance(avatar: Avatar, detections: list[Detection]) -> float:
+    """Metres between the outer corners of the eyes, from their median distance in the pictures."""
     camera = avatar.default_camera(detections[0].width, detections[0].height)
     pixels = np.array([np.linalg.norm(d.landmarks[33] - d.landmarks[263]) for d in detections])
-    depth = float((camera.world_to_camera[:3, 3]).norm()) - np.median(shifts[:, 2])
-    target = camera.world_to_camera @ camera.world_to_camera.new_tensor([0.0, 0.0, 0.0, 1.0])
-    depth = float(target[2]) or depth
-    metres = float(np.median(pixels)) * depth / camera.fx
+    depth_m = float(camera.world_to_camera[2, 3])  # of the world's origin, which lies in the head
+    metres = float(np.median(pixels)) * depth_m / camera.fx
     return metres if 0.03 < metres < 0.3 else _OUTER_EYE_UNITS_M
 
 
@@ -148,7 +148,9 @@ def signature_of(avatar: Avatar) -> Array:
     In units of their own size: means and colours in decimetres and halves, each unit's reach in centimetres.
     """
     g, rig = avatar.gaussians, avatar.rig
-    reach = rig.expression_basis.detach().square().sum(1).sqrt().double() * 100 if rig.num_expressions else None
+    reach = (
+        rig.expression_basis.detach().square().sum(1).sqrt().double() * 100 if rig.num_expressions else None
+    )
     parts = [
         np.array([np.log(max(g.num_gaussians, 1)), np.log(rig.num_vertices), float(rig.num_expressions)]),
         rig.template.double().mean(0).numpy() * 10,
@@ -156,16 +158,15 @@ def signature_of(avatar: Avatar) -> Array:
         g.opacities().double().mean(0, keepdim=True).numpy() * 2,
         g.sh[:, 0].double().mean(0).numpy() * 2,
         g.sh[:, 0].double().std(0).numpy() * 2,
-        np.zeros(0) if reach is None else reach.numpy(),
+        reach.numpy(),
     ]
     return np.concatenate(parts)
 
 
 def _angles(rotation: Array) -> Array:
-    from tracking.face_signals import angles_of
-
     return angles_of(axis_angle.to_matrix(rotation))
 
 
 def _ridge(terms: Array, values: Array, strengths: Array) -> Array:
-    return np.linalg.solve(terms.T @ terms + np.diag(strengths), terms.T @ values)
+    solved: Array = np.linalg.solve(terms.T @ terms + np.diag(strengths), terms.T @ values)
+    return solved

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from render.avatar import Avatar
@@ -22,6 +22,7 @@ from tracking.face_motion import FaceMotion
 from tracking.face_signals import (
     POINTS,
     FaceTrack,
+    angles_of,
     rotation_of_angles,
     rotations_of,
     track_of,
@@ -45,6 +46,11 @@ from tracking.unsmooth import turned, unsmoothed
 
 Array = NDArray[np.float64]
 
+_EYES_FROM_HEAD_JOINT = (0.0, 0.35, 1.0)  # eye units, for rigs whose eyes are no joints
+
+
+_REFINE = RefineConfig()
+
 
 @dataclass(frozen=True, slots=True)
 class DriverConfig:
@@ -52,7 +58,7 @@ class DriverConfig:
 
     shift_share: float = 0.4  # of the person's own shift, in units of the face's size
     max_shift: float = 0.25  # eye units, reached softly
-    refine: RefineConfig | None = RefineConfig()  # None: a clip is solved without looking at the avatar
+    refine: RefineConfig | None = _REFINE  # None: a clip is solved without looking at the avatar
     neutral_at_frames: tuple[int, ...] = (1, 8, 30, 90, 300)  # when the live neutral is measured again
     neutral_window: int = 300  # frames it is measured from
     live_rounds: int = 2
@@ -61,9 +67,9 @@ class DriverConfig:
 class Driver:
     """One person driving one avatar.
 
-    An avatar without a valid calibration is calibrated first, which takes up to a minute (`visavis avatar import`
-    does it once and for all). Raises TrackingError when the detector cannot see the avatar's face. Close it, or use
-    it as a context manager, after `solve_clip`.
+    An avatar without a valid calibration is calibrated first, which takes up to a minute (`visavis avatar
+    import` does it once and for all). Raises TrackingError when the detector cannot see the avatar's face.
+    Close it, or use it as a context manager, after `solve_clip`.
     """
 
     def __init__(self, avatar: Avatar, config: DriverConfig | None = None, model: Path | None = None) -> None:
@@ -71,12 +77,13 @@ class Driver:
         self._config = config if config is not None else DriverConfig()
         self._model = model
         self._view: AvatarView | None = None
+        self.solve_s, self.refine_s = 0.0, 0.0  # seconds that the last clip took
         names = tuple(avatar.rig.expression_names)
         self.response = self._calibrated_response(names)
         self._jaw = names.index("jawOpen") if "jawOpen" in names else None
         lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names], np.float64)
         self.solver = ExpressionSolver(self.response, unit_limits(names), lids)
-        self._eye_lever = _eye_lever(avatar)
+        self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
         self.restart()
 
     def restart(self) -> None:
@@ -86,6 +93,7 @@ class Driver:
         self._seen: list[FaceTrack] = []
         self._num_seen = 0
         self._rest_position: Array | None = None
+        self._rest_angles = np.zeros(3)
 
     def remeasure_neutral(self) -> None:
         """Take the person's face at rest anew from the frames that follow (for a button in the page)."""
@@ -133,13 +141,15 @@ class Driver:
         if self._num_seen in self._config.neutral_at_frames:
             past = _joined(self._seen)
             estimate_neutral(self.solver, past, self._jaw, self._config.live_rounds, max_frames=24)
-            self._rest_position = np.median(past.position, 0)
+            self._rest(past)
 
     # A whole clip
 
     def solve_clip(self, detections: Sequence[Detection], fps: float) -> list[TrackingResult]:
-        """The avatar's parameters for every frame of a clip, from all of it. `fps` is the clip's nominal rate."""
+        """The avatar's parameters for every frame of a clip, from all of it; `fps` is its nominal rate."""
         self.restart()
+        start = time.perf_counter()
+        self.refine_s = 0.0
         found = [i for i, d in enumerate(detections) if d.found]
         motions: list[FaceMotion | None] = [None] * len(detections)
         if found:
@@ -149,20 +159,26 @@ class Driver:
         shown = [
             self._presence.update(m, d.capture_ns / 1e9) for m, d in zip(motions, detections, strict=True)
         ]
-        return [self._result(m, d) for m, d in zip(shown, detections, strict=True)]
+        results = [self._result(m, d) for m, d in zip(shown, detections, strict=True)]
+        self.solve_s = time.perf_counter() - start - self.refine_s
+        return results
 
     def _solved_clip(self, detections: list[Detection], fps: float) -> list[FaceMotion]:
         track = _unsmoothed_track(detections, fps)
         if not self._has_units:
-            self._rest_position = np.median(track.position, 0)
-            return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track.angles, track.position)
+            self._rest(track)
+            return self._motions(
+                np.zeros((len(track), len(self.solver.unit_rows))), track.angles, track.position
+            )
         estimate_neutral(self.solver, track, self._jaw)
-        self._rest_position = np.median(track.position, 0)
+        self._rest(track)
         rows = self.solver.rows(track.points, track.angles)
         weights = self.solver.solve_many(rows)
         motions = self._motions(weights, track.angles, track.position)
         if self._config.refine is not None:
+            start = time.perf_counter()
             motions = self._refined(self._config.refine, track, rows, motions)
+            self.refine_s = time.perf_counter() - start
         return motions
 
     def _refined(
@@ -194,20 +210,34 @@ class Driver:
 
     # Both
 
+    def _rest(self, track: FaceTrack) -> None:
+        """Where the head rests: the middle of where it has been."""
+        self._rest_position = np.median(track.position, 0)
+        self._rest_angles = np.median(track.angles, 0)
+
     def _motions(self, weights: Array, angles: Array, position: Array) -> list[FaceMotion]:
         """Face motions of T frames whose detected head angles and positions are given."""
+        shifts = self._shifts(angles, position)
+        turned_to = self.response.angles_for(angles, weights, shifts)
+        return [
+            FaceMotion(w, axis_angle.from_matrix(rotation_of_angles(a)), shift)
+            for w, a, shift in zip(weights, turned_to, shifts, strict=True)
+        ]
+
+    def _shifts(self, angles: Array, position: Array) -> Array:
+        """Head translations [T, 3] metres: a share of the person's, softly bounded: the head stays in view.
+
+        The avatar keeps its size in the picture: closeness is not played.
+        """
         assert self._rest_position is not None
-        moved = self._config.max_shift * np.tanh(
-            self._config.shift_share * (position - self._rest_position) / self._config.max_shift
-        )
-        moved[:, 2] *= 0  # closeness stays: the avatar keeps its size in the picture
-        shifts = moved * float(self.response.eye_distance)
-        motions = []
-        for w, wanted, shift in zip(weights, angles, shifts, strict=True):
-            rotation = rotation_of_angles(self.response.angles_for(wanted, w, shift))
-            # Turning about the neck moves the eyes by itself: only the rest is shifted.
-            motions.append(FaceMotion(w, axis_angle.from_matrix(rotation), shift))
-        return motions
+        # Turning about the neck moves the eyes by itself; only the rest is shifted.
+        rest = rotation_of_angles(self._rest_angles) @ self._eye_lever
+        by_turning = np.array([rotation_of_angles(a) @ self._eye_lever - rest for a in angles])
+        moved = (position - self._rest_position - by_turning)[:, :2]
+        limit = self._config.max_shift
+        shifts = np.zeros((len(angles), 3))
+        shifts[:, :2] = limit * np.tanh(self._config.shift_share * moved / limit)
+        return shifts * float(self.response.eye_distance)
 
     def _result(self, motion: FaceMotion, detection: Detection) -> TrackingResult:
         return TrackingResult(
@@ -228,13 +258,20 @@ class Driver:
         return response
 
 
-def _eye_lever(avatar: Avatar) -> Array:
-    return np.zeros(3)
+def _eye_lever(avatar: Avatar, eye_distance: float) -> Array:
+    """From what the head turns about to between the eyes, in eye units [3]."""
+    rig = avatar.rig
+    joints = dict(zip(rig.joint_names, rig.joints_template.double().cpu().numpy(), strict=True))
+    if "neck" not in joints or "head" not in joints:
+        return np.zeros(3)
+    if "left_eye" in joints and "right_eye" in joints:
+        eyes = 0.5 * (joints["left_eye"] + joints["right_eye"])
+    else:
+        eyes = joints["head"] + np.array(_EYES_FROM_HEAD_JOINT) * eye_distance
+    return (eyes - 0.5 * (joints["neck"] + joints["head"])) / eye_distance
 
 
 def _angles(motions: Sequence[FaceMotion]) -> Array:
-    from tracking.face_signals import angles_of
-
     return np.array([angles_of(axis_angle.to_matrix(m.rotation)) for m in motions])
 
 

@@ -1,4 +1,4 @@
-"""What of a face is compared between a person and an avatar: points in the head's own frame, and rows on them.
+"""What is compared between a person and an avatar: points in the head's own frame, and rows on them.
 
 The head's frame is MediaPipe's: x to the picture's right, y up, z out of the face, origin between the eyes,
 one unit = the distance of the outer corners of the eyes. Points there change with the expression, hardly with
@@ -44,7 +44,15 @@ _LID_PAIRS = ((159, 145), (386, 374))  # the middle of the upper and the lower l
 _EYE_CORNERS = (33, 133, 362, 263)
 _BROW_ARCS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 _DEPTH_WEIGHT = 0.35  # of a point's z row: the detector guesses depth from the picture
-_PART_WEIGHTS = ((LIPS, 1.5), (EYES, 1.0), (BROWS, 1.5), (JAW, 0.7), (NOSE, 1.2), (CHEEKS, 0.7), (IRISES, 1.0))
+_PART_WEIGHTS = (
+    (LIPS, 1.5),
+    (EYES, 1.0),
+    (BROWS, 1.5),
+    (JAW, 0.7),
+    (NOSE, 1.2),
+    (CHEEKS, 0.7),
+    (IRISES, 1.0),
+)
 
 # Distances that matter more than the points they are made of: (upper, lower, axis, weight).
 _OPENINGS = (
@@ -70,20 +78,20 @@ class FaceTrack:
     points: Array  # [T, NUM_POINTS, 3] in the head's frame
     angles: Array  # [T, 3] yaw, pitch, roll in degrees, as the detector has them
     scores: Array  # [T, 52] in the order of SCORE_NAMES
-    position: Array  # [T, 3] between the eyes: x right and y up from the picture's middle, and closeness; eye units
+    position: Array  # [T, 3] of the point between the eyes: x right, y up from the middle, closeness
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitem__(self, chosen: slice | NDArray[np.intp]) -> FaceTrack:
-        return FaceTrack(
-            self.points[chosen], self.angles[chosen], self.scores[chosen], self.position[chosen]
-        )
+        return FaceTrack(self.points[chosen], self.angles[chosen], self.scores[chosen], self.position[chosen])
 
 
 def track_of(landmarks: Array, rotations: Array, scores: Array, sizes: Array) -> FaceTrack:
-    """`landmarks` [T, NUM_POINTS, 3] pixels, axes as in `Detection`; head rotations [T, 3, 3], scores [T, 52],
-    picture sizes [T, 2] (width, height)."""
+    """The faces of `landmarks` [T, NUM_POINTS, 3] pixels, axes as in `Detection`.
+
+    Head rotations [T, 3, 3], scores [T, 52], picture sizes [T, 2] (width, height).
+    """
     upright = landmarks * (1.0, -1.0, -1.0)
     points = upright @ rotations
     corners = points[:, places(_EYE_CORNERS)]

@@ -28,9 +28,9 @@ def estimate_neutral(
     """The neutral of the person in `track` (at least one frame); leaves the solver set to it.
 
     Each part of the face starts as the median of the frames in which that part shows the least expression.
-    Each round then solves frames from all over the track and takes the median of what no unit explains as part
-    of the person. At last the lips are closed by the `jaw_unit`: a person who talks all the time is never seen
-    with the lips shut, and the avatar's would stay open.
+    Each round then solves frames from all over the track and takes the median of what no unit explains as
+    part of the person. At last the lips are closed by the `jaw_unit`: a person who talks all the time is
+    never seen with the lips shut, and the avatar's would stay open.
     """
     neutral = _calm_parts(track)
     chosen = np.unique(np.linspace(0, len(track) - 1, min(len(track), max_frames)).astype(int))

@@ -48,7 +48,7 @@ class ClipCoordinates:
         """`expected_rows` [T, R] and `angles` [T, 3] of the clip as first solved."""
         self._mean = expected_rows.mean(0)
         centred = expected_rows - self._mean
-        _, values, axes = np.linalg.svd(centred[::_thin(len(centred))], full_matrices=False)
+        _, values, axes = np.linalg.svd(centred[:: _thin(len(centred))], full_matrices=False)
         count = min(_NUM_MODES, int((values > 1e-6 * max(values[0], 1e-12)).sum()))
         self._axes = axes[:count].T
         spread = np.maximum((centred @ self._axes).std(0), 1e-3)
@@ -75,7 +75,10 @@ class Discrepancy:
         self._outputs.append(outputs)
 
     def __call__(self, inputs: Array) -> Array:
-        """The mean of the Gaussian process at `inputs` [T, C], [T, K]. Source: Rasmussen and Williams, ch. 2."""
+        """The mean of the Gaussian process at `inputs` [T, C], [T, K].
+
+        Source: C. Rasmussen and C. Williams, "Gaussian processes for machine learning", 2006, equation 2.25.
+        """
         known, values = np.concatenate(self._inputs), np.concatenate(self._outputs)
         noise = self._config.noise * np.eye(len(known))
         return self._kernel(inputs, known) @ np.linalg.solve(self._kernel(known, known) + noise, values)
@@ -88,9 +91,13 @@ class Discrepancy:
 
 
 def measured_differences(
-    response: DetectorResponse, unit_rows: Array, motions: Sequence[FaceMotion], angles: Array, detections: list[Detection]
+    response: DetectorResponse,
+    unit_rows: Array,
+    motions: Sequence[FaceMotion],
+    angles: Array,
+    detections: list[Detection],
 ) -> tuple[NDArray[np.intp], Array, Array]:
-    """Frames that were found, and what the detector saw there beyond the response: rows [n, R], angles [n, 3].
+    """Frames that were found, and what was seen there beyond the response: rows [n, R], angles [n, 3].
 
     `angles` [T, 3] are the head angles that were played.
     """

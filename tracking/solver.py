@@ -1,4 +1,4 @@
-"""Unit weights of an avatar from a person's face: bounded, damped least squares on the calibrated response."""
+"""Unit weights of an avatar from a person's face: bounded, damped least squares on its response."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class ExpressionSolver:
     """
 
     def __init__(
-        self, response: DetectorResponse, limits: UnitLimits, lid_units: Array, config: SolverConfig | None = None
+        self,
+        response: DetectorResponse,
+        limits: UnitLimits,
+        lid_units: Array,
+        config: SolverConfig | None = None,
     ) -> None:
         """`lid_units` [E]: 1 for units that shut the eyes, 0 for others."""
         self.response = response
@@ -71,7 +75,9 @@ class ExpressionSolver:
         )
         self.lid_gain = float(np.clip(gain, *_LID_GAIN_RANGE))
         self.unit_gains = 1 + (self.lid_gain - 1) * self._lid_units  # [E] the person's motion by the avatar's
-        self._jacobian = np.concatenate([self.unit_rows * self.unit_gains[:, None], _rigid_rows(neutral.points)])
+        self._jacobian = np.concatenate(
+            [self.unit_rows * self.unit_gains[:, None], _rigid_rows(neutral.points)]
+        )
         damping = config.damping * self.limits.damping
         rigid = np.repeat([config.turn, config.shift, config.scale], [3, 3, 1])
         self._hessian = self._jacobian @ self._jacobian.T + np.diag(np.r_[damping, rigid])

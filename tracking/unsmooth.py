@@ -8,6 +8,7 @@ inverted exactly; its noise comes back with the motion, and a short symmetric ke
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,32 +36,29 @@ def unsmoothed(landmarks: Array, times_s: Array) -> Array:
 def _inverted(filtered: Array, times_s: Array) -> Array:
     raw = np.empty_like(filtered)
     raw[0] = filtered[0]
-    speed = np.zeros_like(filtered[0])
+    speed = np.zeros_like(filtered[0])  # the filter's own estimate
     for i in range(1, len(filtered)):
-        seconds = times_s[i] - times_s[i - 1]
+        seconds = float(times_s[i] - times_s[i - 1])
         size = max(float(np.ptp(raw[i - 1, :, :2], axis=0).mean()), 1.0)
-        keep = 1 - _share(_DERIVATIVE_CUTOFF_HZ, seconds)
+        # raw = before + gain * step, where the filter's share at that raw value must be 1 / gain. The filter's
+        # speed at that raw value is offset + slope * gain.
         before, step = filtered[i - 1], filtered[i] - filtered[i - 1]
-        # raw = before + gain * step, where the filter's share at that raw value is 1 / gain; the share rises with
-        # the gain, so that share * gain - 1 has one root.
+        share_of_new = _share(_DERIVATIVE_CUTOFF_HZ, seconds)
+        offset = share_of_new * (before - raw[i - 1]) / (size * seconds) + (1 - share_of_new) * speed
+        slope = share_of_new * step / (size * seconds)
         low, high = np.ones_like(step), np.full_like(step, _MAX_GAIN)
-
-        def speed_at(gain: Array, i: int = i, seconds: float = seconds, size: float = size, keep: float = keep,
-                     before: Array = before, step: Array = step, speed: Array = speed) -> Array:
-            change = (before + gain * step - raw[i - 1]) / (size * seconds)
-            return (1 - keep) * change + keep * speed
-
         for _ in range(_BISECTIONS):
             gain = np.sqrt(low * high)
-            share = _share(_MIN_CUTOFF_HZ + _BETA * np.abs(speed_at(gain)), seconds)
-            below = share * gain < 1
-            low, high = np.where(below, gain, low), np.where(below, high, gain)
+            share = _share(_MIN_CUTOFF_HZ + _BETA * np.abs(offset + slope * gain), seconds)
+            too_small = share * gain < 1
+            low, high = np.where(too_small, gain, low), np.where(too_small, high, gain)
         gain = np.sqrt(low * high)
-        raw[i], speed = before + gain * step, speed_at(gain)
+        raw[i], speed = before + gain * step, offset + slope * gain
     return raw
 
 
-def _share(cutoff_hz: Array | float, seconds: float) -> Array | float:
+def _share(cutoff_hz: Any, seconds: float) -> Any:
+    """The share of the new value in a first-order low-pass of that cut-off; for numbers and arrays."""
     rate = 2 * math.pi * cutoff_hz * seconds
     return rate / (rate + 1)
 
@@ -70,7 +68,7 @@ def _smoothed(values: Array, frames: float) -> Array:
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / frames) ** 2)
     kernel /= kernel.sum()
     padded = np.concatenate([values[:1].repeat(radius, 0), values, values[-1:].repeat(radius, 0)])
-    return sum(k * padded[j : j + len(values)] for j, k in enumerate(kernel))
+    return np.sum([k * padded[j : j + len(values)] for j, k in enumerate(kernel)], axis=0)
 
 
 def turned(before: Array, after: Array) -> Array:
