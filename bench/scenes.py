@@ -24,7 +24,7 @@ def ellipsoid_head(
     normal = torch.nn.functional.normalize(torch.randn(num, 3, generator=random), dim=1)
     radii = torch.tensor([0.09, 0.13, 0.1])
     means = normal * radii * (1 + 0.01 * torch.randn(num, 1, generator=random))
-    spacing = math.sqrt(4 * math.pi * 0.107**2 / num)
+    spacing = math.sqrt(4 * math.pi * 0.107**2 / max(num, 1))
     scales = 0.9 * spacing * torch.exp(0.4 * torch.randn(num, 3, generator=random))
     scales[:, 2] *= 0.15
     terms = (sh_degree + 1) ** 2

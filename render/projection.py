@@ -19,7 +19,7 @@ class Splats:
     """What is visible of a set of Gaussians in one picture, front to back."""
 
     means_px: Tensor  # [M, 2] projected means
-    shapes: Tensor  # 3D: conics [M, 2, 2], 1/px^2; 2D: surfel-to-picture homographies [M, 3, 3]
+    shapes: Tensor  # 3D: conics xx, xy, yy [M, 3], 1/px^2; 2D: surfel-to-picture homographies [M, 3, 3]
     opacities: Tensor  # [M] after the low-pass rule
     colours: Tensor  # [M, 3]
     depths: Tensor  # [M] metres along the camera axis
@@ -37,9 +37,10 @@ class Splats:
         """rho of render/splatting.py and the depth in metres at pixel centres [P, 2] -> [P, M] each."""
         offsets = pixels[:, None] - self.means_px
         if not self.is_surfel:
-            rho = (offsets[..., None, :] @ self.shapes @ offsets[..., None]).squeeze(-1).squeeze(-1)
+            (a, b, c), (dx, dy) = self.shapes.unbind(1), offsets.unbind(-1)
+            rho = a * dx * dx + 2 * b * dx * dy + c * dy * dy
             return rho, self.depths.expand_as(rho)
-        # The pixel is two planes through the camera; the surfel point on both solves k . (u, v, 1) = l . (u, v, 1) = 0.
+        # A pixel is two planes through the camera; the point (u, v, 1) on both is orthogonal to k and l.
         row_u, row_v, row_w = self.shapes.unbind(-2)
         k = pixels[:, None, 0:1] * row_w - row_u
         l = pixels[:, None, 1:2] * row_w - row_v  # noqa: E741
@@ -95,7 +96,7 @@ def project(gaussians: Gaussians, camera: Camera) -> Splats:
         shapes, low, high, whole = _surfel_shapes(axes, scales, means, means_px, radius2, camera)
         visible &= whole
     else:
-        shapes = _inverse_2x2(covariance)
+        shapes = _conics(covariance, after)
         extent = (radius2.clamp_min(0)[:, None] * torch.diagonal(covariance, dim1=1, dim2=2)).sqrt().detach()
         low, high = means_px.detach() - extent, means_px.detach() + extent
     visible &= (high >= 0.5).all(1) & (low[:, 0] <= camera.width - 0.5) & (low[:, 1] <= camera.height - 0.5)
@@ -156,23 +157,23 @@ def _low_pass(spread: Tensor, is_surfel: bool) -> tuple[Tensor, Tensor, Tensor]:
     return (det + 1e-20).sqrt(), after.sqrt(), covariance
 
 
-def _inverse_2x2(m: Tensor) -> Tensor:
-    """Of symmetric matrices [M, 2, 2]."""
-    a, b, c = m[:, 0, 0], m[:, 0, 1], m[:, 1, 1]
-    return torch.stack([c, -b, -b, a], 1).unflatten(1, (2, 2)) / (a * c - b * b)[:, None, None]
+def _conics(covariance: Tensor, area: Tensor) -> Tensor:
+    """Inverses [M, 3] of symmetric matrices [M, 2, 2] whose determinants are `area` squared."""
+    a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    return torch.stack([c, -b, a], 1) / (area * area)[:, None]
 
 
 def _surfel_shapes(
     axes: Tensor, scales: Tensor, means: Tensor, means_px: Tensor, radius2: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Homographies [M, 3, 3], box corners [M, 2] twice, and which surfels lie wholly before the camera plane."""
+    """Homographies [M, 3, 3], box corners [M, 2] twice, and which surfels lie wholly before the camera."""
     in_camera = torch.cat([axes[:, :, :2] * scales[:, None], means[:, :, None]], 2)
     x, y, w = in_camera.unbind(1)
     homographies = torch.stack([camera.fx * x + camera.cx * w, camera.fy * y + camera.cy * w, w], 1)
     rows = homographies.detach()
     metric = torch.stack([radius2, radius2, -torch.ones_like(radius2)], 1)
     row_w = rows[:, 2]
-    # Projected conic of u^2 + v^2 = radius^2 (2DGS, section 4.2): a bounded ellipse only while this is negative.
+    # u^2 + v^2 = radius^2 projects to a bounded ellipse only while this is negative (2DGS, section 4.2).
     plane = (metric * row_w * row_w).sum(1)
     weights = metric / plane[:, None]
     centre = (weights[:, None] * rows[:, :2] * row_w[:, None]).sum(2)

@@ -15,8 +15,8 @@ from render.splatting import ALPHA_MAX, ALPHA_MIN
 class ReferenceRenderer:
     """Tile by tile, all splats of a tile at once; exact blending to the last splat, in the Gaussians' dtype.
 
-    Gradients flow to every Gaussian tensor. Made to be read and compared against, not to be fast: memory of one
-    tile is about `tile_px`^2 * `max_splats` * 100 bytes.
+    Gradients flow to every Gaussian tensor. Made to be read and compared against, not to be fast; a tile
+    takes about `tile_px`^2 * `max_splats` * 100 bytes.
     """
 
     def __init__(self, tile_px: int = 32, max_splats: int = 1024) -> None:

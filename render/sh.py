@@ -50,7 +50,7 @@ def sh_basis(directions: Tensor, degree: int) -> Tensor:
 
 
 def evaluate_sh(sh: Tensor, directions: Tensor) -> Tensor:
-    """Coefficients [..., (degree + 1)^2, 3] at unit directions [..., 3] -> [..., 3], without the 0.5 of a colour."""
+    """Coefficients [..., (degree + 1)^2, 3] at unit directions [..., 3] -> colour less 0.5, [..., 3]."""
     degree = math.isqrt(sh.shape[-2]) - 1
     return (sh_basis(directions, degree)[..., None] * sh).sum(-2)
 

@@ -11,12 +11,12 @@ Jacobian J of the projection at the mean; x/z and y/z inside J are limited to `J
 picture, because the linearisation is useless far outside it.
 Source: Kerbl et al., "3D Gaussian Splatting", 2023; Zwicker et al., "EWA Splatting", 2002.
 
-2D surfels: rho is the smaller of the squared distance in the surfel's own plane, where the pixel's ray meets it,
-and |p - projected mean|^2 / SURFEL_LOW_PASS_PX2. Source: Huang et al., "2D Gaussian Splatting", 2024.
+2D surfels: rho is the smaller of the squared distance in the surfel's own plane, where the pixel's ray meets
+it, and |p - projected mean|^2 / SURFEL_LOW_PASS_PX2. Source: Huang et al., "2D Gaussian Splatting", 2024.
 
 Low-pass and opacity. Spreading a small Gaussian over at least a pixel makes it heavier than it is: lashes and
-brows would change weight with zoom. When `Gaussians.antialiased` is set, the opacity is multiplied by the ratio of
-the footprint areas before and after, which keeps the covered area:
+brows would change weight with zoom. When `Gaussians.antialiased` is set, the opacity is multiplied by the
+ratio of the footprint areas before and after, which keeps the covered area:
 
     3D: sqrt(det S / det(S + LOW_PASS_PX2 * I)),    S the projected covariance before the low-pass
     2D: sqrt(l1 * l2 / (max(l1, f) * max(l2, f))),  l1, l2 the eigenvalues of S, f = SURFEL_LOW_PASS_PX2
@@ -24,10 +24,10 @@ the footprint areas before and after, which keeps the covered area:
 Without it opacities are used as they are: the rule 3DGS, LAM and GaussianAvatars train with.
 Source: Yu et al., "Mip-Splatting", 2024, eq. 9, with the kernel width of gsplat's "antialiased" mode.
 
-Not drawn: Gaussians nearer than NEAR_M (also behind the camera), surfels whose visible part reaches the camera
-plane, and every Gaussian with a NaN or an infinity in its mean, rotation, colour, real scales, real opacity or
-projection. A zero quaternion is such a value.
-Colours are 0.5 + SH, not below 0. Float pictures may exceed 1 where colours do; 8-bit pictures clamp.
+Not drawn: Gaussians nearer than NEAR_M (also behind the camera), surfels whose visible part reaches the
+camera plane, and every Gaussian with a NaN or an infinity in its mean, rotation, colour, real scales, real
+opacity or projection. A zero quaternion is such a value. Colours are 0.5 + SH, not below 0. Float pictures
+may exceed 1 where colours do; 8-bit pictures clamp.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Gaussians -> splat records of a picture, on the CPU: the first of the two kernels of a frame.
 
-The rules are those of render/splatting.py; render/projection.py says the same in torch.
-A chunk of Gaussians is projected in blocks: a straight-line loop over structure-of-arrays scratch, which LLVM
-turns into vector code, then a loop that packs the visible ones into records of one cache line and lists them by
-tile row. Every chunk writes only to its own part of the outputs, so threads need no lock and the result does not
-depend on how many there are.
+The rules are those of render/splatting.py; render/projection.py says the same in torch. A chunk of Gaussians
+is projected in blocks: a straight-line loop over structure-of-arrays scratch, which LLVM turns into vector
+code, then a loop that packs the visible ones into records of one cache line and lists them by tile row. Every
+chunk writes only to its own part of the outputs, so threads need no lock and the result does not depend on
+how many there are.
 """
 
 from __future__ import annotations
@@ -13,62 +13,43 @@ import math
 
 import numpy as np
 
+from render.cpu.colour import colour_block
+from render.cpu.functions import LOG2_E, exp_lane, log2_lane
 from render.cpu.lanes import bits_float, float_bits, inlined, kernel, sqrt_lane, take_ticket
+from render.cpu.layout import (
+    BLOCK,
+    CHUNK,
+    COLUMNS,
+    CONIC_A,
+    CONIC_B,
+    CONIC_C,
+    COPIED,
+    DEPTH,
+    HUGE,
+    LOG2_OPACITY,
+    MEAN_X,
+    MEAN_Y,
+    RECORD,
+    ROWS,
+    TILT_X,
+    TILT_Y,
+)
 from render.splatting import ALPHA_MIN, LOW_PASS_PX2, NEAR_M, SURFEL_LOW_PASS_PX2
 
-CHUNK = 2048  # Gaussians a thread takes at a time
-BLOCK = 128  # Gaussians projected together; the scratch stays in the L1 cache
-
-# Columns of a record [16] float32: everything the raster kernel needs to draw a splat.
-MEAN_X, MEAN_Y, CONIC_A, CONIC_B, CONIC_C, LOG2_OPACITY, TILT_X, TILT_Y = range(8)
-ROWS, COLUMNS = 8, 9  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
-RED, GREEN, BLUE = 10, 11, 12
-DEPTH = 13  # only between the two loops; 0 when the Gaussian is not drawn
-COPIED, PLANES, RECORD = 13, 14, 16
-
 F = np.float32
-_LOG2_E = F(1.0 / math.log(2.0))
+_LOG2_E = F(LOG2_E)
 _TWO_LN2 = F(2.0 * math.log(2.0))
 _LOG2_ALPHA_MIN = F(math.log2(ALPHA_MIN))
 _LOW_PASS, _SURFEL_LOW_PASS, _NEAR = F(LOW_PASS_PX2), F(SURFEL_LOW_PASS_PX2), F(NEAR_M)
-_HUGE = F(1e30)  # a splat of this size or position is treated as infinite: its squares would overflow
-
-
-@inlined
-def exp_lane(x):
-    """e^x, relative error 1e-7, limited to 1e-38 .. 1e38; vectorises where math.exp is a call per element."""
-    y = min(max(x * _LOG2_E, F(-126)), F(127))
-    whole = np.int32(np.int32(y + F(126.5)) - np.int32(126))
-    f = y - F(whole)
-    p = F(0.00132764715)
-    p = p * f + F(0.00967554153)
-    p = p * f + F(0.0555071327)
-    p = p * f + F(0.240221197)
-    p = p * f + F(0.693146967)
-    p = p * f + F(1.00000007)
-    return p * bits_float(np.int32(np.int32(whole + np.int32(127)) << np.int32(23)))
-
-
-@inlined
-def log2_lane(x):
-    """log2 of a positive normal number, absolute error 2e-7."""
-    bits = float_bits(x)
-    exponent = np.int32(
-        np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    )  # mantissa in sqrt(1/2) .. sqrt(2)
-    m = bits_float(np.int32(bits - np.int32(exponent << np.int32(23))))
-    t = (m - F(1)) / (m + F(1))
-    t2 = t * t
-    series = F(1) + t2 * (F(1 / 3) + t2 * (F(1 / 5) + t2 * F(1 / 7)))
-    return F(exponent) + F(2.0 / math.log(2.0)) * t * series
+_HUGE = F(HUGE)
 
 
 @inlined
 def _span(mean, extent, size):
     """First and last pixel whose centre lies in mean +- extent, in 16 bits each, or -1 when there is none.
 
-    Limited before the conversion, because that of a huge float is undefined, and up to 0.01 px too wide, so that
-    rounding never cuts a pixel off: the kernel that draws tests every pixel anyway.
+    Limited before the conversion, because that of a huge float is undefined, and up to 0.01 px too wide, so
+    that rounding never cuts a pixel off: the kernel that draws tests every pixel anyway.
     """
     low = max(mean - extent - F(0.51), F(-1))
     high = min(mean + extent - F(0.49), size - F(1))
@@ -149,9 +130,9 @@ def _project_block(means, quats, log_scales, logits, camera, antialiased, planes
 def _project_surfel_block(means, quats, log_scales, logits, camera, antialiased, planes):
     """Surfels (at most BLOCK) -> flat planes [PLANES * BLOCK].
 
-    With pixels counted from the projected mean, the homography's rows are (p0, p1, 0), (q0, q1, 0), (w0, w1, w2),
-    and the in-plane distance of 2DGS becomes a conic over a squared perspective term:
-    rho = w2^2 ((q1 dx - p1 dy)^2 + (p0 dy - q0 dx)^2) / (d + e dx + f dy)^2, d = p0 q1 - p1 q0.
+    With pixels counted from the projected mean, the homography's rows are (p0, p1, 0), (q0, q1, 0), (w0, w1,
+    w2), and the in-plane distance of 2DGS becomes a conic over a squared perspective term: rho = w2^2 ((q1 dx
+    - p1 dy)^2 + (p0 dy - q0 dx)^2) / (d + e dx + f dy)^2, d = p0 q1 - p1 q0.
     """
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = camera[0:9]
     t0, t1, t2, fx, fy, cx, cy = camera[9:16]
@@ -230,74 +211,16 @@ def _project_surfel_block(means, quats, log_scales, logits, camera, antialiased,
 
 
 @kernel
-def _colour_block(means, sh, sh_quats, camera, planes):
-    """Colours of a block seen from the camera: 0.5 + SH, at least 0; not finite ones are not drawn.
-
-    The basis is that of render/sh.py.
-    """
-    num = means.shape[0] // 3
-    terms = sh.shape[0] // means.shape[0]
-    c0 = F(0.28209479177387814)
-    for j in range(num):
-        for k in range(3):
-            planes[(RED + k) * BLOCK + j] = F(0.5) + c0 * sh[3 * terms * j + k]
-    if terms > 1:
-        for j in range(num):
-            if planes[DEPTH * BLOCK + j] > F(0):
-                _add_highlights(j, means, sh, terms, sh_quats, camera, planes)
-    for j in range(num):
-        red, green, blue = planes[RED * BLOCK + j], planes[GREEN * BLOCK + j], planes[BLUE * BLOCK + j]
-        finite = abs(red) + abs(green) + abs(blue) < _HUGE
-        planes[RED * BLOCK + j] = max(red, F(0))
-        planes[GREEN * BLOCK + j] = max(green, F(0))
-        planes[BLUE * BLOCK + j] = max(blue, F(0))
-        planes[DEPTH * BLOCK + j] = planes[DEPTH * BLOCK + j] if finite else F(0)
-
-
-@inlined
-def _add_highlights(j, means, sh, terms, sh_quats, camera, planes):
-    """Bands 1 and up of Gaussian j."""
-    x, y, z = means[3 * j] - camera[22], means[3 * j + 1] - camera[23], means[3 * j + 2] - camera[24]
-    inverse = F(1) / max(sqrt_lane(x * x + y * y + z * z), F(1e-12))
-    x, y, z = x * inverse, y * inverse, z * inverse
-    if sh_quats.shape[0] > 0:  # the inverse rotation of d is d + 2 (w t + t x q) / |q|^2, t = d x q
-        qw, qx, qy, qz = sh_quats[4 * j], sh_quats[4 * j + 1], sh_quats[4 * j + 2], sh_quats[4 * j + 3]
-        s = F(2) / (qw * qw + qx * qx + qy * qy + qz * qz)
-        tx, ty, tz = y * qz - z * qy, z * qx - x * qz, x * qy - y * qx
-        x, y, z = (
-            x + s * (qw * tx + ty * qz - tz * qy),
-            y + s * (qw * ty + tz * qx - tx * qz),
-            z + s * (qw * tz + tx * qy - ty * qx),
-        )
-    xx, yy, zz = x * x, y * y, z * z
-    for k in range(3):
-        at = 3 * terms * j + k
-        value = F(0.4886025119029199) * (z * sh[at + 6] - y * sh[at + 3] - x * sh[at + 9])
-        if terms > 4:
-            value += F(1.0925484305920792) * (x * y * sh[at + 12] - y * z * sh[at + 15] - x * z * sh[at + 21])
-            value += F(0.31539156525252005) * (F(2) * zz - xx - yy) * sh[at + 18]
-            value += F(0.5462742152960396) * (xx - yy) * sh[at + 24]
-        if terms > 9:
-            value -= F(0.5900435899266435) * y * (F(3) * xx - yy) * sh[at + 27]
-            value += F(2.890611442640554) * x * y * z * sh[at + 30]
-            value -= F(0.4570457994644658) * y * (F(4) * zz - xx - yy) * sh[at + 33]
-            value += F(0.3731763325901154) * z * (F(2) * zz - F(3) * xx - F(3) * yy) * sh[at + 36]
-            value -= F(0.4570457994644658) * x * (F(4) * zz - xx - yy) * sh[at + 39]
-            value += F(1.445305721320277) * z * (xx - yy) * sh[at + 42]
-            value -= F(0.5900435899266435) * x * (xx - F(3) * yy) * sh[at + 45]
-        planes[(RED + k) * BLOCK + j] += value
-
-
-@kernel
 def project_chunks(
     counter, surfel, means, quats, log_scales, logits, sh, sh_quats, camera, antialiased,
-    planes, records, depth_bits, row_slots, row_starts,
+    planes, records, depth_bits, tile_spans, row_slots, row_starts,
 ):  # fmt: skip
     """Project chunks until `counter` runs out of them.
 
-    Outputs, indexed by slot (a Gaussian's slot is in its own chunk, visible ones first): `records` [N, RECORD],
-    `depth_bits` [N] int32, positive floats that order like integers. Per chunk: `row_slots` [N * tile rows] holds the
-    chunk's slots listed by tile row; row r's are row_starts[chunk, r] .. row_starts[chunk, r + 1] of the chunk's part.
+    Outputs, indexed by slot (a Gaussian's slot is in its own chunk, visible ones first): `records` [N,
+    RECORD], `depth_bits` [N] int32, positive floats that order like integers, `tile_spans` [N] int32, last
+    and first tile column in 16 bits each. Per chunk: `row_slots` [N * tile rows] holds the chunk's slots
+    listed by tile row; row r's are row_starts[chunk, r] .. row_starts[chunk, r + 1] of the chunk's part.
     """
     num = logits.shape[0]
     tile_rows = row_starts.shape[1] - 1
@@ -323,7 +246,7 @@ def project_chunks(
                 _project_surfel_block(*block, camera, antialiased, planes)
             else:
                 _project_block(*block, camera, antialiased, planes)
-            _colour_block(
+            colour_block(
                 means[3 * start : 3 * stop], sh[sh_size * start : sh_size * stop],
                 sh_quats[4 * start : 4 * stop], camera, planes,
             )  # fmt: skip
@@ -333,6 +256,8 @@ def project_chunks(
                 for column in range(COPIED):
                     records[slot * RECORD + column] = planes[column * BLOCK + j]
                 depth_bits[slot] = float_bits(planes[DEPTH * BLOCK + j])
+                columns = float_bits(planes[COLUMNS * BLOCK + j])
+                tile_spans[slot] = (columns >> 4) & 0xFFF0FFF
                 rows = float_bits(planes[ROWS * BLOCK + j])
                 slot += 1
                 for row in range((rows & 0xFFFF) >> 4, (rows >> 20) + 1):

@@ -1,8 +1,8 @@
 """Splat records -> pixels: the second kernel of a frame.
 
-A job is one row of 16x16 tiles: sort the row's splats by depth, list them by tile, blend tile after tile in L1,
-write the finished tile in the asked format. The jobs are handed out by a counter, so threads never wait for one
-another, and a row's result does not depend on who draws it.
+A job is one row of 16x16 tiles: sort the row's splats by depth, list them by tile, blend tile after tile in
+L1, write the finished tile in the asked format. The jobs are handed out by a counter, so threads never wait
+for one another, and a row's result does not depend on who draws it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from render.cpu.lanes import (
-    ROW_FLOATS,
+    BLOCK_FLOATS,
+    BLOCK_HEIGHT,
+    BLOCK_WIDTH,
+    LANES,
+    STRIP_FLOATS,
+    TILE,
     TILE_FLOATS,
-    blend_row,
-    blend_surfel_row,
+    blend_block,
+    blend_surfel_block,
     float_bits,
     kernel,
     most_transmittance,
     take_ticket,
 )
-from render.cpu.project import (
+from render.cpu.layout import (
     BLUE,
     CHUNK,
     COLUMNS,
@@ -35,9 +40,17 @@ from render.cpu.project import (
     TILT_X,
     TILT_Y,
 )
-from render.cpu.write import FLOAT_RGBA, write_bytes, write_floats, write_yuv420
+from render.cpu.write import (
+    FLOAT_RGBA,
+    RGBA8,
+    YUV420,
+    composite,
+    write_floats,
+    write_rgb8,
+    write_rgba8,
+    write_yuv420,
+)
 
-TILE = 16
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
 EXIT_CHECK = 32  # splats between two looks at the tile's transmittance
@@ -47,10 +60,12 @@ F = np.float32
 
 
 @kernel
-def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):
-    """(depth, slot) of a row's splats, packed into int64 `keys`; returns their number and the greatest depth key.
+def _gather_row(row, num, depth_bits, tile_spans, row_slots, row_starts, keys, slots, spans):
+    """Collect a row's splats from all chunks, in the order of their indices.
 
-    Depth keys start at 0: the nearest splat's bits are subtracted.
+    Fills `slots`, `spans` (first and last tile, 16 bits each) and int64 `keys`: the depth in the upper half,
+    less that of the nearest splat, and the place in `slots` in the lower. Returns the number and the greatest
+    depth.
     """
     tile_rows = row_starts.shape[1] - 1
     total = 0
@@ -62,7 +77,9 @@ def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):
             slot = row_slots[k]
             depth = depth_bits[slot]
             least, most = min(least, depth), max(most, depth)
-            keys[total] = (np.int64(depth) << 32) | np.int64(slot)
+            keys[total] = (np.int64(depth) << 32) | np.int64(total)
+            slots[total] = slot
+            spans[total] = tile_spans[slot]
             total += 1
     offset = np.int64(least) << 32
     for k in range(total):
@@ -72,7 +89,7 @@ def _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys):
 
 @kernel
 def _sort(keys, other, total, most, histogram):
-    """Stable radix sort of `keys`[:total] by the upper 32 bits (at most `most`); the array that holds the result."""
+    """Stable radix sort of `keys`[:total] by the upper half, at most `most`; the array with the result."""
     shift = 32
     while most > 0:
         histogram[:] = 0
@@ -95,21 +112,19 @@ def _sort(keys, other, total, most, histogram):
 
 
 @kernel
-def _list_by_tile(keys, total, records, tile_starts, tile_slots):
+def _list_by_tile(keys, total, slots, spans, tile_starts, tile_slots):
     """Slots of each tile of the row, front to back: tile_slots[tile_starts[t] : tile_starts[t + 1]]."""
     tiles = tile_starts.shape[0] - 1
     tile_starts[:] = 0
     for k in range(total):
-        columns = float_bits(records[(keys[k] & 0xFFFFFFFF) * RECORD + COLUMNS])
-        for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
+        for tile in range(spans[k] & 0xFFFF, (spans[k] >> 16) + 1):
             tile_starts[tile + 1] += 1
     for tile in range(tiles):
         tile_starts[tile + 1] += tile_starts[tile]
     for k in range(total):
-        slot = keys[k] & 0xFFFFFFFF
-        columns = float_bits(records[slot * RECORD + COLUMNS])
-        for tile in range((columns & 0xFFFF) >> 4, (columns >> 20) + 1):
-            tile_slots[tile_starts[tile]] = slot
+        place = keys[k] & 0xFFFFFFFF
+        for tile in range(spans[place] & 0xFFFF, (spans[place] >> 16) + 1):
+            tile_slots[tile_starts[tile]] = slots[place]
             tile_starts[tile] += 1
     for tile in range(tiles, 0, -1):
         tile_starts[tile] = tile_starts[tile - 1]
@@ -123,34 +138,32 @@ def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):
         if (k - first) % EXIT_CHECK == EXIT_CHECK - 1 and most_transmittance(tile) < EXIT_TRANSMITTANCE:
             break
         at = np.int64(slots[k]) * RECORD
-        rows = float_bits(records[at + ROWS])
-        begin = max(np.int64(rows & 0xFFFF) - y0, 0)
-        end = min(np.int64(rows >> 16) - y0, TILE - 1)
-        dx = F(x0) - records[at]
-        dy = F(y0) - records[at + MEAN_Y]
-        a, b, c, lo = (
-            records[at + CONIC_A],
-            records[at + CONIC_B],
-            records[at + CONIC_C],
-            records[at + LOG2_OPACITY],
-        )
+        rows, columns = float_bits(records[at + ROWS]), float_bits(records[at + COLUMNS])
+        top = max(np.int64(rows & 0xFFFF) - y0, 0) // BLOCK_HEIGHT
+        bottom = min(np.int64(rows >> 16) - y0, TILE - 1) // BLOCK_HEIGHT
+        left = max(np.int64(columns & 0xFFFF) - x0, 0) // BLOCK_WIDTH
+        right = min(np.int64(columns >> 16) - x0, TILE - 1) // BLOCK_WIDTH
+        a, b, c = records[at + CONIC_A], records[at + CONIC_B], records[at + CONIC_C]
+        lo, e, f = records[at + LOG2_OPACITY], records[at + TILT_X], records[at + TILT_Y]
         red, green, blue = records[at + RED], records[at + GREEN], records[at + BLUE]
-        if surfel:
-            e, f = records[at + TILT_X], records[at + TILT_Y]
-            for y in range(begin, end + 1):
-                blend_surfel_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, e, f, red, green, blue)
-        else:
-            for y in range(begin, end + 1):
-                blend_row(tile, y * ROW_FLOATS, dx, dy + F(y), a, b, c, lo, red, green, blue)
+        for column in range(left, right + 1):
+            dx = F(x0 + BLOCK_WIDTH * column) - records[at]
+            for row in range(top, bottom + 1):
+                dy = F(y0 + BLOCK_HEIGHT * row) - records[at + MEAN_Y]
+                block = column * STRIP_FLOATS + row * BLOCK_FLOATS
+                if surfel:
+                    blend_surfel_block(tile, block, dx, dy, a, b, c, lo, e, f, red, green, blue)
+                else:
+                    blend_block(tile, block, dx, dy, a, b, c, lo, red, green, blue)
 
 
 @kernel
 def raster_rows(
-    counter, num, surfel, row_order, records, depth_bits, row_slots, row_starts,
-    keys, other_keys, tile_slots, tile_starts, histogram, tile,
+    counter, num, surfel, row_order, records, depth_bits, tile_spans, row_slots, row_starts,
+    keys, other_keys, slots, spans, tile_slots, tile_starts, histogram, tile, staging,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
 ):  # fmt: skip
-    """Draw tile rows until `counter` runs out of them; `layout` and the outputs are those of render/cpu/write.py."""
+    """Draw tile rows until `counter` runs out; layout and outputs are those of render/cpu/write.py."""
     tile_rows = row_order.shape[0]
     tiles = tile_starts.shape[0] - 1
     while True:
@@ -158,18 +171,22 @@ def raster_rows(
         if job >= tile_rows:
             return
         row = row_order[job]
-        total, most = _gather_row(row, num, records, depth_bits, row_slots, row_starts, keys)
+        total, most = _gather_row(row, num, depth_bits, tile_spans, row_slots, row_starts, keys, slots, spans)
         order = _sort(keys, other_keys, total, most, histogram)
-        _list_by_tile(order, total, records, tile_starts, tile_slots)
+        _list_by_tile(order, total, slots, spans, tile_starts, tile_slots)
         y0 = row * TILE
         for t in range(tiles):
             x0 = t * TILE
             for k in range(TILE_FLOATS):
-                tile[k] = F(1) if k % ROW_FLOATS >= 3 * TILE else F(0)
+                tile[k] = F(1) if k % BLOCK_FLOATS >= 3 * LANES else F(0)
             _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_starts[t + 1], records, surfel)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
-            elif layout > FLOAT_RGBA:
-                write_yuv420(tile, x0, y0, width, height, colour, picture, yuv_matrix, bytes_out)
+            elif layout == RGBA8:
+                write_rgba8(tile, x0, y0, width, height, bytes_out)
             else:
-                write_bytes(tile, x0, y0, width, height, layout, colour, picture, bytes_out)
+                composite(tile, staging, x0, y0, width, height, colour, picture)
+                if layout == YUV420:
+                    write_yuv420(tile, staging, x0, y0, width, height, yuv_matrix, bytes_out)
+                else:
+                    write_rgb8(tile, staging, x0, y0, width, height, bytes_out)

@@ -1,4 +1,4 @@
-"""The CPU renderer: two numba kernels a frame on the program's own threads, straight to the bytes an encoder takes."""
+"""The CPU renderer: two numba kernels a frame on own threads, straight to the bytes an encoder takes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
-from render.cpu.lanes import TILE_FLOATS
-from render.cpu.project import BLOCK, CHUNK, PLANES, RECORD, project_chunks
-from render.cpu.raster import DIGITS, TILE, raster_rows
-from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, YUV420
+from render.cpu.lanes import TILE, TILE_FLOATS
+from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
+from render.cpu.project import project_chunks
+from render.cpu.raster import DIGITS, raster_rows
+from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
 from render.splatting import jacobian_limits
@@ -32,9 +33,9 @@ _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 class CpuRenderer:
     """Draws Gaussians at one size on the CPU; deterministic, whatever the number of threads.
 
-    Not for use by several threads at once: the workspace belongs to the frame being drawn. It grows with the largest
-    set of Gaussians seen and is kept; a frame allocates nothing but its result, and not even that when `out` is given.
-    Sets on another device, or not float32, are refused.
+    Not for use by several threads at once: the workspace belongs to the frame being drawn. It grows with the
+    largest set of Gaussians seen and is kept; a frame allocates nothing but its result, and not even that
+    when `out` is given. Sets on another device, or not float32, are refused.
     """
 
     def __init__(self, width: int, height: int, num_threads: int | None = None) -> None:
@@ -130,7 +131,7 @@ class CpuRenderer:
         self._on_all_threads(
             lambda t: project_chunks(
                 counter[:1], g.is_surfel, *arrays, view, g.antialiased,
-                t.planes, work.records, work.depth_bits, work.row_slots, work.row_starts,
+                t.planes, work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
             )
         )  # fmt: skip
         chunks = (num + CHUNK - 1) // CHUNK
@@ -139,8 +140,9 @@ class CpuRenderer:
         self._on_all_threads(
             lambda t: raster_rows(
                 counter[1:], num, g.is_surfel, row_order,
-                work.records, work.depth_bits, work.row_slots, work.row_starts,
-                t.keys, t.other_keys, t.tile_slots, t.tile_starts, t.histogram, t.tile,
+                work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
+                t.keys, t.other_keys, t.slots, t.spans, t.tile_slots, t.tile_starts, t.histogram,
+                t.tile, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -178,20 +180,24 @@ class _ThreadSpace:
         self.planes = np.empty(PLANES * BLOCK, np.float32)
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
+        self.slots = np.empty(capacity, np.int32)
+        self.spans = np.empty(capacity, np.int32)
         self.tile_slots = np.empty(capacity * tiles, np.int32)
         self.tile_starts = np.empty(tiles + 1, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
+        self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 
 class _Workspace:
-    """Buffers for up to `capacity` Gaussians, sized for the worst case; the system backs only touched pages."""
+    """Buffers for `capacity` Gaussians, sized for the worst case; the system backs only touched pages."""
 
     def __init__(self, capacity: int, tile_rows: int, tiles: int, num_threads: int) -> None:
         self.capacity = capacity
         chunks = (capacity + CHUNK - 1) // CHUNK
         self.records = _aligned(capacity * RECORD)
         self.depth_bits = np.empty(capacity, np.int32)
+        self.tile_spans = np.empty(capacity, np.int32)
         self.row_slots = np.empty(chunks * CHUNK * tile_rows, np.int32)
         self.row_starts = np.empty((chunks, tile_rows + 1), np.int32)
         self.threads = [_ThreadSpace(capacity, tiles) for _ in range(num_threads)]
@@ -205,14 +211,14 @@ def _aligned(size: int) -> NDArray[np.float32]:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    """The tensor's own memory, flat: kernels with constant strides vectorise; a copy only when it is not contiguous."""
+    """The tensor's own memory, flat, because constant strides vectorise; a copy if it is not contiguous."""
     if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
         raise ValueError(f"the CPU renderer draws float32 on the CPU, got {tensor.dtype} on {tensor.device}")
     return tensor.detach().contiguous().numpy().reshape(-1)
 
 
 def _camera_array(camera: Camera) -> NDArray[np.float32]:
-    """What project_chunks reads: rotation (9), translation (3), fx fy cx cy, size, Jacobian limits, position."""
+    """For project_chunks: rotation (9), translation (3), fx fy cx cy, size, Jacobian limits, position."""
     matrix = camera.world_to_camera.detach().cpu().numpy().astype(np.float64)
     rotation, translation = matrix[:3, :3], matrix[:3, 3]
     values = [*rotation.reshape(-1), *translation, camera.fx, camera.fy, camera.cx, camera.cy]

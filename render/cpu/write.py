@@ -4,97 +4,126 @@ from __future__ import annotations
 
 import numpy as np
 
-from render.cpu.lanes import LANES, ROW_FLOATS, kernel
+from render.cpu.lanes import (
+    BLOCK_FLOATS,
+    BLOCK_HEIGHT,
+    BLOCK_WIDTH,
+    LANES,
+    STRIP_FLOATS,
+    TILE,
+    TILE_FLOATS,
+    inlined,
+    kernel,
+)
+from render.cpu.pixels import add_picture, store_rgb, store_yuv
 
-# The number of bytes per pixel where a layout has one.
-RGB8, RGBA8, FLOAT_RGBA, YUV420 = 3, 4, 5, 6
+RGB8, RGBA8, FLOAT_RGBA, YUV420 = range(4)
+STAGING_BYTES = 3 * TILE * TILE
 
 F = np.float32
 
 
+@inlined
+def _pixel(x, y):
+    """Where the red of a tile's pixel lies; the other planes follow LANES apart."""
+    lane = (y % BLOCK_HEIGHT) * BLOCK_WIDTH + x % BLOCK_WIDTH
+    return x // BLOCK_WIDTH * STRIP_FLOATS + y // BLOCK_HEIGHT * BLOCK_FLOATS + lane
+
+
+@inlined
+def _copy(source, start, stride, target, at, row, size, rows):
+    """Rows of bytes from one flat picture into another."""
+    for y in range(rows):
+        for x in range(size):
+            target[at + y * row + x] = source[start + y * stride + x]
+
+
 @kernel
-def _composite(tile, x0, y0, width, height, colour, picture):
-    """Tile planes red, green, blue -> 0..255 over the background; returns the tile's size inside the picture.
+def composite(tile, staging, x0, y0, width, height, colour, picture):
+    """Put the tile over its background, in place: red, green and blue become 0..255.
 
     `colour` [3] in 0..1 counts when `picture`, flat uint8 RGB of the whole size, is empty.
     """
-    columns, rows = min(LANES, width - x0), min(LANES, height - y0)
-    for plane in range(3):
-        if picture.shape[0] == 0:
+    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
+        for plane in range(3):
             back = colour[plane] * F(255)
-            for y in range(rows):
-                base = y * ROW_FLOATS
-                for x in range(LANES):
-                    value = tile[base + plane * LANES + x] * F(255) + tile[base + 3 * LANES + x] * back
-                    tile[base + plane * LANES + x] = min(value, F(255))
-        else:
-            for y in range(rows):
-                base = y * ROW_FLOATS
-                source = ((y0 + y) * width + x0) * 3 + plane
-                for x in range(columns):
-                    value = tile[base + plane * LANES + x] * F(255)
-                    value += tile[base + 3 * LANES + x] * F(picture[source + 3 * x])
-                    tile[base + plane * LANES + x] = min(value, F(255))
-    return columns, rows
-
-
-@kernel
-def write_bytes(tile, x0, y0, width, height, layout, colour, picture, out):
-    """RGB8 over the background, or RGBA8 with straight (not premultiplied) alpha; `out` is flat uint8."""
-    if layout == RGB8:
-        columns, rows = _composite(tile, x0, y0, width, height, colour, picture)
-        for y in range(rows):
-            base, target = y * ROW_FLOATS, ((y0 + y) * width + x0) * 3
-            for x in range(columns):
-                for plane in range(3):
-                    out[target + 3 * x + plane] = np.uint8(np.int32(tile[base + plane * LANES + x] + F(0.5)))
+            at = block + plane * LANES
+            for lane in range(LANES):
+                value = tile[at + lane] * F(255) + tile[block + 3 * LANES + lane] * back
+                tile[at + lane] = min(value, F(255))
+    if picture.shape[0] == 0:
         return
-    for y in range(min(LANES, height - y0)):
-        base, target = y * ROW_FLOATS, ((y0 + y) * width + x0) * 4
-        for x in range(min(LANES, width - x0)):
-            alpha = F(1) - tile[base + 3 * LANES + x]
-            scale = F(255) / alpha if alpha > F(0) else F(0)
-            for plane in range(3):
-                value = min(tile[base + plane * LANES + x] * scale, F(255))
-                out[target + 4 * x + plane] = np.uint8(np.int32(value + F(0.5)))
-            out[target + 4 * x + 3] = np.uint8(np.int32(alpha * F(255) + F(0.5)))
+    source, start, stride = picture, (y0 * width + x0) * 3, width * 3
+    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
+    if columns < TILE or rows < TILE:
+        _copy(picture, start, stride, staging, 0, 3 * TILE, 3 * columns, rows)
+        source, start, stride = staging, 0, 3 * TILE
+    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
+        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
+        add_picture(tile, block, source, start + y * stride + 3 * x, stride)
 
 
 @kernel
-def write_floats(tile, x0, y0, width, height, out):
-    """Premultiplied RGB and alpha, flat float32 [H, W, 4]."""
-    for y in range(min(LANES, height - y0)):
-        base, target = y * ROW_FLOATS, ((y0 + y) * width + x0) * 4
-        for x in range(min(LANES, width - x0)):
-            for plane in range(3):
-                out[target + 4 * x + plane] = tile[base + plane * LANES + x]
-            out[target + 4 * x + 3] = F(1) - tile[base + 3 * LANES + x]
+def write_rgb8(tile, staging, x0, y0, width, height, out):
+    """RGB; `out` is flat uint8 [H, W, 3]. A tile across the picture's border goes through `staging`."""
+    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
+    whole = columns == TILE and rows == TILE
+    target, start, stride = out, (y0 * width + x0) * 3, width * 3
+    if not whole:
+        target, start, stride = staging, 0, 3 * TILE
+    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
+        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
+        store_rgb(tile, block, target, start + y * stride + 3 * x, stride)
+    if not whole:
+        _copy(staging, 0, 3 * TILE, out, (y0 * width + x0) * 3, width * 3, 3 * columns, rows)
 
 
 @kernel
-def write_yuv420(tile, x0, y0, width, height, colour, picture, matrix, out):
+def write_yuv420(tile, staging, x0, y0, width, height, matrix, out):
     """Planar I420: Y [H, W], then U and V [H / 2, W / 2], each the mean of 2x2 pixels; `out` is flat uint8.
 
     `matrix` [12] maps RGB in 0..255 to Y, U, V: three rows of red, green, blue and an offset.
     """
-    columns, rows = _composite(tile, x0, y0, width, height, colour, picture)
-    for y in range(rows):
-        base, target = y * ROW_FLOATS, (y0 + y) * width + x0
-        for x in range(columns):
-            luma = matrix[0] * tile[base + x] + matrix[1] * tile[base + LANES + x]
-            luma += matrix[2] * tile[base + 2 * LANES + x] + matrix[3]
-            out[target + x] = np.uint8(np.int32(luma + F(0.5)))
-    quarter = (width // 2) * (height // 2)
-    for plane in range(2):
-        m = 4 + 4 * plane
-        start = width * height + plane * quarter
-        for y in range(rows // 2):
-            top, target = 2 * y * ROW_FLOATS, start + (y0 // 2 + y) * (width // 2) + x0 // 2
-            bottom = top + ROW_FLOATS
-            for x in range(columns // 2):
-                chroma = matrix[m + 3]
-                for k in range(3):
-                    at = k * LANES + 2 * x
-                    mean = tile[top + at] + tile[top + at + 1] + tile[bottom + at] + tile[bottom + at + 1]
-                    chroma += matrix[m + k] * F(0.25) * mean
-                out[target + x] = np.uint8(np.int32(chroma + F(0.5)))
+    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
+    whole = columns == TILE and rows == TILE
+    luma, stride = y0 * width + x0, width
+    first_u = width * height + y0 // 2 * (width // 2) + x0 // 2
+    first_v = first_u + (width // 2) * (height // 2)
+    target, to_y, to_u, to_v = out, luma, first_u, first_v
+    if not whole:
+        target, stride = staging, TILE
+        to_y, to_u, to_v = 0, TILE * TILE, TILE * TILE + TILE * TILE // 4
+    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
+        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
+        chroma = y // 2 * (stride // 2) + x // 2
+        store_yuv(tile, block, matrix, target, to_y + y * stride + x, stride, to_u + chroma, to_v + chroma)
+    if not whole:
+        half = width // 2
+        _copy(staging, 0, TILE, out, luma, width, columns, rows)
+        _copy(staging, to_u, TILE // 2, out, first_u, half, columns // 2, rows // 2)
+        _copy(staging, to_v, TILE // 2, out, first_v, half, columns // 2, rows // 2)
+
+
+@kernel
+def write_rgba8(tile, x0, y0, width, height, out):
+    """RGB and straight (not premultiplied) alpha; `out` is flat uint8 [H, W, 4]."""
+    for y in range(min(TILE, height - y0)):
+        for x in range(min(TILE, width - x0)):
+            source, target = _pixel(x, y), ((y0 + y) * width + x0 + x) * 4
+            alpha = F(1) - tile[source + 3 * LANES]
+            scale = F(255) / alpha if alpha > F(0) else F(0)
+            for plane in range(3):
+                value = min(tile[source + plane * LANES] * scale, F(255))
+                out[target + plane] = np.uint8(np.int32(value + F(0.5)))
+            out[target + 3] = np.uint8(np.int32(alpha * F(255) + F(0.5)))
+
+
+@kernel
+def write_floats(tile, x0, y0, width, height, out):
+    """Premultiplied RGB and alpha; `out` is flat float32 [H, W, 4]."""
+    for y in range(min(TILE, height - y0)):
+        for x in range(min(TILE, width - x0)):
+            source, target = _pixel(x, y), ((y0 + y) * width + x0 + x) * 4
+            for plane in range(3):
+                out[target + plane] = tile[source + plane * LANES]
+            out[target + 3] = F(1) - tile[source + 3 * LANES]

@@ -1,0 +1,17 @@
+"""How a frame's data lie in memory between the two kernels."""
+
+from __future__ import annotations
+
+CHUNK = 2048  # Gaussians a thread takes at a time
+BLOCK = 128  # Gaussians projected together; the scratch stays in the L1 cache
+
+# Columns of a record [RECORD] float32: everything the raster kernel needs to draw a splat, one cache line.
+# The scratch planes [PLANES, BLOCK] of the projection have the same order; the first COPIED are copied.
+MEAN_X, MEAN_Y, CONIC_A, CONIC_B, CONIC_C, LOG2_OPACITY, TILT_X, TILT_Y = range(8)
+ROWS, COLUMNS = 8, 9  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
+RED, GREEN, BLUE = 10, 11, 12
+DEPTH = 13  # 0 when the Gaussian is not drawn
+DIRECTION_X, DIRECTION_Y, DIRECTION_Z = 14, 15, 16  # of the harmonics
+COPIED, PLANES, RECORD = 13, 17, 16
+
+HUGE = 1e30  # a number of this size counts as infinite: its square would overflow

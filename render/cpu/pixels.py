@@ -1,0 +1,131 @@
+"""Finished blocks of a tile -> bytes, as LLVM vectors (see render/cpu/lanes.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+
+from render.cpu.lanes import (
+    BLOCK_WIDTH,
+    BYTES,
+    FLOATS,
+    I8,
+    I32,
+    LANES,
+    VECTOR,
+    Ops,
+    element_pointer,
+    lane_operation,
+)
+
+_CHANNELS = 3 * BLOCK_WIDTH  # bytes of a block's row
+
+
+def _lanes(indices: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, len(indices)), indices)
+
+
+def _to_bytes(builder: ir.IRBuilder, values: ir.Value) -> ir.Value:
+    """Floats in 0..255, rounded to the nearest, as unsigned bytes."""
+    size = values.type.count
+    half = ir.Constant(values.type, [0.5] * size)
+    return builder.fptoui(builder.fadd(values, half), ir.VectorType(I8, size))
+
+
+def _store(builder: ir.IRBuilder, values: ir.Value, pointer: ir.Value) -> None:
+    builder.store(values, builder.bitcast(pointer, values.type.as_pointer()), align=1)
+
+
+@lane_operation
+def add_picture(typingctx, tile, block, picture, at, stride):
+    """Add the background picture, RGB bytes from `at` with rows `stride` apart, behind a block in 0..255."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        tile, block, picture, at, stride = args
+        ops = Ops(builder)
+        pointer = element_pointer(context, builder, signature.args[0], tile, block)
+        kind = ir.VectorType(I8, _CHANNELS)
+        rows = []
+        for offset in (at, builder.add(at, stride)):
+            source = element_pointer(context, builder, signature.args[2], picture, offset)
+            rows.append(builder.load(builder.bitcast(source, kind.as_pointer()), align=1))
+        through = ops.load(pointer, 3 * LANES)
+        for plane in range(3):
+            mask = [_CHANNELS * (i // BLOCK_WIDTH) + 3 * (i % BLOCK_WIDTH) + plane for i in range(LANES)]
+            back = builder.uitofp(builder.shuffle_vector(*rows, _lanes(mask)), VECTOR)
+            value = ops.muladd(through, back, ops.load(pointer, plane * LANES))
+            ops.store(ops.smaller(value, ops.const(255.0)), pointer, plane * LANES)
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, types.int64, BYTES, types.int64, types.int64), generate
+
+
+@lane_operation
+def store_rgb(typingctx, tile, block, out, at, stride):
+    """Write a block in 0..255 as RGB bytes from `at`, rows `stride` apart."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        tile, block, out, at, stride = args
+        ops = Ops(builder)
+        pointer = element_pointer(context, builder, signature.args[0], tile, block)
+        red, green, blue = (_to_bytes(builder, ops.load(pointer, plane * LANES)) for plane in range(3))
+        both = _lanes(list(range(2 * LANES)))
+        first, second = builder.shuffle_vector(red, green, both), builder.shuffle_vector(blue, blue, both)
+        for row, offset in enumerate((at, builder.add(at, stride))):
+            mask = [plane * LANES + row * BLOCK_WIDTH + x for x in range(BLOCK_WIDTH) for plane in range(3)]
+            pixels = builder.shuffle_vector(first, second, _lanes(mask))
+            _store(builder, pixels, element_pointer(context, builder, signature.args[2], out, offset))
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, types.int64, BYTES, types.int64, types.int64), generate
+
+
+@lane_operation
+def store_yuv(typingctx, tile, block, matrix, out, luma, stride, chroma_u, chroma_v):
+    """Write a block in 0..255 as Y from `luma`, rows `stride` apart, and four U and V from their offsets."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        tile, block, matrix, out, luma, stride, chroma_u, chroma_v = args
+        ops = Ops(builder)
+        pointer = element_pointer(context, builder, signature.args[0], tile, block)
+        rgb = [ops.load(pointer, plane * LANES) for plane in range(3)]
+        # 2x2 means: even and odd columns of both rows
+        quads = [
+            [list(range(start, start + BLOCK_WIDTH, 2)) for start in (0, 1, BLOCK_WIDTH, BLOCK_WIDTH + 1)]
+        ][0]
+        means = []
+        for plane in rgb:
+            parts = [builder.shuffle_vector(plane, plane, _lanes(quad)) for quad in quads]
+            total = builder.fadd(builder.fadd(parts[0], parts[1]), builder.fadd(parts[2], parts[3]))
+            means.append(builder.fmul(total, ir.Constant(total.type, [0.25] * 4)))
+
+        def mixed(planes: list[ir.Value], row: int) -> ir.Value:
+            size = planes[0].type.count
+            zeros = _lanes([0] * size)
+            terms = []
+            for i in range(4):
+                index = ir.Constant(ir.IntType(64), 4 * row + i)
+                scalar = builder.load(element_pointer(context, builder, signature.args[2], matrix, index))
+                one = builder.insert_element(ir.Constant(planes[0].type, ir.Undefined), scalar, _ZERO)
+                terms.append(builder.shuffle_vector(one, one, zeros))
+            value = terms[3]
+            for plane, factor in zip(planes, terms, strict=False):
+                value = builder.fadd(value, builder.fmul(plane, factor))
+            return _to_bytes(builder, value)
+
+        y = mixed(rgb, 0)
+        for row, offset in enumerate((luma, builder.add(luma, stride))):
+            half = builder.shuffle_vector(y, y, _lanes([row * BLOCK_WIDTH + x for x in range(BLOCK_WIDTH)]))
+            _store(builder, half, element_pointer(context, builder, signature.args[3], out, offset))
+        for row, offset in ((1, chroma_u), (2, chroma_v)):
+            target = element_pointer(context, builder, signature.args[3], out, offset)
+            _store(builder, mixed(means, row), target)
+        return context.get_dummy_value()
+
+    offsets = [types.int64] * 4
+    return types.none(FLOATS, types.int64, FLOATS, BYTES, *offsets), generate
+
+
+_ZERO = ir.Constant(I32, 0)
