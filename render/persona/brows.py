@@ -49,7 +49,7 @@ def make_brows(head: Head, person: Person, rng: np.random.Generator) -> list[Clo
     for side, lift in ((1.0, 0.3), (-1.0, -0.3)):
         t = np.sort(rng.random(count) ** 0.9)
         across = np.clip(rng.normal(0, 0.42, count), -1, 1)
-        x = 28.9 + np.interp(t, knots, [-18.5, -6, 10, 25.0])
+        x = 28.9 + np.interp(t, knots, [-18.5, -6, 10, 25.0]) + rng.normal(0, 0.9, count) * (t < 0.15)
         y = np.interp(t, knots, [15.5, 19.0, 19.0 + 3.2 * arch, 18.3 - 0.8 * arch]) + lift + person.brow_lift
         width = person.brow_width * np.interp(t, [0, 0.12, 0.5, 0.8, 1], [3.1, 4.1, 3.5, 2.2, 0.7])
         face, bary = front_points(head, np.c_[side * x, y + across * width])
@@ -59,7 +59,7 @@ def make_brows(head: Head, person: Person, rng: np.random.Generator) -> list[Clo
         angle = np.radians(angle)
         along = np.c_[side * np.cos(angle), np.sin(angle), np.zeros(count)]
         length = 1e-3 * np.interp(t, [0, 0.2, 0.7, 1], [1.9, 2.7, 2.6, 1.9]) * rng.uniform(0.75, 1.15, count)
-        opacity = np.interp(t, [0, 0.12, 0.35, 0.8, 1], [0.10, 0.24, 0.36, 0.36, 0.20]) * (
+        opacity = np.interp(t, [0, 0.12, 0.35, 0.8, 1], [0.05, 0.20, 0.36, 0.36, 0.20]) * (
             1 - 0.45 * np.abs(across)
         )
         tone = rng.uniform(0.6, 1.35, (count, 1))

@@ -13,14 +13,14 @@ from render.persona.sampling import EYE, GLINT, LASH, Cloud, cloud, frame_from, 
 Array = NDArray[np.float64]
 
 _IRIS_M = 5.9e-3
-_FINE_M = 6.4e-3  # within this distance of the axis the ball is sampled finely
+_FINE_M = 7.2e-3  # within this distance of the axis the ball is sampled finely
 # The ball is drawn a little smaller than the lids' sphere: lids move on straight lines when they close and
 # would dip into it half way.
-_BALL_SHARE = 0.968
+_BALL_SHARE = 0.984
 # Catchlights of a window, its cross bar and two fill lights: direction from the eye's centre, size, colour.
 _GLINTS = (
-    ((-0.135, 0.135, 1.0), (0.62e-3, 0.80e-3), (1.0, 1.0, 1.0), 0.96),
-    ((-0.105, 0.165, 1.0), (1.15e-3, 1.30e-3), (0.92, 0.96, 1.0), 0.32),
+    ((-0.150, 0.085, 1.0), (0.55e-3, 0.72e-3), (1.0, 1.0, 1.0), 0.97),
+    ((-0.130, 0.120, 1.0), (1.0e-3, 1.2e-3), (0.92, 0.96, 1.0), 0.20),
     ((0.20, 0.03, 1.0), (0.55e-3, 1.10e-3), (0.80, 0.88, 1.0), 0.34),
     ((0.10, -0.20, 1.0), (1.70e-3, 0.70e-3), (0.80, 0.85, 0.90), 0.10),
 )
@@ -34,15 +34,15 @@ def make_eyes(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
         centre, sphere = head.eye(side)
         radius = sphere * _BALL_SHARE
         faces = head.faces_of(f"{side}_eye")
-        count = 7600
+        count = 7000
         index = np.arange(count) + 0.5
-        z = 1 - index / count * 1.05  # the rear half is never seen
+        z = 1 - index / count * 1.40  # the rear is never seen, not even when the eye looks aside
         turn = index * np.pi * (3 - 5**0.5)
         out = np.c_[np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z]
         from_axis = np.hypot(out[:, 0], out[:, 1]) * radius
-        keep = (from_axis < _FINE_M) | (np.arange(count) % 6 == 0)
+        keep = (from_axis < _FINE_M) | (np.arange(count) % 7 == 0)
         out, from_axis = out[keep], from_axis[keep]
-        sigma = 0.66 * np.where(from_axis < _FINE_M, 0.82e-3, 2.0e-3)
+        sigma = 0.66 * np.where(from_axis < _FINE_M, 0.85e-3, 2.3e-3)
         position = centre + out * radius
         parts.append(
             cloud(
@@ -54,8 +54,6 @@ def make_eyes(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
                 _eye_colour(person, out, from_axis, radius, sign),
                 0.98,
                 out,
-                specular=0.35,
-                gloss=60.0,
             )
         )
         for direction, size, colour, opacity in _GLINTS:
@@ -117,10 +115,17 @@ def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cl
         centre, radius = head.eye(side)
         for row, spacing, strength, length in (
             ("upper", 0.78e-3, 0.42, 1.35e-3),
-            ("lower", 1.5e-3, 0.13, 0.8e-3),
+            ("lower", 1.5e-3, 0.10, 0.8e-3),
         ):
             faces = head.faces_of(f"{side}_{row}_lashes")
-            samples = poisson_samples(head, faces, lambda c, uv, s=spacing: np.full(len(c), s), rng)
+
+            def even(canonical: Array, uv: Array, distance: float = spacing) -> Array:
+                return np.full(len(canonical), distance)
+
+            samples = poisson_samples(head, faces, even, rng)
+            near = np.linalg.norm(samples.position - centre, axis=1) - radius
+            from_middle = np.abs(np.abs(samples.canonical[:, 0]) - 29.5)
+            samples = samples.where((near < 1e-2) if row == "upper" else (near < 3.5e-3) & (from_middle < 11))
             corners = head.vertices[head.faces[samples.face]]
             rho = np.linalg.norm(corners - centre, axis=2)
             e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]

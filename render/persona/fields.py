@@ -1,4 +1,4 @@
-"""Scalar fields and colours that procedural appearance is painted with: noise, ramps, blobs, skin pigments."""
+"""Scalar fields and colours to paint with: noise, ramps, blobs, skin pigments."""
 
 from __future__ import annotations
 

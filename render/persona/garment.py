@@ -71,7 +71,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
 
 
 def _fold_height(c: Array, kind: Neckline) -> Array:
-    """Height of the cloth's folds, about -1..1: drapes from the collar, pulls at the arm pits, and crumples."""
+    """Height of the cloth's folds, about -1..1: drapes from the collar, pulls at the arm pits, crumples."""
     x, y = np.abs(c[:, 0]), c[:, 1]
     turn = np.arctan2(x, -(y + 150))  # direction from the collar
     drape = (

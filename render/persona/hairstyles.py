@@ -45,7 +45,11 @@ def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
         1 + 0.06 * rng.normal(size=(count, nodes - 1, 1))
     )
     layer = rng.random((count, 1))
-    width = (1.8 - 0.5 * layer) * np.where(to_tip < 3, 0.45 + 0.18 * to_tip, 1)
+    width = (
+        (1.9 - 0.5 * layer)
+        * (0.42 + 0.58 * smoothstep(0.0, 0.22, place))
+        * np.where(to_tip < 3, 0.45 + 0.18 * to_tip, 1)
+    )
     opacity = (
         0.80 * np.where(to_tip < 3, 0.35 + 0.2 * to_tip, 1) * (0.85 + 0.15 * smoothstep(-0.02, 0.1, place))
     )
@@ -96,12 +100,12 @@ def _grow_bob(scalp: Scalp, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """A man's cut: short at the sides, longer on top and brushed over."""
-    scalp = make_scalp(head, person, 2.6, rng, jitter=4.0)
+    scalp = make_scalp(head, person, 2.7, rng, jitter=4.0)
     root, normal = scalp.root, scalp.normal
     count = len(root)
-    top = smoothstep(48, 82, root[:, 1])
+    top = smoothstep(62, 90, root[:, 1])
     front = smoothstep(-75, -10, root[:, 2])
-    length = 7 + 24 * top + 6 * top * front + 3 * value_noise(root, 0.05, 210)
+    length = 8 + 22 * top + 7 * top * front + 3 * value_noise(root, 0.05, 210)
     length *= rng.uniform(0.75, 1.15, count) * smoothstep(-2, 14, scalp.height + 6)
     side = np.where(root[:, 0] > 24 + 4 * value_noise(root, 0.03, 211), 1.0, -1.0)
     back = 1 - smoothstep(-120, -70, root[:, 2])
@@ -115,7 +119,7 @@ def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     swirl = np.stack([fbm(root, 0.03, 220 + k) for k in range(3)], 1)
     heading = unit(heading + 0.28 * swirl + 0.10 * rng.normal(size=(count, 3)))
     heading = unit(heading - (heading * normal).sum(1, keepdims=True) * normal)
-    lift = (0.22 + 0.55 * top * (0.5 + 0.5 * front))[:, None]
+    lift = (0.14 + 0.55 * top * (0.5 + 0.5 * front))[:, None]
     segments = 4
     x = root - 1.5 * heading
     nodes = [x]

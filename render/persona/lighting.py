@@ -14,7 +14,7 @@ from render.persona.sampling import BROW, GLINT, HAIR, LASH, MOUTH, SKIN, UNDERL
 Array = NDArray[np.float64]
 
 _MAP_M = 0.80  # side of a shadow map
-_TEXEL_M = 1.45e-3
+_TEXEL_M = 1.1e-3
 _MAP_CENTRE = np.array([0.0, -0.01, -0.05])
 
 
@@ -28,7 +28,7 @@ class Lights:
 
 @dataclass(frozen=True)
 class Baked:
-    """Light leaving each Gaussian: the same in all directions, and the highlight for each viewing direction."""
+    """Light leaving each Gaussian: the same to all sides, and the highlight towards each viewing direction."""
 
     diffuse: Array  # [N, 3] irradiance to be multiplied by the albedo
     specular: Array  # [N, W, 3] before the Gaussian's own strength
@@ -142,12 +142,12 @@ def _add_highlights(
 def bake(
     cloud: Cloud, position: Array, normal: Array, rotation: Array, lights: Lights, views: Array
 ) -> Baked:
-    """Light a posed cloud: `position` [N, 3], `normal` [N, 3], `rotation` [N, 3, 3]; shadows cast by itself."""
+    """Light a posed cloud, which casts its own shadows: positions, normals [N, 3] and rotations [N, 3, 3]."""
     hairy = cloud.part == HAIR
     occluders, radius = _occluders(cloud, position, rotation)
-    softness = np.where(hairy, 10e-3, 3.5e-3)
-    bias = np.where(hairy, 4.5e-3, 1.6e-3)
-    probe = position + normal * np.where(hairy, 0, 2.2e-3)[:, None]
+    softness = np.where(hairy, 10e-3, 4.0e-3)
+    bias = np.where(hairy, 4.5e-3, 2.4e-3)
+    probe = position + normal * np.where(hairy, 0, 2.6e-3)[:, None]
     # Light bleeds round the terminator of flesh, red furthest.
     fleshy = np.isin(cloud.part, (SKIN, UNDERLAY, BROW, MOUTH))[:, None]
     wrap = np.where(fleshy, np.array([0.38, 0.20, 0.13]), 0.12)
@@ -189,6 +189,22 @@ def bake(
     )  # blood reddens what light reaches late
     weight = 4 / len(lights.towards)
     return Baked(diffuse * weight, specular * (weight * (gloss + 2) / 8)[:, None, None])
+
+
+def seen_share(cloud: Cloud) -> Array:
+    """Largest share [N] of each Gaussian that any of the cameras around and above the head sees."""
+    hairy = cloud.part == HAIR
+    occluders, radius = _occluders(cloud, cloud.position, cloud.rotation)
+    softness, bias = np.where(hairy, 5e-3, 3e-3), np.where(hairy, 5e-3, 3e-3)
+    seen, best = np.zeros(len(cloud)), np.zeros(len(cloud))
+    for pitch in (-25, 0, 30, 60):
+        for yaw in range(0, 360, 24):
+            a, b = np.radians(yaw), np.radians(pitch)
+            view = np.array([np.sin(a) * np.cos(b), np.sin(b), np.cos(a) * np.cos(b)])
+            probe, casters = cloud.position - _MAP_CENTRE, occluders - _MAP_CENTRE
+            _visible(probe, casters, radius, view, softness, bias, _MAP_M, _TEXEL_M, seen)
+            best = np.maximum(best, seen)
+    return best
 
 
 def _occluders(cloud: Cloud, position: Array, rotation: Array) -> tuple[Array, Array]:

@@ -14,10 +14,10 @@ Array = NDArray[np.float64]
 
 # Width and height in millimetres from the midline outwards: incisors, canine, premolars, molar.
 _UPPER = ((8.6, 10.2), (6.8, 9.0), (7.7, 9.8), (7.0, 8.4), (6.8, 7.8), (9.5, 7.2))
-_LOWER = ((5.4, 8.6), (6.0, 8.8), (6.9, 9.6), (7.0, 8.4), (7.0, 7.8), (10.0, 7.2))
+_LOWER = ((5.2, 7.6), (5.8, 7.8), (6.6, 8.6), (6.8, 7.6), (7.0, 7.2), (10.0, 7.0))
 # MakeHuman's teeth stand well behind the lips; moved forward and down they show as real ones do.
-_FORWARD_M = {"upper": 3.6e-3, "lower": 3.0e-3}
-_DOWN_M = {"upper": 2.0e-3, "lower": -0.2e-3}
+_FORWARD_M = {"upper": 3.4e-3, "lower": 2.4e-3}
+_DOWN_M = {"upper": 2.8e-3, "lower": 2.6e-3}
 _COLUMNS, _ROWS = 6, 7
 
 
@@ -54,7 +54,8 @@ def _arch(head: Head, jaw: str) -> tuple[Array, float]:
     theta = np.linspace(-1.5, 1.5, 61)
     outer = np.array([radius[np.abs(angle - t) < 0.22].max() for t in theta])
     fit = np.polynomial.polynomial.polyfit(theta**2, outer, 2)
-    outer = np.polynomial.polynomial.polyval(theta**2, fit)
+    # A little narrower than the mesh: its back teeth reach into the corners of the lips.
+    outer = 0.93 * np.polynomial.polynomial.polyval(theta**2, fit)
     edge = vertices[:, 1].min() if jaw == "upper" else vertices[:, 1].max()
     curve = np.c_[outer * np.sin(theta), np.full(61, edge), pivot + outer * np.cos(theta)]
     curve += [0, -_DOWN_M[jaw], _FORWARD_M[jaw]]
@@ -95,13 +96,13 @@ def _row(head: Head, person: Person, jaw: str, rng: np.random.Generator) -> Clou
             )
             colour.append(_tooth_colour(person, number, a, b, rng))
             cell = np.array([width / _COLUMNS, height / _ROWS]) * 1e-3
-            size.append(np.tile([0.62 * cell[0], 0.62 * cell[1], 0.25e-3], (len(a), 1)))
+            size.append(np.tile([0.78 * cell[0], 0.74 * cell[1], 0.25e-3], (len(a), 1)))
     points, normals, albedo = np.concatenate(position), np.concatenate(normal), np.concatenate(colour)
     gums = np.tile(b > 1.0, 12)
     albedo[gums] *= (1 + 0.12 * value_noise(points[gums], 900.0, 5))[:, None]
     # The cheeks shade the back teeth.
     sideways = np.abs(points[:, 0]) * 1e3
-    albedo *= (1 - 0.72 * smoothstep(9, 25, sideways))[:, None]
+    albedo *= (1 - 0.86 * smoothstep(9, 23, sideways))[:, None]
     faces = head.faces_of(f"{jaw}_teeth")
     return cloud(
         MOUTH,

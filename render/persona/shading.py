@@ -1,4 +1,4 @@
-"""From baked light to colours: skin diffusion, highlights as degree-1 harmonics, and changes by expression."""
+"""From baked light to colours: skin diffusion, highlights as degree-1 harmonics, changes by expression."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from render.persona import wrinkles
 from render.persona.fields import smoothstep, to_display, unit
 from render.persona.head import Head
 from render.persona.lighting import Baked, bake, studio, view_directions
-from render.persona.sampling import GLINT, HAIR, MOUTH, SKIN, UNDERLAY, Cloud
+from render.persona.sampling import EYE, GLINT, HAIR, MOUTH, SKIN, UNDERLAY, Cloud
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,7 @@ _SH0 = 0.28209479177387814
 _SH1 = 0.4886025119029199
 # Weight of the frontal cameras over the oblique ones when highlights are fitted.
 _FRONTAL = 2.0
+_CAVITY = 1.9  # darkening of furrows per unit of hollowness
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def expression_shades() -> tuple[ExpressionShade, ...]:
                 f"smile{side}",
                 {f"mouthSmile{side}": 1.0, f"cheekSquint{side}": 0.5},
                 {"mouthSmile@": 0.85},
-                {"nasolabial": 0.34, "crows_feet": 0.26, "under_eye": 0.14, "dimple": 0.22},
+                {"nasolabial": 0.30, "crows_feet": 0.22, "under_eye": 0.14},
                 sign,
             )
         )
@@ -115,12 +116,16 @@ def _responds(cloud: Cloud) -> Array:
 
 def _rest_light(cloud: Cloud, head: Head, rest: Baked, views: Array) -> Baked:
     """Light at rest after diffusion; the mouth's inside is lit as it is when open, or it would be black."""
-    diffuse = _diffused(cloud, cloud.position, cloud.normal, rest.diffuse)
+    diffuse = _diffused(cloud, cloud.position, cloud.normal, cloud.rotation[:, :, 2], rest.diffuse)
     specular = rest.specular.copy()
     inside = (cloud.part == MOUTH) | (cloud.inner > 0.5)
     fill = smoothstep(-24, 18, cloud.canonical[:, 2])[:, None] * np.array([0.50, 0.45, 0.43])
     lining = np.where(cloud.part == MOUTH, 1.0, 0.35)[:, None]
     diffuse = np.where(inside[:, None], np.maximum(diffuse, fill * lining), diffuse)
+    # Eyeballs turn: the lids' shadow is painted on them, not baked where it would turn along.
+    eyes = cloud.part == EYE
+    bright = np.quantile(diffuse[eyes], 0.9, axis=0)
+    diffuse[eyes] = 0.85 * bright + 0.15 * diffuse[eyes]
     return Baked(diffuse, specular)
 
 
@@ -129,8 +134,9 @@ def _pose_display(cloud: Cloud, head: Head, one: ExpressionShade, neutral: Baked
     position, turn = deform(cloud, head, one.pose)
     normal = unit(np.einsum("nij,nj->ni", turn, cloud.normal))
     front = view_directions()[:1]
-    lit = bake(cloud, position, normal, np.einsum("nij,njk->nik", turn, cloud.rotation), studio(110), front)
-    diffuse = _diffused(cloud, position, normal, lit.diffuse)
+    rotation = np.einsum("nij,njk->nik", turn, cloud.rotation)
+    lit = bake(cloud, position, normal, rotation, studio(110), front)
+    diffuse = _diffused(cloud, position, normal, unit(rotation[:, :, 2]), lit.diffuse)
     inside = (cloud.part == MOUTH) | (cloud.inner > 0.5)
     diffuse = np.where(inside[:, None], np.maximum(diffuse, neutral.diffuse), diffuse)
     relief = np.ones(len(cloud))
@@ -142,26 +148,45 @@ def _pose_display(cloud: Cloud, head: Head, one: ExpressionShade, neutral: Baked
     return _display(cloud, Baked(diffuse, lit.specular))[:, 0]
 
 
-def _diffused(cloud: Cloud, position: Array, normal: Array, light: Array) -> Array:
-    """Light scattered inside skin: red spreads furthest. Lips and lids keep most of their detail."""
+def _cavity(position: Array, facing: Array) -> Array:
+    """How hollow the surface is around each point, [N]: 0 flat, positive in furrows, negative on ridges.
+
+    The mean sine of the neighbours' elevation over the tangent plane.
+    """
+    near = cKDTree(position).query(position, k=28)[1][:, 1:]
+    offset = position[near] - position[:, None]
+    rise = (offset * facing[:, None]).sum(2) / np.maximum(np.linalg.norm(offset, axis=2), 1e-9)
+    # Skin that touches other skin (lips, lids) is not hollow: neighbours must face the same way.
+    same = (facing[near] * facing[:, None]).sum(2) > 0.2
+    return np.asarray((rise * same).sum(1) / np.maximum(same.sum(1), 1))
+
+
+def _diffused(cloud: Cloud, position: Array, normal: Array, facing: Array, light: Array) -> Array:
+    """Light scattered inside skin: red spreads furthest. Lips and lids keep most of their detail.
+
+    `normal` [N, 3] is rough, `facing` [N, 3] the smooth surface: its furrows are darkened after scattering.
+    """
     light = light.copy()
     skin = np.flatnonzero(cloud.part == SKIN)
     near = cKDTree(position[skin]).query(position[skin], k=9)[1]
     weight = np.clip((normal[skin][near] * normal[skin][:, None]).sum(2), 0, 1) + 0.02
     weight /= weight.sum(1, keepdims=True)
     keep = 1 - 0.85 * np.maximum(cloud.lid[skin], 0.8 * cloud.lip[skin])
-    for channel, rounds in ((0, 12), (1, 4), (2, 2)):
+    for channel, rounds in ((0, 7), (1, 4), (2, 3)):
         spread = light[skin, channel]
         for _ in range(rounds):
             spread = (spread[near] * weight).sum(1)
         light[skin, channel] += 0.9 * keep * (spread - light[skin, channel])
+    hollow = _cavity(position[skin], facing[skin])
+    relief = np.clip(1 - _CAVITY * hollow, 0.30, 1.10)[:, None] ** np.array([0.85, 1.05, 1.1])
+    light[skin] *= np.where(cloud.inner[skin, None] > 0.5, 1, relief)
     return light
 
 
 def _display(cloud: Cloud, lit: Baked) -> Array:
     """Display colours [N, W, 3] towards each view."""
     base = cloud.albedo * lit.diffuse * _EXPOSURE
-    colour = base[:, None] + 0.05 * cloud.specular[:, None, None] * lit.specular
+    colour = base[:, None] + 0.07 * cloud.specular[:, None, None] * lit.specular
     hair = cloud.part == HAIR
     sheen = 0.9 * (0.003 + 0.36 * cloud.albedo[hair])[:, None] * lit.specular[hair]
     colour[hair] = 1.05 * base[hair][:, None] + sheen

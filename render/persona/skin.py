@@ -35,8 +35,8 @@ Array = NDArray[np.float64]
 
 # Folded skin is sampled in the pose that unfolds it, so that it stays covered there.
 UNFOLDED = {"eyeBlink@": 1.0, "jawOpen": 0.35}
-_SIGMA_PER_SPACING = 0.56
-_FLATNESS = 0.12  # thickness of a skin disc over its radius
+_SIGMA_PER_SPACING = 0.54
+_FLATNESS = 0.30  # thickness of a skin disc over its radius; lips and lids, which touch, are thinner
 
 
 def hairline_mm(canonical: Array, lift: float = 0.0) -> Array:
@@ -55,10 +55,13 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     mm = 3.6 - 2.2 * face
     middle = smoothstep(-15, 10, z) * smoothstep(55, 35, x) * (y < 35)
     mm = mm - 0.15 * middle
+    nose = blob(np.c_[x, y, z], (9, -41, 30), (11, 6, 14))
+    mm = mm - 0.55 * nose
     mm = np.where(mask("ears", uv) > 0.3, 2.0, mm)
     mm = np.where(y > hairline_mm(canonical, lift) + 6, 5.5, mm)
     mm = np.where(mask("lips", uv, 2) > 0.06, 0.78, mm)
-    mm = np.where(mask("eyelids", uv, 1) > 0.2, 0.85, mm)
+    from_eye = np.hypot(x - 28.9, 1.2 * (y - 2))
+    mm = np.where(z > -20, np.minimum(mm, 0.85 + 0.5 * smoothstep(15, 30, from_eye)), mm)
     mm = np.where(mask("inside-mouth", uv) > 0.5, 2.6, mm)
     return np.asarray(1e-3 * mm)
 
@@ -70,6 +73,7 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     visible = above_neckline(corners.reshape(-1, 3), person.neckline).reshape(-1, 3).max(1) > -9
     faces = faces[visible]
     samples = poisson_samples(head, faces, lambda c, uv: _spacing(c, uv, person.hairline_lift), rng, UNFOLDED)
+    samples = samples.where(~_faces_eyeball(head, samples))
     lips = mask("lips", samples.uv) * (mask("inside-mouth", samples.uv) < 0.5)
     lids = mask("eyelids", samples.uv)
     inner = smoothstep(0.3, 0.7, mask("inside-mouth", samples.uv))
@@ -79,8 +83,8 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     c = samples.canonical
     bump = np.stack([value_noise(c, 0.26, 50 + k) + 0.7 * value_noise(c, 0.62, 60 + k) for k in range(3)], 1)
     pores = rng.normal(size=(len(samples), 3))
-    rough = ((1 - inner) * (1 - 0.6 * lids) * (1 + 0.8 * person.age))[:, None]
-    normal = unit(samples.normal + rough * (0.085 * bump + 0.05 * pores))
+    rough = ((1 - inner) * (1 - 0.6 * lids) * (1 + 1.2 * person.age))[:, None]
+    normal = unit(samples.normal + rough * (0.040 * bump + 0.04 * pores))
     # The mouth's lining keeps off the outer skin, which it would shine through at the corners.
     position = (
         samples.position + samples.normal * (5e-4 * smoothstep(0.5, 0.9, inner) * (lips < 0.02))[:, None]
@@ -93,7 +97,7 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
         samples.face,
         position,
         frame_from(samples.normal, edge),
-        np.c_[sigma, sigma, _FLATNESS * sigma],
+        np.c_[sigma, sigma, np.where((lips > 0.1) | (lids > 0.1), 0.4, 1.0) * _FLATNESS * sigma],
         albedo,
         opacity,
         normal,
@@ -107,6 +111,18 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     return [outer, _underlay(head, faces, samples, albedo, rng)]
 
 
+def _faces_eyeball(head: Head, samples: Samples) -> NDArray[np.bool_]:
+    """Lining of the sockets [N], which nobody sees but through a gap in the lids."""
+    hidden = np.zeros(len(samples), bool)
+    for side in ("left", "right"):
+        centre, radius = head.eye(side)
+        outwards = samples.position - centre
+        distance = np.linalg.norm(outwards, axis=1)
+        inside = (outwards * samples.normal).sum(1) / distance < -0.35
+        hidden |= inside & (distance < radius + 7e-3)
+    return hidden
+
+
 def _underlay(
     head: Head, faces: NDArray[np.int64], samples: Samples, albedo: Array, rng: np.random.Generator
 ) -> Cloud:
@@ -116,9 +132,9 @@ def _underlay(
     keep = (centre[:, 2] > -30) & (centre[:, 1] > -112)
     keep &= (mask("lips", uv) < 0.3) & (mask("inside-mouth", uv) < 0.05) & (mask("eyelids", uv) < 0.05)
     mirrored = np.c_[np.abs(centre[:, 0]), centre[:, 1:]]
-    keep &= np.linalg.norm(mirrored - [28.9, 0, 0], axis=1) > 30
+    keep &= np.hypot(mirrored[:, 0] - 28.9, mirrored[:, 1]) > 17
     keep &= np.linalg.norm(mirrored - [8, -42, 29], axis=1) > 9
-    keep &= np.linalg.norm((mirrored - [0, -66, 25]) / [1.35, 1, 1], axis=1) > 22
+    keep &= np.linalg.norm((mirrored - [0, -66, 25]) / [2.4, 1, 2], axis=1) > 9.5
     below = poisson_samples(head, faces[keep], lambda c, uv: np.full(len(c), 4.0e-3), rng)
     near = cKDTree(samples.position).query(below.position, k=12)[1]
     sigma = below.spacing * 0.66
@@ -159,7 +175,7 @@ def _albedo(
     melanin, haemoglobin = _pigments(person, c, mirrored, uv, lids)
     shade = _lines(person, c, mirrored, lids)
     grain = rng.normal(size=len(c))
-    shade *= 1 + (1 - 0.7 * lids) * (0.035 * value_noise(c, 0.38, 8) + 0.055 * grain)
+    shade *= 1 + (1 - 0.7 * lids) * (0.03 * value_noise(c, 0.5, 8) + 0.045 * grain)
     if person.freckles:
         melanin += _freckles(person, c, mirrored, lips, lids, samples.spacing, rng)
     albedo = skin_colour(melanin, haemoglobin) * shade[:, None]
@@ -172,7 +188,7 @@ def _albedo(
     lip_colour = skin_colour(melanin + lip_m, haemoglobin + lip_h) * vertical[:, None]
     albedo = mix(albedo, lip_colour, 0.92 * smoothstep(0.2, 0.6, lips))
     seam = np.flatnonzero((mask("lips", uv, 2) > 0.06) | (inner > 0.5))
-    albedo[seam] *= 1 - 0.55 * _touching(samples, seam)[:, None] * np.array([0.8, 1, 1])
+    albedo[seam] *= 1 - 0.75 * _touching(samples, seam)[:, None] * np.array([0.8, 1, 1])
     albedo = mix(albedo, linear(122, 48, 46), inner)
 
     # Rims of the lids: moist pink, the upper one darkened by lash roots.
@@ -194,15 +210,15 @@ def _albedo(
 
 def _pigments(person: Person, c: Array, mirrored: Array, uv: Array, lids: Array) -> tuple[Array, Array]:
     """Melanin and haemoglobin [N] before freckles and lips."""
-    melanin = person.melanin * (1 + 0.10 * fbm(c, 0.022, 1) + 0.06 * fbm(c, 0.09, 5))
-    blood = person.haemoglobin * (1 + 0.16 * fbm(c, 0.05, 11) + 0.12 * fbm(c, 0.16, 13))
+    melanin = person.melanin * (1 + 0.09 * fbm(c, 0.022, 1) + 0.03 * fbm(c, 0.09, 5))
+    blood = person.haemoglobin * (1 + 0.14 * fbm(c, 0.05, 11) + 0.07 * fbm(c, 0.16, 13))
     flush = (
-        0.42 * blob(mirrored, (43, -31, 10), (17, 15, 40))
-        + 0.50 * blob(mirrored, (0, -37, 42), (13, 12, 25))
-        + 0.30 * blob(mirrored, (17, -42, 25), (7, 7, 15))
-        + 0.22 * blob(mirrored, (0, -96, 20), (15, 10, 40))
-        + 0.28 * blob(mirrored, (0, -55, 30), (28, 12, 40))
-        + 0.75 * mask("ears", uv) * (mirrored[:, 0] > 60)
+        0.34 * blob(mirrored, (44, -30, 10), (15, 12, 40))
+        + 0.22 * blob(mirrored, (0, -36, 42), (9, 8, 20))
+        + 0.30 * blob(mirrored, (17, -41, 22), (5, 6, 12))
+        + 0.18 * blob(mirrored, (0, -96, 20), (15, 10, 40))
+        + 0.10 * blob(mirrored, (0, -55, 30), (26, 10, 40))
+        + 0.55 * mask("ears", uv) * (mirrored[:, 0] > 60)
     )
     blood += person.ruddiness * flush * (1 + 0.35 * fbm(c, 0.06, 17))
     blood += 0.30 * blob(mirrored, (28, -16, 10), (15, 5, 20)) + 0.35 * lids
@@ -234,7 +250,8 @@ def _lines(person: Person, c: Array, mirrored: Array, lids: Array) -> Array:
             furrow, ridge = wrinkles.fold(name, c)
             shade *= 1 - strength * furrow + 0.3 * strength * ridge
     shade *= 1 - 0.38 * wrinkles.crease(c) * (1 - smoothstep(0.3, 0.8, lids))
-    shade *= 1 - 0.90 * blob(mirrored, (8, -42.5, 29.5), (3.0, 2.2, 5))
+    shade *= 1 - 0.93 * smoothstep(0.25, 0.75, blob(mirrored, (9.6, -40.6, 30.5), (3.0, 1.5, 3.6)))
+    shade *= 1 - 0.35 * blob(mirrored, (19.5, -41, 20), (1.6, 4.5, 5))
     return shade
 
 

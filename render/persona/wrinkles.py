@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 # Polylines in canonical millimetres (x mirrored, y), width of the fold in millimetres.
 _LINES: dict[str, tuple[tuple[tuple[tuple[float, float], ...], ...], float]] = {
-    "nasolabial": ((((19, -37), (22.5, -44), (27, -52), (31, -61), (33.5, -70)),), 1.5),
+    "nasolabial": ((((19, -37), (22.5, -44), (27, -52), (31, -61), (33.5, -70)),), 2.0),
     "marionette": ((((25, -70), (27.5, -77), (29, -85)),), 1.2),
     "crows_feet": (
         (
@@ -39,7 +39,6 @@ _LINES: dict[str, tuple[tuple[tuple[tuple[float, float], ...], ...], float]] = {
         1.15,
     ),
     "nose_bridge": ((((0, 3), (3.5, 1), (6, -2)), ((0, 7), (4, 5.5), (7, 3))), 0.9),
-    "dimple": ((((30.5, -62), (31.5, -67), (31, -71)),), 1.4),
 }
 FOLDS = tuple(_LINES)
 
