@@ -263,6 +263,15 @@ def test_fetch_prints_the_path_and_does_not_fetch_twice(folder, model, server, c
     assert len(server.ranges) == 1
 
 
+def test_a_command_that_needs_a_model_fetches_it_and_says_so(folder, model, server, capsys):
+    assert command.ensure_model("small") == folder / "small.task"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "fetching the model small" in captured.err
+    command.ensure_model("small")
+    assert capsys.readouterr().err == ""
+
+
 def test_fetch_of_an_unknown_name_fetches_nothing(folder, model, server):
     with pytest.raises(TrackingError, match="'nose'"):
         run("fetch", "small", "nose")
