@@ -9,6 +9,7 @@ from render.avatar_file import load_avatar
 from render.errors import AvatarError
 
 SUFFIX = ".avatar"
+DEFAULT_AVATAR = "vera"  # as engine/look.py has it too
 _ASSETS = Path(__file__).parent / "assets"
 
 

@@ -130,7 +130,7 @@ def describe(avatar: Avatar) -> dict[str, Any]:
         "joints": list(rig.joint_names),
         "expressions": rig.num_expressions,
         "expression_names": list(rig.expression_names),
-        "calibration": {name: "x".join(map(str, t.shape)) for name, t in avatar.extras.items()},
+        "calibration": {name: "x".join(map(str, t.shape)) or "1" for name, t in avatar.extras.items()},
         "licence": avatar.info.licence,
         "provenance": avatar.info.provenance,
         "consent": avatar.info.consent,

@@ -7,38 +7,30 @@ what takes time there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from render.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.cpu.functions import LOG2_E, log2_lane
+from render.cpu.lanes import inlined, kernel
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
 from render.rigs.rig import PosedRig, Rig
 from render.rotations import matrix_to_quaternion
 
 F = np.float32
-_ONE, _HALF, _QUARTER = F(1), F(0.5), F(0.25)
+_ONE, _HALF, _THIRD, _LN2 = F(1), F(0.5), F(1 / 3), F(1 / LOG2_E)
 _EPSILON = F(1e-20)  # squared metres, as in render/rigs/frames.py
 _SMALLEST = F(SMALLEST_SCALE_M)
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "boundscheck": False,
-    "fastmath": {"contract", "arcp", "afn", "nsz", "reassoc"},  # NaN and infinity keep their meaning
-}
-
-# Columns of a triangle's row: centre, scaled rotation (row major), orientation, log scale, rotation since
-# rest.
-_CENTRE, _MATRIX, _QUAT, _LOG_SCALE, _TURN, _ROW = 0, 3, 12, 16, 17, 21
+_BLOCK = 64  # triangles worked on together; the scratch stays in the L1 cache
+# Columns of a triangle's row: centre, scaled rotation (row major), orientation, log scale, turn since rest.
+_QUAT, _LOG_SCALE, _TURN, _ROW = 12, 16, 17, 21
 # Columns of a joint's row: [3, 4] transform (row major), orientation.
 _JOINT_QUAT, _JOINT_ROW = 12, 16
 
@@ -148,28 +140,27 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().contiguous().numpy()
 
 
-@njit(inline="always", **_OPTIONS)
+@inlined
 def _quaternion(m00, m01, m02, m10, m11, m12, m20, m21, m22):
     """wxyz of a rotation matrix. Source: Shepperd 1978; a zero matrix gives the identity."""
     w2 = _ONE + m00 + m11 + m22
     x2 = _ONE + m00 - m11 - m22
     y2 = _ONE - m00 + m11 - m22
     z2 = _ONE - m00 - m11 + m22
-    if w2 >= x2 and w2 >= y2 and w2 >= z2:
-        w, x, y, z = w2, m21 - m12, m02 - m20, m10 - m01
-    elif x2 >= y2 and x2 >= z2:
-        w, x, y, z = m21 - m12, x2, m01 + m10, m02 + m20
-    elif y2 >= z2:
-        w, x, y, z = m02 - m20, m01 + m10, y2, m12 + m21
-    else:
-        w, x, y, z = m10 - m01, m02 + m20, m12 + m21, z2
-    s = _ONE / math.sqrt(w * w + x * x + y * y + z * z)
-    if w < F(0):
-        s = -s
+    wx, wy, wz = m21 - m12, m02 - m20, m10 - m01
+    xy, xz, yz = m01 + m10, m02 + m20, m12 + m21
+    # Selections, not branches: a loop over this stays vector code.
+    first, w_best, y_best = max(w2, x2) >= max(y2, z2), w2 >= x2, y2 >= z2
+    w = (w2 if w_best else wx) if first else (wy if y_best else wz)
+    x = (wx if w_best else x2) if first else (xy if y_best else xz)
+    y = (wy if w_best else xy) if first else (y2 if y_best else yz)
+    z = (wz if w_best else xz) if first else (yz if y_best else z2)
+    s = _ONE / np.sqrt(w * w + x * x + y * y + z * z)
+    s = -s if w < F(0) else s
     return w * s, x * s, y * s, z * s
 
 
-@njit(inline="always", **_OPTIONS)
+@inlined
 def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):
     out[i, 0] = aw * bw - ax * bx - ay * by - az * bz
     out[i, 1] = aw * bx + ax * bw + ay * bz - az * by
@@ -177,40 +168,58 @@ def _multiply(out, i, aw, ax, ay, az, bw, bx, by, bz):
     out[i, 3] = aw * bz + ax * by - ay * bx + az * bw
 
 
-@njit(**_OPTIONS)
+@kernel
 def _fill_triangles(vertices, corners, rest_inverse, table):
-    third_part = F(1.0 / 3.0)
-    for u in range(corners.shape[0]):
-        a, b, c = corners[u, 0], corners[u, 1], corners[u, 2]
-        ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
-        fx, fy, fz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
-        sx, sy, sz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
-        s = _ONE / math.sqrt(max(fx * fx + fy * fy + fz * fz, _EPSILON))
+    """Blocks of triangles as structures of arrays: the loop over a block becomes vector code."""
+    points, rows = np.empty((9, _BLOCK), F), np.empty((_TURN, _BLOCK), F)
+    for start in range(0, corners.shape[0], _BLOCK):
+        count = min(_BLOCK, corners.shape[0] - start)
+        for j in range(count):
+            for corner in range(3):
+                vertex = vertices[corners[start + j, corner]]
+                for axis in range(3):
+                    points[3 * corner + axis, j] = vertex[axis]
+        _triangle_frames(points, rows, count)
+        for j in range(count):
+            row, q = table[start + j], rest_inverse[start + j]
+            for column in range(_TURN):
+                row[column] = rows[column, j]
+            w, x, y, z = row[_QUAT], row[_QUAT + 1], row[_QUAT + 2], row[_QUAT + 3]
+            _multiply(table[:, _TURN:], start + j, w, x, y, z, q[0], q[1], q[2], q[3])
+
+
+@inlined
+def _triangle_frames(points, rows, count):
+    """Corners [9, count] -> columns of the triangle table; the formulas of render/rigs/frames.py."""
+    for j in range(count):
+        ax, ay, az = points[0, j], points[1, j], points[2, j]
+        fx, fy, fz = points[3, j] - ax, points[4, j] - ay, points[5, j] - az
+        sx, sy, sz = points[6, j] - ax, points[7, j] - ay, points[8, j] - az
+        s = _ONE / np.sqrt(max(fx * fx + fy * fy + fz * fz, _EPSILON))
         ex, ey, ez = fx * s, fy * s, fz * s
         nx, ny, nz = ey * sz - ez * sy, ez * sx - ex * sz, ex * sy - ey * sx
-        s = _ONE / math.sqrt(max(nx * nx + ny * ny + nz * nz, _EPSILON))
+        s = _ONE / np.sqrt(max(nx * nx + ny * ny + nz * nz, _EPSILON))
         nx, ny, nz = nx * s, ny * s, nz * s
         tx, ty, tz = ny * ez - nz * ey, nz * ex - nx * ez, nx * ey - ny * ex
-        s = -_ONE / math.sqrt(max(tx * tx + ty * ty + tz * tz, _EPSILON))
+        s = -_ONE / np.sqrt(max(tx * tx + ty * ty + tz * tz, _EPSILON))
         tx, ty, tz = tx * s, ty * s, tz * s
         length = abs(ex * fx + ey * fy + ez * fz)
         height = abs(tx * sx + ty * sy + tz * sz)
         scale = max(_HALF * (length + height), _SMALLEST)
-        row = table[u]
-        row[_CENTRE] = ax + (fx + sx) * third_part
-        row[_CENTRE + 1] = ay + (fy + sy) * third_part
-        row[_CENTRE + 2] = az + (fz + sz) * third_part
-        row[_MATRIX], row[_MATRIX + 1], row[_MATRIX + 2] = ex * scale, nx * scale, tx * scale
-        row[_MATRIX + 3], row[_MATRIX + 4], row[_MATRIX + 5] = ey * scale, ny * scale, ty * scale
-        row[_MATRIX + 6], row[_MATRIX + 7], row[_MATRIX + 8] = ez * scale, nz * scale, tz * scale
+        rows[0, j], rows[1, j], rows[2, j] = (
+            ax + (fx + sx) * _THIRD,
+            ay + (fy + sy) * _THIRD,
+            az + (fz + sz) * _THIRD,
+        )
+        rows[3, j], rows[4, j], rows[5, j] = ex * scale, nx * scale, tx * scale
+        rows[6, j], rows[7, j], rows[8, j] = ey * scale, ny * scale, ty * scale
+        rows[9, j], rows[10, j], rows[11, j] = ez * scale, nz * scale, tz * scale
         w, x, y, z = _quaternion(ex, nx, tx, ey, ny, ty, ez, nz, tz)
-        row[_QUAT], row[_QUAT + 1], row[_QUAT + 2], row[_QUAT + 3] = w, x, y, z
-        row[_LOG_SCALE] = math.log(scale)
-        q = rest_inverse[u]
-        _multiply(table[:, _TURN:], u, w, x, y, z, q[0], q[1], q[2], q[3])
+        rows[12, j], rows[13, j], rows[14, j], rows[15, j] = w, x, y, z
+        rows[16, j] = log2_lane(scale) * _LN2
 
 
-@njit(**_OPTIONS)
+@kernel
 def _place_on_triangles(table, slot, means, quats, log_scales, out_means, out_quats, out_scales, out_turns):
     turn, axes = out_turns.shape[0] > 0, log_scales.shape[1]
     for i in range(slot.shape[0]):
@@ -238,7 +247,7 @@ def _place_on_triangles(table, slot, means, quats, log_scales, out_means, out_qu
                 out_turns[i, k] = row[_TURN + k]
 
 
-@njit(**_OPTIONS)
+@kernel
 def _fill_joints(transforms, rotates, table):
     for j in range(transforms.shape[0]):
         t, row = transforms[j], table[j]
@@ -253,7 +262,7 @@ def _fill_joints(transforms, rotates, table):
         row[12], row[13], row[14], row[15] = w * sign, x * sign, y * sign, z * sign
 
 
-@njit(**_OPTIONS)
+@kernel
 def _place_on_joints(
     table, joints, weights, vertices, vertex_index, means, quats, out_means, out_quats, out_scales, out_turns
 ):
@@ -271,14 +280,14 @@ def _place_on_joints(
             origin = vertices[vertex_index[i], r] if at_vertices else blend[r * 4 + 3]
             out_means[i, r] = origin + moved
         qw, qx, qy, qz = blend[12], blend[13], blend[14], blend[15]
-        s = _ONE / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
+        s = _ONE / np.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, F(1e-24)))
         qw, qx, qy, qz = qw * s, qx * s, qy * s, qz * s
         _multiply(out_quats, i, qw, qx, qy, qz, quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
         if turn:
             out_turns[i, 0], out_turns[i, 1], out_turns[i, 2], out_turns[i, 3] = qw, qx, qy, qz
 
 
-@njit(**_OPTIONS)
+@kernel
 def _add_deltas(values, indices, deltas, weights, active):
     for m in range(indices.shape[0]):
         i = indices[m]

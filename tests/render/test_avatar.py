@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from render.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.bindings import VertexBinding
@@ -99,6 +100,21 @@ def test_the_deformation_adds_weighted_deltas_to_its_rows(fast: bool) -> None:
         torch.testing.assert_close(got.sh[i, 0].detach(), sh0, atol=TOLERANCE, rtol=TOLERANCE)
         torch.testing.assert_close(got.logit_opacities[i].detach(), logit, atol=TOLERANCE, rtol=TOLERANCE)
     torch.testing.assert_close(got.sh[:, 1:].detach(), base.sh[:, 1:])
+
+
+def test_posing_reads_nothing_on_the_host() -> None:
+    """Tensors without values stand for those of a CUDA graph: reading one raises, as the last lines show."""
+    avatar = random_avatar(degree=1)
+    params = random_params(avatar.rig)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        empty = {
+            name: torch.zeros(getattr(params, name).shape, requires_grad=True)
+            for name in ("expression", "pose", "translation")
+        }
+        g = avatar.pose(params.replace(**empty))
+        assert g.means.shape == (28, 3)
+        with pytest.raises(DataDependentOutputException):
+            bool(g.means.sum() > 0)
 
 
 def test_posing_leaves_the_canonical_gaussians_alone() -> None:
