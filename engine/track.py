@@ -5,31 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from tracking.driver import Driver
-
 from capture.frame import Frame
 from capture.source import Source
 from engine.motion import Motion
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatar import Avatar
+from tracking.calibration import calibrate_avatar, response_of
 from tracking.detection import Detection
 from tracking.detector_process import DetectorProcess
+from tracking.driver import Driver
 
 
 def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) -> Motion:
     """Detect every frame in order, then solve the clip as a whole in `avatar`'s rig.
 
     Adds the stages "capture" (reading a frame), "track" (from one detection to the next, while other frames
-    are read) and "solve" to `times`. Raises SourceError or TrackingError.
+    are read), "solve" and "refine" (the whole clip's time, shared out evenly) to `times`. An avatar that was
+    never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
     """
-    with DetectorProcess() as detector:
+    if response_of(avatar) is None and avatar.rig.expression_names:
+        avatar = calibrate_avatar(avatar, progress=lambda d, total: bars.over(d, "calibrating", total))
+    with DetectorProcess() as detector, Driver(avatar) as driver:
+        driver.prepare_clip()
         detector.wait_ready()
-        detections = list(bars.over(_detections(detector, source, times), "tracking ", source.num_frames))
-    start = time.perf_counter()
-    results = Driver(avatar).solve_clip(detections, source.fps)
-    per_frame_ms = (time.perf_counter() - start) * 1e3 / len(results)
-    times.add("solve", [per_frame_ms] * len(results))  # the clip is solved at once: every frame its share
+        detections = list(bars.over(_detections(detector, source, times), "tracking", source.num_frames))
+        detector.close()
+        results = driver.solve_clip(detections, source.fps)
+    for stage, seconds in (("solve", driver.solve_s), ("refine", driver.refine_s)):
+        times.add(stage, [seconds * 1e3 / len(results)] * len(results))
     return Motion.from_results(results, avatar, source.fps)
 
 

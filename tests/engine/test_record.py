@@ -89,7 +89,7 @@ def test_record_keeps_frames_times_and_sound_and_reports(
     assert report["fps"] == pytest.approx(45 / report["seconds"], rel=0.01)  # both are rounded
     assert report["found"] == 1.0
     assert report["size"] == [192, 128]
-    assert list(report["stages"]) == ["capture", "track", "solve", "pose", "render", "encode"]
+    assert list(report["stages"]) == ["capture", "track", "solve", "refine", "pose", "render", "encode"]
     for stage in report["stages"].values():
         assert 0 < stage["p50_ms"] <= stage["p95_ms"] <= stage["p99_ms"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "report.json"]
