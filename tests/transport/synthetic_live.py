@@ -95,9 +95,7 @@ class SyntheticLive:
     ) -> None:
         self.broadcast = Broadcast(fps=fps)
         self.controls = FakeControls(width, fps, "browser" if camera is not None else "motion")
-        self.server = LiveServer(
-            self.broadcast, self.controls, settings or ServerSettings(port=0), camera
-        )
+        self.server = LiveServer(self.broadcast, self.controls, settings or ServerSettings(port=0), camera)
         self.camera = camera
         self._source = SyntheticSource(width, height, fps)
         self._timecode = timecode

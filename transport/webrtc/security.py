@@ -75,6 +75,7 @@ class AccessRules:
     token: str | None = None
     allow_origins: frozenset[str] = frozenset()
     allow_hosts: frozenset[str] = frozenset()
+    public_paths: frozenset[str] = frozenset()  # need no token
 
     def allows_host(self, header: str | None) -> bool:
         """Judge a Host header, with or without a port."""
@@ -120,9 +121,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/icon.svg", "/manifest.webmanifest", "/healthz"})
-
-
 def make_guard(rules: AccessRules) -> Middleware:
     """The middleware in front of every handler: checks, CORS, and answers without stack traces."""
 
@@ -152,7 +150,8 @@ def make_guard(rules: AccessRules) -> Middleware:
             raise Refusal(403, "pages of this origin are not let in; start the server with --allow-origin")
         if request.method == "OPTIONS":
             return await handler(request)  # a preflight carries no token and learns nothing but the rules
-        if request.path not in PUBLIC_PATHS and not rules.allows_token(request.headers.get("Authorization")):
+        is_public = request.path in rules.public_paths
+        if not is_public and not rules.allows_token(request.headers.get("Authorization")):
             raise Refusal(
                 401,
                 "a token is needed: open the address the server printed",

@@ -25,10 +25,16 @@ MAX_CONNECTIONS = 256  # open HTTP connections; one page needs two to six
 IDLE_S = 30.0  # a connection without a request is closed
 SHUTDOWN_S = 2.0
 
+# Anyone may read these: the page is the same for everybody and holds no secret.
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/api.js": ("api.js", "text/javascript"),
+    "/figures.js": ("figures.js", "text/javascript"),
+    "/orbit.js": ("orbit.js", "text/javascript"),
+    "/panels.js": ("panels.js", "text/javascript"),
+    "/session.js": ("session.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/manifest.webmanifest": ("manifest.webmanifest", "application/manifest+json"),
 }
@@ -121,7 +127,11 @@ class LiveServer:
         """Listen. Raises OutputError when the port is taken or the address is not ours; nothing is left."""
         settings = self._settings
         rules = AccessRules(
-            settings.host, self._token, frozenset(settings.allow_origins), frozenset(settings.allow_hosts)
+            settings.host,
+            self._token,
+            frozenset(settings.allow_origins),
+            frozenset(settings.allow_hosts),
+            public_paths=frozenset({*PAGE_FILES, "/healthz"}),
         )
         self._sessions = Sessions(
             self._broadcast,
