@@ -7,10 +7,10 @@ header.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     """
     writer = _Writer(compact)
     header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
         "info": asdict(avatar.info),
         "rig": _write_rig(writer, avatar),
         "bindings": [_write_binding(writer, i, b) for i, b in enumerate(avatar.bindings)],
@@ -62,8 +64,8 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
         text = json.dumps(header, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise AvatarError(f"the avatar's notes cannot be written as JSON: {error}") from error
-    metadata = {"format": FORMAT, "version": str(VERSION), "avatar": text}
-    write_atomically(Path(path), lambda temporary: _save_numpy(writer.arrays, temporary, metadata))
+    # One key only: the library writes several in a random order, and equal avatars make equal files.
+    write_atomically(Path(path), lambda temporary: _save_numpy(writer.arrays, temporary, {"avatar": text}))
     return writer.losses
 
 
@@ -91,34 +93,24 @@ def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
         )
 
 
-def write_atomically(path: Path, write: Any) -> None:
+def write_atomically(path: Path, write: Callable[[str], object]) -> None:
     """Call `write(temporary path)` beside `path`, then rename; nothing is left behind when it fails.
 
     Raises AvatarError when the folder or the disk refuses.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        write(temporary)
-        with open(temporary, "rb+") as file:
+        write(str(temporary))
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
+        temporary.replace(path)
     except OSError as error:
         raise AvatarError(
             f"cannot write {path}: {error.strerror or error}; choose another place with -o"
         ) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with contextlib.suppress(OSError):  # gone after the rename; never there in a folder that is not
+            temporary.unlink()
 
 
 def _save_numpy(arrays: dict[str, NDArray[Any]], path: str, metadata: dict[str, str]) -> None:

@@ -42,20 +42,15 @@ class AvatarReader:
     def __enter__(self) -> AvatarReader:
         from safetensors import SafetensorError, safe_open
 
-        metadata = self._check_start()
-        version = metadata.get("version")
-        if metadata.get("format") != FORMAT:
-            raise self._error("holds no avatar; export or import one with `visavis avatar`")
-        if version != str(VERSION):
-            raise self._error(f"has format version {version}, this program reads {VERSION}; update visavis")
+        self.header = self._checked_header()
+        version = self.header.get("version")
+        if version != VERSION:
+            raise self._error(f"has format version {version!r}, this program reads {VERSION}; update visavis")
         try:
-            self.header = json.loads(metadata["avatar"])
             self._file = safe_open(str(self.path), framework="numpy").__enter__()
             self._names = frozenset(self._file.keys())
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error
-        if not isinstance(self.header, dict):
-            raise self._error("is damaged (its header is no JSON object); make or fetch it again")
         return self
 
     def __exit__(
@@ -124,8 +119,8 @@ class AvatarReader:
         except SafetensorError as error:
             raise ValueError(f"{name}: {error}") from error
 
-    def _check_start(self) -> dict[str, Any]:
-        """The file's own metadata, read after its size and first bytes have been found plausible."""
+    def _checked_header(self) -> dict[str, Any]:
+        """The JSON header, read after the file's size and first bytes have been found plausible."""
         try:
             size = self.path.stat().st_size
             with self.path.open("rb") as file:
@@ -138,17 +133,16 @@ class AvatarReader:
                     raise self._error("is no avatar file or was cut short; make or fetch it again")
                 if length > _MAX_HEADER_BYTES:
                     raise self._error(f"has a header of {length} bytes, no avatar needs that; fetch it again")
-                header = json.loads(file.read(length))
-                metadata = header["__metadata__"]
+                header = json.loads(json.loads(file.read(length))["__metadata__"]["avatar"])
         except OSError as error:
             raise self._error(f"cannot be read: {error.strerror or error}; check the path") from error
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, AvatarError):
                 raise
             raise self._error("is no avatar file; import one with `visavis avatar import`") from error
-        if not isinstance(metadata, dict):
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise self._error("is no avatar file; import one with `visavis avatar import`")
-        return metadata
+        return header
 
     def _error(self, what: str) -> AvatarError:
         return AvatarError(f"{self.path} {what}")

@@ -65,17 +65,21 @@ class GlbFile:
                 f"{path} is no whole binary glTF 2.0 file ({error}); export it again"
             ) from error
 
-    def accessor(self, index: int) -> NDArray[Any]:
-        """Accessor `index` as [count, width] in its stored type, sparse values filled in."""
+    def accessor(self, index: int, rows: int | None = None) -> NDArray[Any]:
+        """Accessor `index` as [count, width] in its stored type, sparse values filled in.
+
+        Raises ValueError when it has not `rows` elements; an accessor of sparse values alone takes no space
+        in the file, so that nothing else limits its count.
+        """
         entry = self.json["accessors"][index]
         kind, width, count = _COMPONENTS[entry["componentType"]], _WIDTHS[entry["type"]], int(entry["count"])
+        if count != rows and (rows is not None or "bufferView" not in entry):
+            raise ValueError(f"accessor {index} claims {count} elements, needed {rows}")
         if "sparse" not in entry:
             return self._view(entry, kind, width, count)
         if "bufferView" in entry:
             values = self._view(entry, kind, width, count).copy()
         else:
-            if not 0 <= count <= 50_000_000:
-                raise ValueError(f"accessor {index} claims {count} elements")
             values = np.zeros((count, width), kind)
         sparse = entry["sparse"]
         changed = int(sparse["count"])

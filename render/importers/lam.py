@@ -76,15 +76,18 @@ class _Joints:
 def _read_rig(glb: GlbFile) -> Rig:
     mesh = glb.json["meshes"][0]
     primitive = mesh["primitives"][0]
-    targets = [glb.accessor(t["POSITION"]).astype(np.float32) for t in primitive.get("targets", [])]
     names = tuple(str(n) for n in mesh.get("extras", {}).get("targetNames", []))
+    attributes = primitive["attributes"]
+    positions = glb.accessor(attributes["POSITION"]).astype(np.float32)
+    num = len(positions)
+    targets = [glb.accessor(t["POSITION"], num).astype(np.float32) for t in primitive.get("targets", [])]
     if not targets or len(names) != len(targets):
         raise AvatarError(
             f"{glb.path} has {len(targets)} morph targets with {len(names)} names; export it again"
         )
-    positions = glb.accessor(primitive["attributes"]["POSITION"]).astype(np.float32)
-    slots = glb.accessor(primitive["attributes"]["JOINTS_0"]).astype(np.int64)
-    slot_weights = _normalised(glb.accessor(primitive["attributes"]["WEIGHTS_0"]))
+    sets = [i for i in range(4) if f"JOINTS_{i}" in attributes]  # four joints in each
+    slots = np.hstack([glb.accessor(attributes[f"JOINTS_{i}"], num).astype(np.int64) for i in sets])
+    slot_weights = _normalised(np.hstack([glb.accessor(attributes[f"WEIGHTS_{i}"], num) for i in sets]))
     skin = glb.json["skins"][0]
     if slots.max(initial=0) >= len(skin["joints"]):
         raise ValueError(f"vertices hang on joint {slots.max()} of {len(skin['joints'])}")

@@ -253,11 +253,11 @@ def bad_weights(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None
 
 
 def next_version(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
-    m["version"] = "2"
+    h["version"] = 2
 
 
 def other_format(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
-    m["format"] = "something else"
+    h["format"] = "something else"
 
 
 def high_degree(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
@@ -321,7 +321,7 @@ CHANGES: list[tuple[Change, str]] = [
     (text_indices, r"binding\.0\.face_index is stored as float32"),
     (bad_weights, r"rig\.skin_weights holds rows that are no weights"),
     (next_version, r"format version 2, this program reads 1; update visavis"),
-    (other_format, r"holds no avatar"),
+    (other_format, r"is no avatar file"),
     (high_degree, r"SH degree 40"),
     (unknown_binding, r"unknown binding 'glue'"),
     (one_binding_less, r"bindings hold 21 Gaussians, the avatar has 28"),

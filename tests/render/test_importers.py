@@ -1,15 +1,14 @@
 """Imports: the real LAM folder, GaussianAvatars files on a FLAME of the official layout, plain .ply files."""
 
-import json
 import math
-import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from render.avatar import Avatar
@@ -26,6 +25,7 @@ from render.rigs.flame import load_flame
 from render.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from tests.render.mock_models import flame_arrays, write_npz
 from tests.render.small_avatars import random_gaussians
+from tests.render.small_lam import joined, lam_arrays, split, write_lam_folder
 
 
 @pytest.fixture(scope="module")
@@ -123,64 +123,136 @@ def test_a_lam_head_survives_the_avatar_file(lam: Avatar, tmp_path: Path) -> Non
     assert 20 * math.log10(255 / math.sqrt((error**2).mean())) > 42
 
 
-def test_broken_lam_folders(lam_folder: Path, tmp_path: Path) -> None:
+def test_a_small_lam_folder_needs_no_test_data(tmp_path: Path) -> None:
+    avatar = import_lam(write_lam_folder(tmp_path / "lam"))
+    arrays, rig = lam_arrays(), avatar.rig
+    head = np.array([0, 1.6, 0], np.float32)
+    assert rig.joint_names == ("root", "neck", "head")
+    np.testing.assert_allclose(
+        rig.joints_template.numpy() + head, [[0, 1.4, 0], [0, 1.5, 0], [0, 1.6, 0]], atol=1e-6
+    )
+    np.testing.assert_allclose(rig.template.numpy() + head, arrays["positions"], atol=1e-6)
+    groups = np.array([0, 0, 1, 1, 2, 2])[arrays["joints"]]  # the jaw goes with the head
+    for j in range(3):
+        wanted = (arrays["weights"] * (groups == j)).sum(1)
+        np.testing.assert_allclose(rig.skin_weights[:, j].numpy(), wanted, atol=1e-6)
+    basis = rig.expression_basis.reshape(3, -1, 3).numpy()
+    np.testing.assert_array_equal(basis[:, arrays["rows"]], arrays["moves"])
+    assert np.count_nonzero(basis) == arrays["moves"].size
+
+
+def test_a_skin_saved_in_another_pose_is_brought_to_it(tmp_path: Path) -> None:
+    """With the neck raised by 3 cm in the file, the mesh follows by its weights."""
+    folder = write_lam_folder(tmp_path / "lam")
+    tree, binary = split((folder / "skin.glb").read_bytes())
+    tree["nodes"][2]["translation"][1] += 0.03
+    (folder / "skin.glb").write_bytes(joined(tree, binary))
+    rig, arrays = import_lam(folder).rig, lam_arrays()
+    share = (arrays["weights"] * (arrays["joints"] >= 2)).sum(1)
+    wanted = arrays["positions"][:, 1] + 0.03 * share - 1.63
+    np.testing.assert_allclose(rig.template[:, 1].numpy(), wanted, atol=1e-6)
+
+
+def test_broken_lam_folders(tmp_path: Path) -> None:
     with pytest.raises(AvatarError, match=r"holds no skin\.glb"):
         import_lam(tmp_path)
-    shutil.copyfile(lam_folder / "skin.glb", tmp_path / "skin.glb")
+    folder = write_lam_folder(tmp_path / "lam")
+    ply, glb = (folder / "offset.ply").read_bytes(), (folder / "skin.glb").read_bytes()
+    (folder / "offset.ply").unlink()
     with pytest.raises(AvatarError, match=r"holds no offset\.ply"):
-        import_lam(tmp_path)
-    ply = (lam_folder / "offset.ply").read_bytes()
-    (tmp_path / "offset.ply").write_bytes(ply[: len(ply) // 2])
+        import_lam(folder)
+    (folder / "offset.ply").write_bytes(ply[: len(ply) // 2])
     with pytest.raises(AvatarError, match=r"offset\.ply is no whole \.ply file"):
-        import_lam(tmp_path)
-    export_ply(random_gaussians(5), tmp_path / "offset.ply")
-    with pytest.raises(AvatarError, match=r"has 5 Gaussians, .*skin\.glb has 20018 vertices"):
-        import_lam(tmp_path)
-    (tmp_path / "offset.ply").write_bytes(ply)
-    glb = (lam_folder / "skin.glb").read_bytes()
+        import_lam(folder)
+    export_ply(random_gaussians(5), folder / "offset.ply")
+    with pytest.raises(AvatarError, match=r"has 5 Gaussians, .*skin\.glb has 30 vertices"):
+        import_lam(folder)
+    (folder / "offset.ply").write_bytes(ply)
     for bad in (glb[:1000], glb[: len(glb) // 2], b"glTF" + bytes(100), b"not a glTF file at all"):
-        (tmp_path / "skin.glb").write_bytes(bad)
+        (folder / "skin.glb").write_bytes(bad)
         with pytest.raises(AvatarError, match=r"skin\.glb is no whole binary glTF"):
-            import_lam(tmp_path)
+            import_lam(folder)
 
 
-def remade_glb(glb: bytes, change: Any) -> bytes:
-    length = struct.unpack_from("<I", glb, 12)[0]
-    tree = json.loads(glb[20 : 20 + length])
+def far_view(tree: Any) -> None:
+    tree["bufferViews"][0]["byteOffset"] = 10**12
+
+
+def huge_accessor(tree: Any) -> None:
+    tree["accessors"][4]["count"] = 10**13
+
+
+def far_row(tree: Any) -> None:
+    tree["accessors"][4]["sparse"]["indices"]["bufferView"] = 0
+
+
+def no_names(tree: Any) -> None:
+    del tree["meshes"][0]["extras"]
+
+
+def no_skin(tree: Any) -> None:
+    del tree["skins"]
+
+
+def circle(tree: Any) -> None:
+    tree["nodes"][0]["children"] = []
+    tree["nodes"][4]["children"] = [1, 5]
+
+
+def far_joint(tree: Any) -> None:
+    tree["skins"][0]["joints"] = [0, 1]
+
+
+LIES = [
+    (far_view, "buffer view"),
+    (huge_accessor, "claims 10000000000000 elements, needed 30"),
+    (far_row, "index"),
+]
+LIES += [
+    (no_names, "3 morph targets with 0 names"),
+    (no_skin, "skins"),
+    (circle, "ancestor"),
+    (far_joint, "joint 5"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), LIES, ids=[c.__name__ for c, _ in LIES])
+def test_glb_files_that_lie(tmp_path: Path, change: Any, match: str) -> None:
+    folder = write_lam_folder(tmp_path / "lam")
+    tree, binary = split((folder / "skin.glb").read_bytes())
     change(tree)
-    text = json.dumps(tree).encode()
-    text += b" " * (-len(text) % 4)
-    rest = glb[20 + length :]
-    head = struct.pack("<4sII", b"glTF", 2, 20 + len(text) + len(rest))
-    return head + struct.pack("<I4s", len(text), b"JSON") + text + rest
+    (folder / "skin.glb").write_bytes(joined(tree, binary))
+    with pytest.raises(AvatarError, match=match) as caught:
+        import_lam(folder)
+    assert "\n" not in str(caught.value)
 
 
-def test_glb_files_that_lie(lam_folder: Path, tmp_path: Path) -> None:
-    glb = (lam_folder / "skin.glb").read_bytes()
-    shutil.copyfile(lam_folder / "offset.ply", tmp_path / "offset.ply")
+corruptions = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6
+)
 
-    def far_view(tree: Any) -> None:
-        tree["bufferViews"][0]["byteOffset"] = 10**12
 
-    def huge_accessor(tree: Any) -> None:
-        tree["accessors"][4]["count"] = 10**13
-
-    def no_names(tree: Any) -> None:
-        del tree["meshes"][0]["extras"]
-
-    def no_skin(tree: Any) -> None:
-        del tree["skins"]
-
-    def circle(tree: Any) -> None:
-        node = {n.get("name"): i for i, n in enumerate(tree["nodes"])}
-        tree["nodes"][node["neckLower"]]["children"] = []
-        tree["nodes"][node["head"]]["children"] = [node["neckUpper"]]
-
-    cases = [(far_view, "buffer view"), (huge_accessor, "claims"), (no_names, "names"), (no_skin, "skins")]
-    for change, match in [*cases, (circle, "ancestor")]:
-        (tmp_path / "skin.glb").write_bytes(remade_glb(glb, change))
-        with pytest.raises(AvatarError, match=match):
-            import_lam(tmp_path)
+@pytest.mark.parametrize("name", ["skin.glb", "offset.ply"])
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(edits=corruptions)
+def test_corrupted_lam_files_load_or_are_refused(
+    name: str, edits: list[tuple[float, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = write_lam_folder(tmp_path_factory.getbasetemp() / f"corrupted_{name}")
+    data = bytearray((folder / name).read_bytes())
+    for place, value in edits:
+        data[int(place * len(data))] = value
+    (folder / name).write_bytes(data)
+    refusal = None
+    try:
+        avatar = import_lam(folder)
+    except AvatarError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert bool(avatar.gaussians.means.isfinite().all())
+        assert bool(avatar.rig.template.isfinite().all())
+    else:
+        assert "\n" not in refusal
 
 
 # ---- GaussianAvatars -------------------------------------------
