@@ -161,7 +161,9 @@ def _write_gaussians(writer: _Writer, avatar: Avatar) -> None:
     g, runs = avatar.gaussians, [b.num_gaussians for b in avatar.bindings]
     quats, logits = g.quats, g.logit_opacities
     if writer.compact:
-        quats = torch.nn.functional.normalize(quats, dim=-1)
+        # Nearly unit ones stay as they are, so that storing a compact avatar again changes nothing.
+        norms = quats.norm(dim=-1, keepdim=True)
+        quats = torch.where((norms - 1).abs() < 0.02, quats, quats / norms.clamp_min(1e-12))
         logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     writer.floats("gaussians.means", g.means, 16, "box", runs)
     writer.floats("gaussians.quats", quats, 8, "box")

@@ -89,6 +89,14 @@ def test_compact_storage_tells_its_loss_and_keeps_it_small(tmp_path: Path) -> No
     torch.testing.assert_close(weights.weights.sum(1), torch.ones(500))
 
 
+def test_storing_a_compact_avatar_again_changes_nothing(tmp_path: Path) -> None:
+    save_avatar(random_avatar(degree=2, each=300), tmp_path / "one.avatar", compact=True)
+    save_avatar(load_avatar(tmp_path / "one.avatar"), tmp_path / "two.avatar", compact=True)
+    one, two = (tensors_of(load_avatar(tmp_path / f"{name}.avatar")) for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-6)  # a step of 16-bit weights
+
+
 def test_the_built_in_head_is_named_by_its_fingerprint(tmp_path: Path) -> None:
     head = load_head()
     shape = torch.linspace(-1, 1, head.num_shapes)
