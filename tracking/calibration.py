@@ -18,18 +18,20 @@ from tracking.avatar_view import AvatarView
 from tracking.detection import Detection
 from tracking.errors import TrackingError
 from tracking.face_motion import FaceMotion
-from tracking.face_signals import NUM_POINTS, angles_of, rotation_of_angles, track_of_detections
+from tracking.face_signals import NUM_POINTS, angles_of, rotation_of_angles, rows_of, track_of_detections
 from tracking.response import NUM_POSE_TERMS, DetectorResponse, pose_terms
-from tracking.units import is_arkit, mirrored_units, unit_limits
+from tracking.units import UnitLimits, is_arkit, joint_units, unit_limits
 
 Array = NDArray[np.float64]
 Progress = Callable[[Iterable[Detection], int], Iterable[Detection]]
 
-NUM_FACES = 1600
+NUM_FACES = 1200
 _MIN_SHARE_FOUND = 0.5
 _POSE_SPREAD_DEG = (9.0, 7.0, 5.0)  # standard deviations of yaw, pitch, roll
 _SHIFT_SPREAD_M = 0.012
 _MAX_ACTIVE_GROUPS = 10
+_SWEEP_LEVELS = 6
+_SWEEP_NOISE = 0.05  # rows: what moves less is not told from the detector's noise
 _OUTER_EYE_UNITS_M = 0.09  # of a head of usual size, where the camera cannot tell
 
 
@@ -41,17 +43,29 @@ def calibrate_avatar(
     `progress(detections, total)` may watch the detections go by. Raises TrackingError when the detector finds
     no face on most of the pictures: that avatar cannot be driven by a face.
     """
-    motions = random_faces(avatar, num_faces, np.random.default_rng(0))
+    names = avatar.rig.expression_names
+    limits = unit_limits(names)
+    sweep = _Sweep(names, limits)
+    motions: list[FaceMotion] = []
+
+    def faces() -> Iterator[FaceMotion]:
+        yield from sweep.motions
+        motions.extend(random_faces(names, limits.within(sweep.reach()), num_faces))
+        yield from motions
+
     with AvatarView(avatar, model) as view:
-        seen: Iterable[Detection] = view.detect(motions)
-        detections = list(seen if progress is None else progress(seen, num_faces))
+        seen: Iterable[Detection] = sweep.taking(view.detect(faces()))
+        total = len(sweep.motions) + num_faces
+        detections = list(seen if progress is None else progress(seen, total))[len(sweep.motions) :]
     found = [i for i, detection in enumerate(detections) if detection.found]
     if len(found) < _MIN_SHARE_FOUND * num_faces:
         raise TrackingError(
             f"the detector finds a face on {len(found)} of {num_faces} pictures of {avatar.name}: it cannot "
             f"be driven; look at it with `visavis avatar preview`, or import it without calibration"
         )
-    response = fit_response(avatar, [motions[i] for i in found], [detections[i] for i in found])
+    response = fit_response(
+        avatar, [motions[i] for i in found], [detections[i] for i in found], sweep.reach()
+    )
     return avatar.replace(
         extras={**avatar.extras, **response.extras()},
         extras_meta={**avatar.extras_meta, **response.extras_meta()},
@@ -65,21 +79,78 @@ def response_of(avatar: Avatar) -> DetectorResponse | None:
     )
 
 
-def random_faces(avatar: Avatar, num_faces: int, rng: np.random.Generator) -> list[FaceMotion]:
-    """Faces of a few units each, mostly symmetric, in head poses of a person who talks."""
-    names = avatar.rig.expression_names
+class _Sweep:
+    """Each unit alone, in steps up to its limit: how far does the detector follow?"""
+
+    def __init__(self, names: tuple[str, ...], limits: UnitLimits) -> None:
+        self._names = names
+        self._limits = limits
+        self._groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
+        self.motions = [FaceMotion.neutral(len(names))]
+        for group in self._groups:
+            for level in range(1, _SWEEP_LEVELS + 1):
+                motion = FaceMotion.neutral(len(names))
+                motion.weights[list(group)] = limits.upper[list(group)] * level / _SWEEP_LEVELS
+                self.motions.append(motion)
+        self._seen: list[Detection] = []
+
+    def taking(self, detections: Iterable[Detection]) -> Iterator[Detection]:
+        """Pass the detections on; the first ones are those of `motions`."""
+        for detection in detections:
+            if len(self._seen) < len(self.motions):
+                self._seen.append(detection)
+            yield detection
+
+    def reach(self) -> Array:
+        """The largest useful weight [E] of each unit. Call it when the sweep's detections were taken.
+
+        Unmeasured units keep their limits.
+        """
+        reach = np.maximum(np.abs(self._limits.lower), np.abs(self._limits.upper))
+        if not all(d.found for d in self._seen[:1]):
+            return reach
+        for number, group in enumerate(self._groups):
+            first = 1 + number * _SWEEP_LEVELS
+            seen = self._seen[first : first + _SWEEP_LEVELS]
+            levels = _useful_levels(self._seen[0], seen)
+            # Shut lids look the same however firmly they are shut.
+            if not self._names[group[0]].startswith("eyeBlink"):
+                reach[list(group)] *= levels / _SWEEP_LEVELS
+        return reach
+
+
+def _useful_levels(rest: Detection, seen: list[Detection]) -> int:
+    """How many of the rising levels move the face further and not back; all, where little moves."""
+    lost = next((i for i, d in enumerate(seen) if not d.found), len(seen))
+    if lost < 3:
+        return max(lost, 1)
+    rows = rows_of(track_of_detections([rest, *seen[:lost]]).points)
+    moved = rows[1:] - rows[0]
+    direction = moved[1]
+    size = float(direction @ direction)
+    if size < _SWEEP_NOISE**2:
+        return len(seen) if lost == len(seen) else lost
+    steps = np.diff(moved @ direction / size)
+    stuck = next((i for i, step in enumerate(steps) if step < 0), len(steps))
+    return max(stuck + 1, 2)
+
+
+def random_faces(names: tuple[str, ...], limits: UnitLimits, num_faces: int) -> list[FaceMotion]:
+    """Faces of a few units each, mostly symmetric, in head poses of a person who talks; the same every time."""
+    rng = np.random.default_rng(0)
     draw = _random_arkit_weights if is_arkit(names) else _random_mode_weights
     faces = []
-    for weights in draw(names, num_faces, rng):
+    for weights in draw(names, limits, num_faces, rng):
         angles = rng.normal(size=3) * _POSE_SPREAD_DEG
         rotation = axis_angle.from_matrix(rotation_of_angles(angles))
         faces.append(FaceMotion(weights, rotation, rng.normal(size=3) * _SHIFT_SPREAD_M))
     return faces
 
 
-def _random_arkit_weights(names: tuple[str, ...], num: int, rng: np.random.Generator) -> Iterator[Array]:
-    limits = unit_limits(names)
-    groups = [g for g in mirrored_units(names) if limits.used[list(g)].all()]
+def _random_arkit_weights(
+    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
+) -> Iterator[Array]:
+    groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
     jaw = names.index("jawOpen")
     for _ in range(num):
         weights = np.zeros(len(names))
@@ -93,14 +164,17 @@ def _random_arkit_weights(names: tuple[str, ...], num: int, rng: np.random.Gener
         yield np.minimum(weights, limits.upper)
 
 
-def _random_mode_weights(names: tuple[str, ...], num: int, rng: np.random.Generator) -> Iterator[Array]:
-    limits = unit_limits(names)
+def _random_mode_weights(
+    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
+) -> Iterator[Array]:
     for _ in range(num):
         active = rng.random(len(names)) < 0.3
         yield np.clip(rng.normal(size=len(names)) * active, limits.lower, limits.upper)
 
 
-def fit_response(avatar: Avatar, motions: list[FaceMotion], detections: list[Detection]) -> DetectorResponse:
+def fit_response(
+    avatar: Avatar, motions: list[FaceMotion], detections: list[Detection], reach: Array
+) -> DetectorResponse:
     """Ridge regression from parameters to detections that were all found."""
     track = track_of_detections(detections)
     weights = np.array([m.weights for m in motions])
@@ -122,6 +196,7 @@ def fit_response(avatar: Avatar, motions: list[FaceMotion], detections: list[Det
     return DetectorResponse(
         neutral_points=points[0].reshape(NUM_POINTS, 3),
         unit_points=points[units].reshape(num_units, NUM_POINTS, 3),
+        unit_reach=reach,
         pose_points=points[poses].reshape(NUM_POSE_TERMS, NUM_POINTS, 3),
         neutral_angles=turned[0],
         unit_angles=turned[units],
@@ -148,9 +223,7 @@ def signature_of(avatar: Avatar) -> Array:
     In units of their own size: means and colours in decimetres and halves, each unit's reach in centimetres.
     """
     g, rig = avatar.gaussians, avatar.rig
-    reach = (
-        rig.expression_basis.detach().square().sum(1).sqrt().double() * 100 if rig.num_expressions else None
-    )
+    reach = rig.expression_basis.double().square().sum(1).sqrt() * 100
     parts = [
         np.array([np.log(max(g.num_gaussians, 1)), np.log(rig.num_vertices), float(rig.num_expressions)]),
         rig.template.double().mean(0).numpy() * 10,
@@ -160,7 +233,8 @@ def signature_of(avatar: Avatar) -> Array:
         g.sh[:, 0].double().std(0).numpy() * 2,
         reach.numpy(),
     ]
-    return np.concatenate(parts)
+    signature: Array = np.concatenate(parts)
+    return signature
 
 
 def _angles(rotation: Array) -> Array:

@@ -45,6 +45,7 @@ class DetectorResponse:
 
     neutral_points: Array  # [P, 3] head frame, eye units
     unit_points: Array  # [E, P, 3]
+    unit_reach: Array  # [E] the weight beyond which the detector sees no more, or less
     pose_points: Array  # [9, P, 3]
     neutral_angles: Array  # [3] degrees
     unit_angles: Array  # [E, 3]
@@ -120,6 +121,7 @@ class DetectorResponse:
         return cls(
             neutral_points=np.zeros((NUM_POINTS, 3)),
             unit_points=np.zeros((num_units, NUM_POINTS, 3)),
+            unit_reach=np.zeros(num_units),
             pose_points=np.zeros((NUM_POSE_TERMS, NUM_POINTS, 3)),
             neutral_angles=np.zeros(3),
             unit_angles=np.zeros((num_units, 3)),

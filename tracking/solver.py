@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.face_signals import NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
+from tracking.face_signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
 from tracking.gauss_newton import bounded_step
 from tracking.response import DetectorResponse
 from tracking.units import UnitLimits
@@ -63,11 +63,17 @@ class ExpressionSolver:
         self.neutral_rows = rows_of(response.neutral_points)
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
 
-    def set_neutral(self, neutral: Neutral) -> None:
-        """Take another person's, or a better, face at rest."""
+    def set_neutral(self, neutral: Neutral, *, lips_as_seen: bool = True) -> None:
+        """Take another person's, or a better, face at rest.
+
+        `lips_as_seen` gives the avatar's lips the person's own distance, not the person's change of it: lips that
+        touch on the one touch on the other.
+        """
         config, num_units = self._config, len(self.unit_rows)
         self.neutral = neutral
         self._person_rows = rows_of(neutral.points)
+        if lips_as_seen:
+            self._person_rows[LIP_GAP_ROWS] = self.neutral_rows[LIP_GAP_ROWS]
         self._person_leak = self.response.leaked_points(neutral.angles)
         # A person's lids travel further or less far than the avatar's; shut must become shut.
         gain = (lid_gap(neutral.points) - _SHUT_LIDS) / max(

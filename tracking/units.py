@@ -1,9 +1,9 @@
-"""What a unit of a rig may do: its bounds, its damping, and whether it is one of a left and right pair."""
+"""What a unit of a rig may do: its bounds, its damping, and the units it moves along with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ Array = NDArray[np.float64]
 
 # Upper bounds of ARKit's units by the start of their names, first match wins. Weights above 1 are what an
 # avatar needs that moves less than the person; 0 leaves a unit out, because the detector cannot see it
-# (tongueOut, cheekPuff) or because it doubles another (mouthClose against jawOpen).
+# (tongueOut, cheekPuff). mouthClose works against jawOpen; a little of it shuts lips that rest apart.
 _UPPER = (
-    (("tongueOut", "cheekPuff", "cheekSquint", "jawForward", "mouthClose"), 0.0),
+    (("tongueOut", "cheekPuff", "cheekSquint", "jawForward"), 0.0),
+    (("mouthClose",), 0.5),
     (("brow", "eyeWide"), 1.6),
     (("mouth", "jawLeft", "jawRight", "eyeLook"), 1.3),
     (("",), 1.0),
@@ -45,6 +46,10 @@ class UnitLimits:
     upper: Array
     damping: Array
 
+    def within(self, reach: Array) -> UnitLimits:
+        """These limits, where each unit also stays within +-reach [E]."""
+        return replace(self, lower=np.maximum(self.lower, -reach), upper=np.minimum(self.upper, reach))
+
     @property
     def used(self) -> NDArray[np.bool_]:
         return self.upper > self.lower
@@ -64,16 +69,31 @@ def unit_limits(names: Sequence[str]) -> UnitLimits:
     return UnitLimits(-upper, upper, np.full(len(names), 0.25))
 
 
-def mirrored_units(names: Sequence[str]) -> list[tuple[int, ...]]:
-    """Units that move together in a symmetric face: pairs of left and right, and singles."""
+def joint_units(names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Units that move together in an ordinary face: left and right, both eyes to one side, and singles."""
     groups: list[tuple[int, ...]] = []
+    taken: set[int] = set()
     for row, name in enumerate(names):
-        if name.endswith("Left") and name not in ("jawLeft", "mouthLeft"):
-            other = name.removesuffix("Left") + "Right"
-            groups.append((row, names.index(other)) if other in names else (row,))
-        elif not name.endswith("Right") or name in ("jawRight", "mouthRight"):
-            groups.append((row,))
+        if row in taken:
+            continue
+        other = _partner(name)
+        group = (row, names.index(other)) if other in names else (row,)
+        groups.append(group)
+        taken.update(group)
     return groups
+
+
+def _partner(name: str) -> str | None:
+    """The unit that an ordinary face moves along with this one."""
+    if name.startswith(("jawLeft", "jawRight", "mouthLeft", "mouthRight")):
+        return None
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            stem = name.removesuffix(side)
+            # Eyes look the same way: one turns out where the other turns in.
+            crossed = {"eyeLookOut": "eyeLookIn", "eyeLookIn": "eyeLookOut"}
+            return crossed.get(stem, stem) + other
+    return None
 
 
 def _first(table: Sequence[tuple[tuple[str, ...], float]], name: str) -> float:

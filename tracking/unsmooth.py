@@ -40,7 +40,7 @@ def _inverted(filtered: Array, times_s: Array) -> Array:
     for i in range(1, len(filtered)):
         seconds = float(times_s[i] - times_s[i - 1])
         size = max(float(np.ptp(raw[i - 1, :, :2], axis=0).mean()), 1.0)
-        # raw = before + gain * step, where the filter's share at that raw value must be 1 / gain. The filter's
+        # raw = before + gain * step, where the filter's share there must be 1 / gain. The filter's
         # speed at that raw value is offset + slope * gain.
         before, step = filtered[i - 1], filtered[i] - filtered[i - 1]
         share_of_new = _share(_DERIVATIVE_CUTOFF_HZ, seconds)
