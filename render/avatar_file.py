@@ -1,6 +1,12 @@
 """The `.avatar` file: one safetensors file whose metadata holds a JSON header. Nothing in it is ever run.
 
-Arrays are named by their place (`gaussians.means`, `binding.0.face_index`, `rig.template`, `extras.<name>`).
+Arrays are named by their place:
+  gaussians.means, .quats, .log_scales, .logit_opacities, .sh     as in render/gaussians.py
+  binding.<i>.face_index | .vertex_index | .weights, .expression_basis
+  deformation.drivers, .offset, .indices, .d_means, .d_log_scales, .d_logit_opacities, .d_sh0
+  rig.template, .faces, ...                                       an embedded rig, as in render/rigs/rig.py
+  rig.shape, .template_delta, .joints_delta                       one kept elsewhere, render/rig_reference.py
+  extras.<name>                                                   of other parts, such as the tracker
 Indices are stored in the smallest unsigned type that holds them. Compact storage keeps the encodings in the
 header.
 """

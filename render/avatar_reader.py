@@ -73,7 +73,8 @@ class AvatarReader:
             return torch.from_numpy(decode(array, encoding))
         if array.dtype.name not in _FLOATS:
             raise ValueError(f"{name} is stored as {array.dtype}")
-        floats = array.astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, which the next line refuses
+            floats = array.astype(np.float32)
         if not np.isfinite(floats).all():
             raise ValueError(f"{name} holds a value that is not finite")
         return torch.from_numpy(floats)

@@ -184,12 +184,19 @@ def _read_source(args: argparse.Namespace) -> Avatar:
 
 
 def _calibrated(avatar: Avatar) -> Avatar:
-    """The avatar with what the detector sees on it, measured once."""
+    """The avatar with what the detector sees on it, measured once; without, when it sees too little."""
     from engine.progress import Bars
     from tracking.calibration import calibrate_avatar
+    from tracking.errors import TrackingError
 
-    with Bars() as bars:
-        return calibrate_avatar(avatar, progress=lambda items, total: bars.over(items, "calibrate", total))
+    try:
+        with Bars() as bars:
+            return calibrate_avatar(
+                avatar, progress=lambda items, total: bars.over(items, "calibrate", total)
+            )
+    except TrackingError as error:
+        print(f"visavis: imported without calibration: {error}", file=sys.stderr)
+        return avatar
 
 
 def _export(args: argparse.Namespace) -> int:

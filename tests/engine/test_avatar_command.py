@@ -1,6 +1,7 @@
 """The avatar command from its arguments to its files, and one line for every mistake."""
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,15 @@ import torch
 
 from engine.cli import main
 from engine.look import DEFAULT_AVATAR
+from render.avatar import Avatar
 from render.avatar_file import load_avatar, save_avatar
 from render.exporters import export_ply
 from render.importers.gaussian_ply import read_vertices
 from render.library import builtin_names
 from tests.render.mock_models import flame_arrays, write_npz
 from tests.render.small_avatars import random_avatar, random_gaussians
+from tests.render.small_lam import write_lam_folder
+from tracking.errors import TrackingError
 
 
 @pytest.fixture
@@ -67,6 +71,30 @@ def test_a_lam_folder_becomes_an_avatar_file(
     info = load_avatar(out).info
     assert (info.name, info.licence, info.consent) == ("lam", "CC-BY-NC-4.0", "a painting")
     assert info.created
+
+
+def test_an_import_keeps_the_calibration_or_says_why_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measuring itself takes a minute and is tested with the tracker."""
+
+    def calibrate(avatar: Avatar, progress: Callable[[list[int], int], Iterable[int]]) -> Avatar:
+        assert list(progress([1, 2, 3], 3)) == [1, 2, 3]
+        return avatar.replace(extras={"response": torch.ones(2)})
+
+    def fail(avatar: Avatar, progress: object) -> Avatar:
+        raise TrackingError("the detector finds a face on 0 of 1600 pictures")
+
+    folder, out = write_lam_folder(tmp_path / "lam"), tmp_path / "x.avatar"
+    command = ["avatar", "import", str(folder), "-o", str(out), "--licence", "CC0-1.0", "--consent", "nobody"]
+    monkeypatch.setattr("tracking.calibration.calibrate_avatar", calibrate)
+    assert main(command) == 0
+    assert torch.equal(load_avatar(out).extras["response"], torch.ones(2))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("tracking.calibration.calibrate_avatar", fail)
+    assert main(command) == 0
+    assert not load_avatar(out).extras
+    assert "without calibration: the detector finds a face on 0" in capsys.readouterr().err
 
 
 def test_ply_files_become_avatars_and_come_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
