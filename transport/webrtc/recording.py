@@ -24,6 +24,7 @@ KEY_EVERY_TICKS = 4 * CLOCK_RATE  # players can jump to key frames only; viewers
 CONTAINER_OPTIONS = {
     "movflags": "empty_moov+default_base_moof+frag_discont",
     "frag_duration": "1000000",
+    "flush_packets": "1",
 }
 
 
