@@ -47,6 +47,8 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     by array. Without it the round trip is exact and the result is empty.
     Raises AvatarError when the rig may not be embedded, a value is not finite, or the file cannot be written.
     """
+    from safetensors.numpy import save
+
     writer = _Writer(compact)
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -71,7 +73,9 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     except (TypeError, ValueError) as error:
         raise AvatarError(f"the avatar's notes cannot be written as JSON: {error}") from error
     # One key only: the library writes several in a random order, and equal avatars make equal files.
-    write_atomically(Path(path), lambda temporary: _save_numpy(writer.arrays, temporary, {"avatar": text}))
+    # Bytes, because files it writes itself are readable by their owner alone.
+    data = save(writer.arrays, {"avatar": text})
+    write_atomically(Path(path), lambda temporary: Path(temporary).write_bytes(data))
     return writer.losses
 
 
@@ -117,16 +121,6 @@ def write_atomically(path: Path, write: Callable[[str], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; never there in a folder that is not
             temporary.unlink()
-
-
-def _save_numpy(arrays: dict[str, NDArray[Any]], path: str, metadata: dict[str, str]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    try:
-        save_file(arrays, path, metadata=metadata)
-    except SafetensorError as error:  # the library's only word for a full disk
-        raise OSError(str(error)) from error
 
 
 class _Writer:

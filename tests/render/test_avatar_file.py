@@ -68,6 +68,12 @@ def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    save_avatar(random_avatar(), tmp_path / "a.avatar")
+    assert (tmp_path / "a.avatar").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_compact_storage_tells_its_loss_and_keeps_it_small(tmp_path: Path) -> None:
     avatar = random_avatar(degree=1, each=500)
     losses = save_avatar(avatar, tmp_path / "c.avatar", compact=True)
