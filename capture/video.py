@@ -40,9 +40,11 @@ class VideoFile(Closing):
         self._last_ns = -1
         self._container = _open_container(self._path)
         try:
-            if not self._container.streams.video:
+            # FFmpeg's choice, not simply the first: a cover picture may come before the film.
+            stream = self._container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
                 raise SourceError(f"{self._path} has no picture, only sound: give a video")
-            self._stream = self._container.streams.video[0]
+            self._stream = stream
             self._stream.thread_type = "AUTO"
             self._time_base = self._stream.time_base or Fraction(1, 90_000)
             self._fps = _frame_rate(self._stream)
