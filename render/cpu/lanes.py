@@ -162,6 +162,53 @@ def blend_surfel_block(typingctx, tile, block, dx, dy, a, b, c, lo, e, f, red, g
 
 
 @lane_operation
+def find_rows(typingctx, rows, at, dx, middle, slope, top, reach, bend):
+    """First and last row of blocks that a splat's ellipse reaches in each of a tile's two strips.
+
+    Writes four int32 from rows[at]: first, last of the left strip, first, last of the right; an empty range
+    is reversed. `dx`: from the splat's mean to the tile's first pixel, `middle`: from there to the mean,
+    downwards. The ellipse is that of render/cpu/layout.py; between a strip's first and last pixel it is
+    highest at its top or, when that lies outside, at the nearer end. 0.01 px more each way, so that rounding
+    cuts nothing off.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        rows, at, *scalars = args
+        quad = ir.VectorType(F32, 4)
+
+        def const(*values: float) -> ir.Constant:
+            return ir.Constant(quad, [float(np.float32(v)) for v in values])
+
+        def splat(scalar: ir.Value) -> ir.Value:
+            one = builder.insert_element(ir.Constant(quad, ir.Undefined), scalar, ir.Constant(I32, 0))
+            return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, 4), [0] * 4))
+
+        def limited(x: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+            x = builder.select(builder.fcmp_ordered(">", x, low), x, low)
+            return builder.select(builder.fcmp_ordered("<", x, high), x, high)
+
+        dx, middle, slope, top, reach, bend = map(splat, scalars)
+        sign = const(-1, 1, -1, 1)
+        left = builder.fadd(dx, const(0, 0, BLOCK_WIDTH, BLOCK_WIDTH))
+        right = builder.fadd(left, const(*[BLOCK_WIDTH - 1] * 4))
+        x = limited(builder.fmul(sign, top), left, right)
+        square = builder.fsub(reach, builder.fmul(bend, builder.fmul(x, x)))
+        square = limited(square, const(0, 0, 0, 0), const(*[1e30] * 4))
+        kind = ir.FunctionType(quad, [quad])
+        root = builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v4f32"), [square])
+        y = builder.fadd(builder.fadd(middle, builder.fmul(slope, x)), builder.fmul(sign, root))
+        y = builder.fadd(y, const(0.99, 0.01, 0.99, 0.01))  # 0.99: rounded up, less 0.01
+        y = limited(y, const(0, -BLOCK_HEIGHT, 0, -BLOCK_HEIGHT), const(TILE, TILE - 1, TILE, TILE - 1))
+        whole = builder.fptosi(y, ir.VectorType(I32, 4))
+        blocks = builder.ashr(whole, ir.Constant(whole.type, [BLOCK_HEIGHT.bit_length() - 1] * 4))
+        pointer = element_pointer(context, builder, signature.args[0], rows, at)
+        builder.store(blocks, builder.bitcast(pointer, blocks.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(types.Array(types.int32, 1, "C"), types.int64, *[types.float32] * 6), generate
+
+
+@lane_operation
 def most_transmittance(typingctx, tile):
     """Greatest transmittance of a tile."""
 

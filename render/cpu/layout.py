@@ -10,8 +10,10 @@ BLOCK = 128  # Gaussians projected together; the scratch stays in the L1 cache
 MEAN_X, MEAN_Y, CONIC_A, CONIC_B, CONIC_C, LOG2_OPACITY, TILT_X, TILT_Y = range(8)
 ROWS, COLUMNS = 8, 9  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
 RED, GREEN, BLUE = 10, 11, 12
-DEPTH = 13  # 0 when the Gaussian is not drawn
-DIRECTION_X, DIRECTION_Y, DIRECTION_Z = 14, 15, 16  # of the harmonics
-COPIED, PLANES, RECORD = 13, 17, 16
+# The visible ellipse of a 3D splat is dy = SLOPE dx +- sqrt(REACH - BEND dx^2); its top lies at dx = TOP.
+SLOPE, TOP, REACH, BEND = TILT_X, TILT_Y, 13, 14  # the tilt is for surfels only
+DEPTH = 15  # 0 when the Gaussian is not drawn
+DIRECTION_X, DIRECTION_Y, DIRECTION_Z = 16, 17, 18  # of the harmonics
+COPIED, PLANES, RECORD = 15, 19, 16
 
 HUGE = 1e30  # a number of this size counts as infinite: its square would overflow

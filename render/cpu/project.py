@@ -17,6 +17,7 @@ from render.cpu.colour import colour_block
 from render.cpu.functions import LOG2_E, exp_lane, log2_lane
 from render.cpu.lanes import bits_float, float_bits, inlined, kernel, sqrt_lane, take_ticket
 from render.cpu.layout import (
+    BEND,
     BLOCK,
     CHUNK,
     COLUMNS,
@@ -29,10 +30,13 @@ from render.cpu.layout import (
     LOG2_OPACITY,
     MEAN_X,
     MEAN_Y,
+    REACH,
     RECORD,
     ROWS,
+    SLOPE,
     TILT_X,
     TILT_Y,
+    TOP,
 )
 from render.splatting import ALPHA_MIN, LOW_PASS_PX2, NEAR_M, SURFEL_LOW_PASS_PX2
 
@@ -118,8 +122,10 @@ def _project_block(means, quats, log_scales, logits, camera, antialiased, planes
         planes[CONIC_C * BLOCK + j] = scale * a
         planes[LOG2_OPACITY * BLOCK + j] = log2_opacity
         rows, columns = _span(mean_y, sqrt_lane(rim * c), height), _span(mean_x, sqrt_lane(rim * a), width)
-        planes[TILT_X * BLOCK + j] = F(0)
-        planes[TILT_Y * BLOCK + j] = F(0)
+        planes[SLOPE * BLOCK + j] = xy / a
+        planes[TOP * BLOCK + j] = xy * sqrt_lane(rim / c)
+        planes[REACH * BLOCK + j] = rim * after / a
+        planes[BEND * BLOCK + j] = after / (a * a)
         planes[ROWS * BLOCK + j] = bits_float(rows)
         planes[COLUMNS * BLOCK + j] = bits_float(columns)
         visible = finite & (radius2 > F(0)) & (rows >= 0) & (columns >= 0)

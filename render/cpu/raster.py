@@ -19,12 +19,14 @@ from render.cpu.lanes import (
     TILE_FLOATS,
     blend_block,
     blend_surfel_block,
+    find_rows,
     float_bits,
     kernel,
     most_transmittance,
     take_ticket,
 )
 from render.cpu.layout import (
+    BEND,
     BLUE,
     CHUNK,
     COLUMNS,
@@ -33,12 +35,16 @@ from render.cpu.layout import (
     CONIC_C,
     GREEN,
     LOG2_OPACITY,
+    MEAN_X,
     MEAN_Y,
+    REACH,
     RECORD,
     RED,
     ROWS,
+    SLOPE,
     TILT_X,
     TILT_Y,
+    TOP,
 )
 from render.cpu.write import (
     FLOAT_RGBA,
@@ -53,7 +59,7 @@ from render.cpu.write import (
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
-EXIT_CHECK = 32  # splats between two looks at the tile's transmittance
+BATCH = 32  # splats between two looks at the tile's transmittance
 EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte by half a step
 
 F = np.float32
@@ -132,35 +138,55 @@ def _list_by_tile(keys, total, slots, spans, tile_starts, tile_slots):
 
 
 @kernel
-def _blend_tile(tile, x0, y0, slots, first, last, records, surfel):
-    """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
+def _find_rows(x0, y0, slots, first, last, records, surfel, rows):
+    """Fill `rows` [4 * BATCH] with the rows of blocks of each splat; see find_rows."""
     for k in range(first, last):
-        if (k - first) % EXIT_CHECK == EXIT_CHECK - 1 and most_transmittance(tile) < EXIT_TRANSMITTANCE:
+        at, target = np.int64(slots[k]) * RECORD, 4 * (k - first)
+        if surfel:  # its box
+            box = float_bits(records[at + ROWS])
+            begin = max(np.int64(box & 0xFFFF) - y0, 0) // BLOCK_HEIGHT
+            end = min(np.int64(box >> 16) - y0, TILE - 1) // BLOCK_HEIGHT
+            rows[target], rows[target + 1], rows[target + 2], rows[target + 3] = begin, end, begin, end
+        else:
+            dx, middle = F(x0) - records[at + MEAN_X], records[at + MEAN_Y] - F(y0)
+            slope, top = records[at + SLOPE], records[at + TOP]
+            find_rows(rows, target, dx, middle, slope, top, records[at + REACH], records[at + BEND])
+
+
+@kernel
+def _blend_tile(tile, x0, y0, slots, first, last, records, surfel, rows):
+    """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
+    for start in range(first, last, BATCH):
+        if start > first and most_transmittance(tile) < EXIT_TRANSMITTANCE:
             break
-        at = np.int64(slots[k]) * RECORD
-        rows, columns = float_bits(records[at + ROWS]), float_bits(records[at + COLUMNS])
-        top = max(np.int64(rows & 0xFFFF) - y0, 0) // BLOCK_HEIGHT
-        bottom = min(np.int64(rows >> 16) - y0, TILE - 1) // BLOCK_HEIGHT
-        left = max(np.int64(columns & 0xFFFF) - x0, 0) // BLOCK_WIDTH
-        right = min(np.int64(columns >> 16) - x0, TILE - 1) // BLOCK_WIDTH
-        a, b, c = records[at + CONIC_A], records[at + CONIC_B], records[at + CONIC_C]
-        lo, e, f = records[at + LOG2_OPACITY], records[at + TILT_X], records[at + TILT_Y]
-        red, green, blue = records[at + RED], records[at + GREEN], records[at + BLUE]
-        for column in range(left, right + 1):
-            dx = F(x0 + BLOCK_WIDTH * column) - records[at]
-            for row in range(top, bottom + 1):
-                dy = F(y0 + BLOCK_HEIGHT * row) - records[at + MEAN_Y]
-                block = column * STRIP_FLOATS + row * BLOCK_FLOATS
-                if surfel:
-                    blend_surfel_block(tile, block, dx, dy, a, b, c, lo, e, f, red, green, blue)
-                else:
-                    blend_block(tile, block, dx, dy, a, b, c, lo, red, green, blue)
+        stop = min(start + BATCH, last)
+        # The rows of a whole batch first: their square roots overlap, and the loops below know their lengths
+        # early enough for the processor to run ahead.
+        _find_rows(x0, y0, slots, start, stop, records, surfel, rows)
+        for k in range(start, stop):
+            at = np.int64(slots[k]) * RECORD
+            columns = float_bits(records[at + COLUMNS])
+            left = max(np.int64(columns & 0xFFFF) - x0, 0) // BLOCK_WIDTH
+            right = min(np.int64(columns >> 16) - x0, TILE - 1) // BLOCK_WIDTH
+            a, b, c = records[at + CONIC_A], records[at + CONIC_B], records[at + CONIC_C]
+            lo, e, f = records[at + LOG2_OPACITY], records[at + TILT_X], records[at + TILT_Y]
+            red, green, blue = records[at + RED], records[at + GREEN], records[at + BLUE]
+            for column in range(left, right + 1):
+                dx = F(x0 + BLOCK_WIDTH * column) - records[at + MEAN_X]
+                place = 4 * (k - start) + 2 * column
+                for row in range(rows[place], rows[place + 1] + 1):
+                    dy = F(y0 + BLOCK_HEIGHT * row) - records[at + MEAN_Y]
+                    block = column * STRIP_FLOATS + row * BLOCK_FLOATS
+                    if surfel:
+                        blend_surfel_block(tile, block, dx, dy, a, b, c, lo, e, f, red, green, blue)
+                    else:
+                        blend_block(tile, block, dx, dy, a, b, c, lo, red, green, blue)
 
 
 @kernel
 def raster_rows(
     counter, num, surfel, row_order, records, depth_bits, tile_spans, row_slots, row_starts,
-    keys, other_keys, slots, spans, tile_slots, tile_starts, histogram, tile, staging,
+    keys, other_keys, slots, spans, tile_slots, tile_starts, histogram, tile, rows, staging,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
 ):  # fmt: skip
     """Draw tile rows until `counter` runs out; layout and outputs are those of render/cpu/write.py."""
@@ -179,7 +205,7 @@ def raster_rows(
             x0 = t * TILE
             for k in range(TILE_FLOATS):
                 tile[k] = F(1) if k % BLOCK_FLOATS >= 3 * LANES else F(0)
-            _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_starts[t + 1], records, surfel)
+            _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_starts[t + 1], records, surfel, rows)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
             elif layout == RGBA8:

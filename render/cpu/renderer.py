@@ -16,7 +16,7 @@ from render.camera import Camera
 from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
-from render.cpu.raster import DIGITS, raster_rows
+from render.cpu.raster import BATCH, DIGITS, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
@@ -42,7 +42,7 @@ class CpuRenderer:
         if not (1 <= width <= 32767 and 1 <= height <= 32767):
             raise ValueError(f"picture size must be 1 to 32767 pixels a side, got {width}x{height}")
         self.width, self.height = width, height
-        self.num_threads = num_threads or _usable_cores()
+        self.num_threads = num_threads or usable_cores()
         self._pool = ThreadPoolExecutor(max(1, self.num_threads - 1), thread_name_prefix="splat")
         self._tile_rows = (height + TILE - 1) // TILE
         self._tiles = (width + TILE - 1) // TILE
@@ -142,7 +142,7 @@ class CpuRenderer:
                 counter[1:], num, g.is_surfel, row_order,
                 work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
                 t.keys, t.other_keys, t.slots, t.spans, t.tile_slots, t.tile_starts, t.histogram,
-                t.tile, t.staging,
+                t.tile, t.rows, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -186,6 +186,7 @@ class _ThreadSpace:
         self.tile_starts = np.empty(tiles + 1, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
+        self.rows = np.empty(4 * BATCH, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 
@@ -243,6 +244,6 @@ def _yuv_matrix(colorspace: str) -> NDArray[np.float32]:
     ).reshape(-1)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
