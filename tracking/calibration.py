@@ -136,7 +136,7 @@ def _useful_levels(rest: Detection, seen: list[Detection]) -> int:
 
 
 def random_faces(names: tuple[str, ...], limits: UnitLimits, num_faces: int) -> list[FaceMotion]:
-    """Faces of a few units each, mostly symmetric, in head poses of a person who talks; the same every time."""
+    """Faces of a few units each, mostly symmetric, in poses of a person who talks; the same every time."""
     rng = np.random.default_rng(0)
     draw = _random_arkit_weights if is_arkit(names) else _random_mode_weights
     faces = []
@@ -224,7 +224,7 @@ def signature_of(avatar: Avatar) -> Array:
     """
     g, rig = avatar.gaussians, avatar.rig
     reach = rig.expression_basis.double().square().sum(1).sqrt() * 100
-    parts = [
+    parts: list[Array] = [
         np.array([np.log(max(g.num_gaussians, 1)), np.log(rig.num_vertices), float(rig.num_expressions)]),
         rig.template.double().mean(0).numpy() * 10,
         rig.template.double().std(0).numpy() * 10,
@@ -233,8 +233,7 @@ def signature_of(avatar: Avatar) -> Array:
         g.sh[:, 0].double().std(0).numpy() * 2,
         reach.numpy(),
     ]
-    signature: Array = np.concatenate(parts)
-    return signature
+    return np.concatenate(parts)
 
 
 def _angles(rotation: Array) -> Array:
@@ -242,5 +241,5 @@ def _angles(rotation: Array) -> Array:
 
 
 def _ridge(terms: Array, values: Array, strengths: Array) -> Array:
-    solved: Array = np.linalg.solve(terms.T @ terms + np.diag(strengths), terms.T @ values)
-    return solved
+    normal = terms.T @ terms + np.diag(strengths)
+    return np.linalg.solve(normal, terms.T @ values).astype(np.float64)

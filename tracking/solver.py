@@ -18,6 +18,7 @@ _NUM_RIGID = 7  # turn, shift and scale that take up what is not expression
 _MAX_STEPS = 6
 _SHUT_LIDS = 0.033  # distance that the detector still sees between shut lids, eye units
 _LID_GAIN_RANGE = (0.6, 1.8)
+_LID_GAIN_POWER = 0.6  # 1 shuts the avatar's lids with the person's, and exaggerates how wide eyes open
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class ExpressionSolver:
     def set_neutral(self, neutral: Neutral, *, lips_as_seen: bool = True) -> None:
         """Take another person's, or a better, face at rest.
 
-        `lips_as_seen` gives the avatar's lips the person's own distance, not the person's change of it: lips that
-        touch on the one touch on the other.
+        `lips_as_seen` gives the avatar's lips the person's own distance, not the person's change of it: lips
+        that touch on the one touch on the other.
         """
         config, num_units = self._config, len(self.unit_rows)
         self.neutral = neutral
@@ -79,7 +80,7 @@ class ExpressionSolver:
         gain = (lid_gap(neutral.points) - _SHUT_LIDS) / max(
             float(lid_gap(self.response.neutral_points)) - _SHUT_LIDS, 0.01
         )
-        self.lid_gain = float(np.clip(gain, *_LID_GAIN_RANGE))
+        self.lid_gain = float(np.clip(max(gain, 0.0) ** _LID_GAIN_POWER, *_LID_GAIN_RANGE))
         self.unit_gains = 1 + (self.lid_gain - 1) * self._lid_units  # [E] the person's motion by the avatar's
         self._jacobian = np.concatenate(
             [self.unit_rows * self.unit_gains[:, None], _rigid_rows(neutral.points)]
