@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.persona.fields import blob, linear, mix, smoothstep, unit, value_noise
-from render.persona.head import Head
+from render.persona.head import Head, vertex_normals
 from render.persona.people import Person
 from render.persona.sampling import EYE, GLINT, LASH, Cloud, cloud, frame_from, nearest_face, poisson_samples
 
@@ -14,9 +14,8 @@ Array = NDArray[np.float64]
 
 _IRIS_M = 5.9e-3
 _FINE_M = 7.2e-3  # within this distance of the axis the ball is sampled finely
-# The ball is drawn a little smaller than the lids' sphere: lids move on straight lines when they close and
-# would dip into it half way.
-_BALL_SHARE = 0.984
+_LARGEST_BALL = 0.985  # share of the fitted sphere
+_LID_CLEARANCE_M = 0.5e-3
 # Catchlights of a window, its cross bar and two fill lights: direction from the eye's centre, size, colour.
 _GLINTS = (
     ((-0.150, 0.085, 1.0), (0.55e-3, 0.72e-3), (1.0, 1.0, 1.0), 0.97),
@@ -32,9 +31,9 @@ def make_eyes(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     still = still_faces(head)
     for side, sign in (("left", 1), ("right", -1)):
         centre, sphere = head.eye(side)
-        radius = sphere * _BALL_SHARE
+        radius = _ball_radius(head, centre, sphere)
         faces = head.faces_of(f"{side}_eye")
-        count = 7000
+        count = 5600
         index = np.arange(count) + 0.5
         z = 1 - index / count * 1.40  # the rear is never seen, not even when the eye looks aside
         turn = index * np.pi * (3 - 5**0.5)
@@ -42,7 +41,7 @@ def make_eyes(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
         from_axis = np.hypot(out[:, 0], out[:, 1]) * radius
         keep = (from_axis < _FINE_M) | (np.arange(count) % 7 == 0)
         out, from_axis = out[keep], from_axis[keep]
-        sigma = 0.66 * np.where(from_axis < _FINE_M, 0.85e-3, 2.3e-3)
+        sigma = 0.66 * np.where(from_axis < _FINE_M, 0.95e-3, 2.5e-3)
         position = centre + out * radius
         parts.append(
             cloud(
@@ -72,6 +71,23 @@ def make_eyes(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
                 )
             )
     return parts
+
+
+def _ball_radius(head: Head, centre: Array, sphere: float) -> float:
+    """Radius at which the ball stays below the lids, at rest and on the straight lines they move on."""
+    faces = head.faces_of("body")
+    nearest = _LARGEST_BALL * sphere
+    for closed in (0.0, 0.5):
+        vertices = head.posed({"eyeBlink@": closed})
+        normals = vertex_normals(vertices, head.faces)[head.faces[faces]].mean(1)
+        offset = vertices[head.faces[faces]].mean(1) - centre
+        distance = np.linalg.norm(offset, axis=1)
+        outside = (offset * normals).sum(1) / distance > 0.5
+        in_front = (offset[:, 2] / distance > 0.5) & (distance < sphere + 4e-3)
+        lids = distance[outside & in_front]
+        if len(lids):
+            nearest = min(nearest, float(np.quantile(lids, 0.03)) - _LID_CLEARANCE_M)
+    return max(nearest, 0.93 * sphere)
 
 
 def still_faces(head: Head) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
     s = poisson_samples(
         head,
         faces,
-        lambda c, uv: np.where(above_neckline(c, kind) > -25, 4.0e-3, np.where(c[:, 2] > -110, 4.6e-3, 8e-3)),
+        lambda c, uv: np.where(above_neckline(c, kind) > -25, 4.6e-3, np.where(c[:, 2] > -110, 5.2e-3, 9e-3)),
         rng,
     )
     edge = above_neckline(s.canonical, kind)
@@ -47,11 +47,11 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
     here = folds(s.canonical)
     gradient = np.stack([folds(s.canonical + step) - here for step in np.eye(3) * 2.0], 1) / 2.0
     keep = edge < -3.5
-    position = s.position + s.normal * (1e-3 * (4.5 + 3.2 * here))[:, None]
-    normal = unit(s.normal - 2.6 * gradient)
+    position = s.position + s.normal * (1e-3 * (5.0 + 3.6 * here))[:, None]
+    normal = unit(s.normal - 7.0 * gradient)
     knit = 0.05 * value_noise(s.canonical, (0.22, 0.1, 0.22), 130) + 0.06 * value_noise(s.canonical, 0.6, 131)
     shade = (1 + knit + 0.09 * rng.normal(size=len(s))) * (1 - 0.35 * np.exp(-0.5 * ((edge + 11.5) / 2) ** 2))
-    shade = shade * (1 + 0.10 * np.minimum(here, 0))
+    shade = shade * (1 + 0.22 * np.clip(here, -1, 0.4))
     opacity = 0.99 * smoothstep(_BOTTOM_MM - 18, _BOTTOM_MM, s.canonical[:, 1])
     sigma = 0.62 * s.spacing
     cloth = cloud(

@@ -77,7 +77,8 @@ def strand_colours(person: Person, root: Array, rng: np.random.Generator) -> Arr
     light = np.clip(light + 0.12 * rng.normal(size=len(root)), 0, 1)
     colour = mix(np.tile(linear(*person.hair_dark), (len(root), 1)), linear(*person.hair_light), light)
     white = rng.random(len(root)) < person.grey
-    colour = np.where(white[:, None], mix(colour, linear(206, 205, 202), 0.75), colour)
+    bright = 0.42 + 0.33 * smoothstep(50, 85, root[:, 1])  # short hair at the sides mixes to an even grey
+    colour = np.where(white[:, None], mix(colour, linear(206, 205, 202), bright), colour)
     return np.asarray(np.clip(colour * np.maximum(tone, 0.3)[:, None], 0.003, 1))
 
 

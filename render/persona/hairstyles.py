@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Chin-length hair from a side parting, ends turned in."""
-    scalp = make_scalp(head, person, 4.7, rng)
+    scalp = make_scalp(head, person, 5.0, rng)
     points, side = _grow_bob(scalp, rng)
     count, nodes = points.shape[:2]
     # Strands gather into locks towards their ends.
@@ -100,43 +100,48 @@ def _grow_bob(scalp: Scalp, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """A man's cut: short at the sides, longer on top and brushed over."""
-    scalp = make_scalp(head, person, 2.7, rng, jitter=4.0)
+    scalp = make_scalp(head, person, 2.9, rng, jitter=4.0)
     root, normal = scalp.root, scalp.normal
     count = len(root)
     top = smoothstep(62, 90, root[:, 1])
     front = smoothstep(-75, -10, root[:, 2])
-    length = 8 + 22 * top + 7 * top * front + 3 * value_noise(root, 0.05, 210)
-    length *= rng.uniform(0.75, 1.15, count) * smoothstep(-2, 14, scalp.height + 6)
+    length = 14 + 16 * top + 7 * top * front + 3 * value_noise(root, 0.05, 210)
+    length *= (
+        (1 - 0.45 * smoothstep(38, 66, np.abs(root[:, 0])))
+        * rng.uniform(0.75, 1.15, count)
+        * smoothstep(-2, 14, scalp.height + 6)
+    )
     side = np.where(root[:, 0] > 24 + 4 * value_noise(root, 0.03, 211), 1.0, -1.0)
     back = 1 - smoothstep(-120, -70, root[:, 2])
-    brushed = np.c_[-0.75 + 0 * side, 0.25 + 0 * side, -0.35 + 0.2 * front]
-    brushed = np.where((side > 0)[:, None], np.c_[0.8 + 0 * side, -0.2 + 0 * side, -0.3 + 0 * side], brushed)
+    brushed = np.c_[-0.65 + 0 * side, 0.15 + 0 * side, -0.55 + 0.2 * front]
+    brushed = np.where((side > 0)[:, None], np.c_[0.5 + 0 * side, -0.3 + 0 * side, -0.6 + 0 * side], brushed)
     lying = np.c_[0.15 * np.sign(root[:, 0]), -0.9 + 0 * side, -0.5 + 0 * side]
     whorl = unit(root - np.array([8.0, 112, -115])) * [1, 0.6, 1]
     heading = (
         top[:, None] * ((1 - back)[:, None] * brushed + back[:, None] * whorl) + (1 - top)[:, None] * lying
     )
     swirl = np.stack([fbm(root, 0.03, 220 + k) for k in range(3)], 1)
-    heading = unit(heading + 0.28 * swirl + 0.10 * rng.normal(size=(count, 3)))
+    heading = unit(heading + 0.20 * swirl + 0.09 * rng.normal(size=(count, 3)))
     heading = unit(heading - (heading * normal).sum(1, keepdims=True) * normal)
-    lift = (0.14 + 0.55 * top * (0.5 + 0.5 * front))[:, None]
+    lift = (0.24 + 0.45 * top * (0.5 + 0.5 * front))[:, None]
     segments = 4
-    x = root - 1.5 * heading
+    x = root - 1.5 * heading + 0.8 * normal
     nodes = [x]
     d = unit(heading + 1.3 * lift * normal)
     for k in range(segments):
         step = (length / segments)[:, None]
         bend = 0.35 * (k + 1) / segments
-        d = unit(d + bend * (heading - 0.7 * lift * normal) + 0.05 * rng.normal(size=(count, 3)))
-        x = scalp.outside(x + step * d, 1.0 + 1.2 * k * lift[:, 0])
+        fall = np.array([0.0, -0.22, 0.0]) * (k + 1) / segments
+        d = unit(d + bend * (heading - 0.7 * lift * normal) + fall + 0.05 * rng.normal(size=(count, 3)))
+        x = scalp.outside(x + step * d, 2.0 + 1.6 * k * lift[:, 0])
         nodes.append(x)
     points = np.stack(nodes, 1)
     base = strand_colours(person, root, rng)
     place = np.linspace(0, 1, segments)[None]
     colour = np.repeat(base[:, None], segments, 1) * (0.72 + 0.35 * smoothstep(0, 0.8, place))[:, :, None]
     drawn = np.ones((count, segments), bool)
-    drawn[:, 2:] = (length > 11)[:, None]
-    width = np.broadcast_to(1.05 - 0.45 * place, (count, segments)) * (0.75 + 0.35 * top)[:, None]
+    drawn[:, 3:] = (length > 15)[:, None]
+    width = np.broadcast_to(1.05 - 0.45 * place, (count, segments)) * (0.85 + 0.25 * top)[:, None]
     edge = smoothstep(-2, 12, scalp.height)[:, None]
     opacity = (0.30 + 0.45 * edge) * (1 - 0.35 * place) * rng.uniform(0.7, 1, (count, 1))
     parts = [strands_to_cloud(head, points, drawn, colour, width, opacity, overlap=0.6)]
@@ -146,9 +151,9 @@ def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
 
 def afro(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Natural curls in a rounded shape: a dark core and a shell of small coils."""
-    scalp = make_scalp(head, person, 5.0, rng)
-    core = _shell(head, scalp, person, 2600, (0.25, 0.75), rng)
-    coils = _shell(head, scalp, person, 9000, (0.62, 1.0), rng)
+    scalp = make_scalp(head, person, 5.0, rng, jitter=1.5)
+    core = _shell(head, scalp, person, 2200, (0.25, 0.75), rng)
+    coils = _shell(head, scalp, person, 8500, (0.62, 1.0), rng)
     core_cloud = cloud(
         HAIR,
         core[1],

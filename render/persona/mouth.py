@@ -85,9 +85,9 @@ def _row(head: Head, person: Person, jaw: str, rng: np.random.Generator) -> Clou
             out *= np.sign((out * [0.0, 0, 1]).sum(1, keepdims=True) + 1e-9)
             corner = 0.05 * height * np.abs(a) ** 4 * (b < 0.1)
             bulge = 0.9e-3 * (1 - a**2) * (1 - 0.6 * (b - 0.4) ** 2) - 1.0e-3 * smoothstep(0.25, 0, b)
-            jitter = rng.normal(0, 0.12e-3, 2)
+            jitter = rng.normal(0, 0.06e-3, 2)
             lift = 1e-3 * (b * height + corner) + jitter[0]
-            lift = lift + (0.7e-3 if number == 1 and jaw == "upper" else 0.0)  # lateral incisors sit higher
+            lift = lift + (0.5e-3 if number == 1 and jaw == "upper" else 0.0)  # lateral incisors sit higher
             point = base + out * (bulge + jitter[1] + np.where(gum, 0.5e-3, 0))[:, None]
             point[:, 1] += up * lift
             position.append(point)

@@ -72,32 +72,40 @@ def poisson_samples(
 ) -> Samples:
     """Poisson-disk samples on `faces`; `spacing(canonical, uv)` gives the wanted distance in metres.
 
-    With `pose` distances are measured on the posed mesh, so that skin which unfolds there stays covered.
+    With `pose` two samples may be near each other at rest as long as the posed mesh parts them, and the other
+    way round, so that skin which unfolds or stretches in either stays covered.
     """
-    vertices = head.posed(pose or {})
-    normals = vertex_normals(vertices, head.faces)
-    p = vertices[head.faces[faces]]
-    area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
-    wanted = spacing(head.canonical[head.faces[faces]].mean(1), head.uv[faces].mean(1))
+    corners = head.faces[faces]
+    shapes = [head.vertices, head.posed(pose)] if pose else [head.vertices]
+    area = np.zeros(len(faces))
+    for vertices in shapes:
+        p = vertices[corners]
+        doubled = np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
+        area = np.maximum(area, 0.5 * doubled)
+    wanted = spacing(head.canonical[corners].mean(1), head.uv[faces].mean(1))
     face = np.repeat(faces, rng.poisson(_CANDIDATES_PER_SAMPLE * area / wanted**2))
     bary = rng.random((len(face), 2))
     bary = np.where(bary.sum(1, keepdims=True) > 1, 1 - bary, bary)
     bary = np.c_[1 - bary.sum(1), bary]
-    measured, _ = surface(head, vertices, normals, face, bary)
+    placed = []
+    for vertices in shapes:
+        placed.append(surface(head, vertices, vertex_normals(vertices, head.faces), face, bary)[0])
     uv = (bary[:, :, None] * head.uv[face]).sum(1)
     canonical = (bary[:, :, None] * head.canonical[head.faces[face]]).sum(1)
     radius = spacing(canonical, uv)
-    kept = _eliminate(measured, 0.98 * radius, float(radius.max()))
+    kept = _eliminate(placed[0], placed[-1], 0.98 * radius, float(radius.max()))
     # Sigmas follow the spacing actually reached, not the one asked for: else pinholes show.
-    near, index = cKDTree(measured[kept]).query(measured[kept], k=min(7, len(kept)))
-    reached = near[:, 1:].mean(1)
-    reached = np.maximum(reached, 0.97 * reached[index[:, 1:]].mean(1))
-    return samples_at(head, face[kept], bary[kept], np.maximum(reached, 0.9 * radius[kept]))
+    reached = 0.9 * radius[kept]
+    for points in placed:
+        near, index = cKDTree(points[kept]).query(points[kept], k=min(7, len(kept)))
+        mean = near[:, 1:].mean(1)
+        reached = np.maximum(reached, np.maximum(mean, 0.97 * mean[index[:, 1:]].mean(1)))
+    return samples_at(head, face[kept], bary[kept], np.minimum(reached, 1.6 * radius[kept]))
 
 
 @njit(cache=True)
-def _eliminate(points: Array, radius: Array, cell: float) -> Indices:
-    """Greedy dart throwing in the given order: keeps a point unless a kept one is nearer than its radius."""
+def _eliminate(points: Array, other: Array, radius: Array, cell: float) -> Indices:
+    """Greedy dart throwing: keeps a point unless a kept one is nearer than its radius in both places."""
     low = np.array([points[:, 0].min(), points[:, 1].min(), points[:, 2].min()])
     size = np.zeros(3, np.int64)
     for k in range(3):
@@ -117,7 +125,9 @@ def _eliminate(points: Array, radius: Array, cell: float) -> Indices:
                     j = first[(x * size[1] + y) * size[2] + z] if free else -1
                     while j >= 0:
                         d = points[i] - points[j]
-                        if d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < radius[i] * radius[j]:
+                        e = other[i] - other[j]
+                        near = d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < radius[i] * radius[j]
+                        if near and e[0] * e[0] + e[1] * e[1] + e[2] * e[2] < radius[i] * radius[j]:
                             free = False
                             break
                         j = following[j]

@@ -102,9 +102,12 @@ def shade(cloud: Cloud, head: Head) -> Shaded:
         if key not in posed:
             posed[key] = _pose_display(cloud, head, one, neutral)
         side = 1.0 if one.side == 0 else smoothstep(-3, 3, one.side * cloud.canonical[:, 0])
-        deltas[number] = (posed[key] - display[:, 0]) * (_responds(cloud) * side)[:, None]
+        change = (posed[key] - display[:, 0]) * (_responds(cloud) * side)[:, None]
+        # Bare skin hardly brightens in a fold, whatever a coarse mesh says; lids and lips come out of shadow.
+        most = np.where((cloud.lid > 0.1) | (cloud.lip > 0.1) | (cloud.part == MOUTH), 0.35, 0.05)
+        deltas[number] = np.clip(change, -0.30, most[:, None])
     strength = np.abs(deltas).max((0, 2))
-    indices = np.flatnonzero(strength > 0.012)
+    indices = np.flatnonzero(strength > 0.02)
     return Shaded(_harmonics(display, views), shades, indices, deltas[:, indices] / _SH0)
 
 
@@ -120,7 +123,7 @@ def _rest_light(cloud: Cloud, head: Head, rest: Baked, views: Array) -> Baked:
     specular = rest.specular.copy()
     inside = (cloud.part == MOUTH) | (cloud.inner > 0.5)
     fill = smoothstep(-24, 18, cloud.canonical[:, 2])[:, None] * np.array([0.50, 0.45, 0.43])
-    lining = np.where(cloud.part == MOUTH, 1.0, 0.35)[:, None]
+    lining = np.where(cloud.part == MOUTH, 1.0, 0.15)[:, None]
     diffuse = np.where(inside[:, None], np.maximum(diffuse, fill * lining), diffuse)
     # Eyeballs turn: the lids' shadow is painted on them, not baked where it would turn along.
     eyes = cloud.part == EYE
@@ -142,7 +145,7 @@ def _pose_display(cloud: Cloud, head: Head, one: ExpressionShade, neutral: Baked
     relief = np.ones(len(cloud))
     for name, depth in one.folds.items():
         furrow, ridge = wrinkles.fold(name, cloud.canonical)
-        relief *= 1 - depth * furrow + 0.35 * depth * ridge
+        relief *= 1 - depth * furrow + 0.15 * depth * ridge
     flesh = np.isin(cloud.part, (SKIN,))
     diffuse = np.where(flesh[:, None], diffuse * relief[:, None] ** np.array([0.8, 1.05, 1.1]), diffuse)
     return _display(cloud, Baked(diffuse, lit.specular))[:, 0]
@@ -171,7 +174,7 @@ def _diffused(cloud: Cloud, position: Array, normal: Array, facing: Array, light
     near = cKDTree(position[skin]).query(position[skin], k=9)[1]
     weight = np.clip((normal[skin][near] * normal[skin][:, None]).sum(2), 0, 1) + 0.02
     weight /= weight.sum(1, keepdims=True)
-    keep = 1 - 0.85 * np.maximum(cloud.lid[skin], 0.8 * cloud.lip[skin])
+    keep = 1 - np.maximum(0.35 * cloud.lid[skin], 0.68 * cloud.lip[skin])
     for channel, rounds in ((0, 7), (1, 4), (2, 3)):
         spread = light[skin, channel]
         for _ in range(rounds):

@@ -33,7 +33,7 @@ from render.persona.sampling import (
 
 Array = NDArray[np.float64]
 
-# Folded skin is sampled in the pose that unfolds it, so that it stays covered there.
+# Folded skin is sampled so that it stays covered in the pose that unfolds it.
 UNFOLDED = {"eyeBlink@": 1.0, "jawOpen": 0.35}
 _SIGMA_PER_SPACING = 0.54
 _FLATNESS = 0.30  # thickness of a skin disc over its radius; lips and lids, which touch, are thinner
@@ -52,17 +52,17 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     """Distance between neighbouring skin Gaussians, metres."""
     x, y, z = np.abs(canonical[:, 0]), canonical[:, 1], canonical[:, 2]
     face = smoothstep(-95, -45, z) * smoothstep(-122, -100, y) * smoothstep(80, 62, x)
-    mm = 3.6 - 2.2 * face
+    mm = 4.3 - 2.70 * face
     middle = smoothstep(-15, 10, z) * smoothstep(55, 35, x) * (y < 35)
-    mm = mm - 0.15 * middle
+    mm = mm - 0.30 * middle
     nose = blob(np.c_[x, y, z], (9, -41, 30), (11, 6, 14))
     mm = mm - 0.55 * nose
     mm = np.where(mask("ears", uv) > 0.3, 2.0, mm)
-    mm = np.where(y > hairline_mm(canonical, lift) + 6, 5.5, mm)
+    mm = np.where(y > hairline_mm(canonical, lift) + 6, 6.5, mm)
     mm = np.where(mask("lips", uv, 2) > 0.06, 0.78, mm)
     from_eye = np.hypot(x - 28.9, 1.2 * (y - 2))
     mm = np.where(z > -20, np.minimum(mm, 0.85 + 0.5 * smoothstep(15, 30, from_eye)), mm)
-    mm = np.where(mask("inside-mouth", uv) > 0.5, 2.6, mm)
+    mm = np.where(mask("inside-mouth", uv) > 0.5, np.where((z > 12) & (y < -50), 1.3, 3.0), mm)
     return np.asarray(1e-3 * mm)
 
 
@@ -73,7 +73,7 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     visible = above_neckline(corners.reshape(-1, 3), person.neckline).reshape(-1, 3).max(1) > -9
     faces = faces[visible]
     samples = poisson_samples(head, faces, lambda c, uv: _spacing(c, uv, person.hairline_lift), rng, UNFOLDED)
-    samples = samples.where(~_faces_eyeball(head, samples))
+    samples = samples.where(~(_faces_eyeball(head, samples) | _behind_upper_lip(samples)))
     lips = mask("lips", samples.uv) * (mask("inside-mouth", samples.uv) < 0.5)
     lids = mask("eyelids", samples.uv)
     inner = smoothstep(0.3, 0.7, mask("inside-mouth", samples.uv))
@@ -90,14 +90,19 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
         samples.position + samples.normal * (5e-4 * smoothstep(0.5, 0.9, inner) * (lips < 0.02))[:, None]
     )
     opacity = 0.99 * smoothstep(-9, -5, above_neckline(c, person.neckline))
-    sigma = samples.spacing * _SIGMA_PER_SPACING
+    coarse = smoothstep(1.5e-3, 2.2e-3, samples.spacing)
+    sigma = samples.spacing * (_SIGMA_PER_SPACING + 0.09 * coarse * (inner < 0.5))
     edge = head.vertices[head.faces[samples.face][:, 1]] - head.vertices[head.faces[samples.face][:, 0]]
     outer = cloud(
         SKIN,
         samples.face,
         position,
         frame_from(samples.normal, edge),
-        np.c_[sigma, sigma, np.where((lips > 0.1) | (lids > 0.1), 0.4, 1.0) * _FLATNESS * sigma],
+        np.c_[
+            sigma,
+            sigma,
+            np.where((lips > 0.1) | (lids > 0.1) | (inner > 0.5), 0.4, 1 - 0.75 * coarse) * _FLATNESS * sigma,
+        ],
         albedo,
         opacity,
         normal,
@@ -123,6 +128,12 @@ def _faces_eyeball(head: Head, samples: Samples) -> NDArray[np.bool_]:
     return hidden
 
 
+def _behind_upper_lip(samples: Samples) -> NDArray[np.bool_]:
+    """Lining between gum and upper lip [N]: the teeth hide it, but it would shine through the thin lip."""
+    c = samples.canonical
+    return (mask("inside-mouth", samples.uv) > 0.6) & (c[:, 1] > -60) & (c[:, 2] > 8)
+
+
 def _underlay(
     head: Head, faces: NDArray[np.int64], samples: Samples, albedo: Array, rng: np.random.Generator
 ) -> Cloud:
@@ -134,7 +145,7 @@ def _underlay(
     mirrored = np.c_[np.abs(centre[:, 0]), centre[:, 1:]]
     keep &= np.hypot(mirrored[:, 0] - 28.9, mirrored[:, 1]) > 17
     keep &= np.linalg.norm(mirrored - [8, -42, 29], axis=1) > 9
-    keep &= np.linalg.norm((mirrored - [0, -66, 25]) / [2.4, 1, 2], axis=1) > 9.5
+    keep &= (mirrored[:, 0] > 44) | (mirrored[:, 1] > -44) | (mirrored[:, 1] < -92)
     below = poisson_samples(head, faces[keep], lambda c, uv: np.full(len(c), 4.0e-3), rng)
     near = cKDTree(samples.position).query(below.position, k=12)[1]
     sigma = below.spacing * 0.66
@@ -188,7 +199,7 @@ def _albedo(
     lip_colour = skin_colour(melanin + lip_m, haemoglobin + lip_h) * vertical[:, None]
     albedo = mix(albedo, lip_colour, 0.92 * smoothstep(0.2, 0.6, lips))
     seam = np.flatnonzero((mask("lips", uv, 2) > 0.06) | (inner > 0.5))
-    albedo[seam] *= 1 - 0.75 * _touching(samples, seam)[:, None] * np.array([0.8, 1, 1])
+    albedo[seam] *= 1 - 0.88 * _touching(samples, seam)[:, None] * np.array([0.8, 1, 1])
     albedo = mix(albedo, linear(122, 48, 46), inner)
 
     # Rims of the lids: moist pink, the upper one darkened by lash roots.
@@ -200,10 +211,11 @@ def _albedo(
     )
     rim = (mask("eyelids", uv) > 0.2) & (radius < 1.4e-3)
     albedo[rim] = 0.6 * albedo[rim] + 0.4 * skin_colour(0.7 * person.melanin, 1.0)
-    upper = rim & (c[:, 1] > 0.5)
+    upper = (mask("eyelids", uv) > 0.2) & (radius < 2.0e-3) & (c[:, 1] > 0.5)
     albedo[upper] *= 1 - person.liner * np.array([0.85, 0.95, 1.0])
     scalp = scalp_share(c, uv, person)
-    root = linear(*person.hair_dark) * (1 + 0.2 * value_noise(c, 0.2, 41))[:, None]
+    root = mix(linear(*person.hair_dark), linear(150, 146, 142), 0.6 * person.grey)
+    root = root * (1 + 0.2 * value_noise(c, 0.2, 41))[:, None]
     cover = 0.97 if person.hair in ("bob", "afro") else 0.80
     return np.clip(mix(albedo, root, cover * scalp), 0.004, 1)
 
@@ -248,7 +260,7 @@ def _lines(person: Person, c: Array, mirrored: Array, lids: Array) -> Array:
         strength = depth.get(name, 0.0) + person.age * aged.get(name, 0.0)
         if strength:
             furrow, ridge = wrinkles.fold(name, c)
-            shade *= 1 - strength * furrow + 0.3 * strength * ridge
+            shade *= 1 - strength * furrow + 0.15 * strength * ridge
     shade *= 1 - 0.38 * wrinkles.crease(c) * (1 - smoothstep(0.3, 0.8, lids))
     shade *= 1 - 0.93 * smoothstep(0.25, 0.75, blob(mirrored, (9.6, -40.6, 30.5), (3.0, 1.5, 3.6)))
     shade *= 1 - 0.35 * blob(mirrored, (19.5, -41, 20), (1.6, 4.5, 5))
@@ -296,7 +308,7 @@ def _touching(samples: Samples, chosen: NDArray[np.int64]) -> Array:
     distance, near = cKDTree(p).query(p, k=40)
     distance = np.where((n[near] * n[:, None]).sum(2) < -0.15, distance, 9.0)
     nearest = np.sort(distance, 1)[:, :3].mean(1)
-    return groove(nearest, 1.1e-3)
+    return groove(nearest, 1.5e-3)
 
 
 def _shine(person: Person, samples: Samples, lips: Array, inner: Array, scalp: Array) -> tuple[Array, Array]:

@@ -53,15 +53,23 @@ JOINTS = ("root", "neck", "head", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 2, 2, 2)
 # Share of the neck's three bones that goes to root, neck and head: a smooth bend from collar to skull.
 NECK_SHARES = {"neck01": (0.60, 0.40, 0.0), "neck02": (0.15, 0.80, 0.05), "neck03": (0.0, 0.70, 0.30)}
-# MakeHuman's brow units move 5-7 mm; a real forehead moves 8-10 mm, and detectors damp brows further.
+# Units that fall short of what faces do: a forehead raises its brows 8-10 mm where MakeHuman's move 5-7, eyes
+# open wider, and detectors damp all of these further.
 UNIT_GAIN = {
     "browInnerUp": 1.7,
     "browOuterUpLeft": 1.35,
     "browOuterUpRight": 1.35,
-    "browDownLeft": 1.2,
-    "browDownRight": 1.2,
+    "browDownLeft": 1.5,
+    "browDownRight": 1.5,
+    "eyeWideLeft": 1.35,
+    "eyeWideRight": 1.35,
+    "jawOpen": 1.12,
+    "mouthFrownLeft": 1.3,
+    "mouthFrownRight": 1.3,
+    "mouthLowerDownLeft": 1.3,
+    "mouthLowerDownRight": 1.3,
 }
-NUM_MODES = 48
+NUM_MODES = 44
 NUM_SAMPLES = 600
 
 
