@@ -127,8 +127,8 @@ def _parse(text: str) -> SessionDescription:
         raise OfferError(400, "the body is no SDP offer: it must begin with v=0")
     try:
         return SessionDescription.parse(text)
-    except (ValueError, LookupError, AssertionError, AttributeError, TypeError) as error:
-        # aiortc's parser is no validator: these are what it raises on broken lines
+    except Exception as error:
+        # aiortc's parser is no validator: on broken lines it raises whatever Python raises, StopIteration too
         raise OfferError(400, "the body is no SDP offer that can be read") from error
 
 

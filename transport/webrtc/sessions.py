@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from transport.webrtc.offer import (
     Role,
     with_camera_bitrate,
 )
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 20.0  # a session that has not connected by then is forgotten
 
@@ -205,9 +208,10 @@ class Sessions:
         except (OperationError, InvalidAccessError) as error:
             await connection.close()
             raise OfferError(406, "the offer holds no codec that is served here") from error
-        except (ValueError, LookupError, AssertionError, AttributeError, TypeError) as error:
-            # what aiortc raises for offers that contradict themselves
+        except Exception as error:
+            # aiortc checks little: an offer that contradicts itself raises whatever Python raises
             await connection.close()
+            logger.info("an offer could not be answered: %r", error)
             raise OfferError(400, "the offer cannot be answered: it contradicts itself") from error
         except BaseException:
             await connection.close()
