@@ -81,9 +81,8 @@ class Driver:
         names = tuple(avatar.rig.expression_names)
         self.response = self._calibrated_response(names)
         self._jaw = names.index("jawOpen") if "jawOpen" in names else None
-        lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names], np.float64)
         limits = unit_limits(names).within(self.response.unit_reach)
-        self.solver = ExpressionSolver(self.response, limits, lids)
+        self.solver = ExpressionSolver(self.response, limits, names)
         self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
         self.restart()
 

@@ -36,7 +36,7 @@ def estimate_neutral(
     chosen = np.unique(np.linspace(0, len(track) - 1, min(len(track), max_frames)).astype(int))
     some = track[chosen]
     for _ in range(rounds):
-        solver.set_neutral(neutral, lips_as_seen=False)
+        solver.set_neutral(neutral, shut_lips=False)
         weights = solver.solve_many(solver.rows(some.points, some.angles))
         leak = solver.response.leaked_points(some.angles) - solver.response.leaked_points(neutral.angles)
         explained = np.tensordot(weights * solver.unit_gains, solver.response.unit_points, 1) + leak

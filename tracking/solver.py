@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.face_signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
+from tracking.face_signals import NUM_POINT_ROWS, NUM_ROWS, lid_gap, lip_gap, rows_of
 from tracking.gauss_newton import bounded_step
 from tracking.response import DetectorResponse
-from tracking.units import UnitLimits
+from tracking.units import UnitLimits, unit_coupling
 
 Array = NDArray[np.float64]
 
@@ -52,46 +53,60 @@ class ExpressionSolver:
         self,
         response: DetectorResponse,
         limits: UnitLimits,
-        lid_units: Array,
+        names: Sequence[str],
         config: SolverConfig | None = None,
     ) -> None:
-        """`lid_units` [E]: 1 for units that shut the eyes, 0 for others."""
+        """`names` [E] are the units'."""
         self.response = response
         self.limits = limits
         self._config = config if config is not None else SolverConfig()
-        self._lid_units = lid_units
+        self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
+        self._shuts_lips = names.index("mouthClose") if "mouthClose" in names else None
+        self._coupling = unit_coupling(names)
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
-        self.neutral_rows = rows_of(response.neutral_points)
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
 
-    def set_neutral(self, neutral: Neutral, *, lips_as_seen: bool = True) -> None:
+    def set_neutral(self, neutral: Neutral, *, shut_lips: bool = True) -> None:
         """Take another person's, or a better, face at rest.
 
-        `lips_as_seen` gives the avatar's lips the person's own distance, not the person's change of it: lips
-        that touch on the one touch on the other.
+        `shut_lips` shuts the avatar's lips where the person's are shut and the avatar's rest apart.
         """
         config, num_units = self._config, len(self.unit_rows)
         self.neutral = neutral
         self._person_rows = rows_of(neutral.points)
-        if lips_as_seen:
-            self._person_rows[LIP_GAP_ROWS] = self.neutral_rows[LIP_GAP_ROWS]
         self._person_leak = self.response.leaked_points(neutral.angles)
-        # A person's lids travel further or less far than the avatar's; shut must become shut.
-        gain = (lid_gap(neutral.points) - _SHUT_LIDS) / max(
-            float(lid_gap(self.response.neutral_points)) - _SHUT_LIDS, 0.01
-        )
-        self.lid_gain = float(np.clip(max(gain, 0.0) ** _LID_GAIN_POWER, *_LID_GAIN_RANGE))
-        self.unit_gains = 1 + (self.lid_gain - 1) * self._lid_units  # [E] the person's motion by the avatar's
-        self._jacobian = np.concatenate(
-            [self.unit_rows * self.unit_gains[:, None], _rigid_rows(neutral.points)]
-        )
-        damping = config.damping * self.limits.damping
+        if shut_lips and self._shuts_lips is not None:
+            self._person_rows = self._person_rows - self._lips_shut_by() * self.unit_rows[self._shuts_lips]
+        self.unit_gains = (
+            1 + (self._lid_gain() - 1) * self._shuts_lids
+        )  # [E] a person's motion by the avatar's
+        rigid_rows = _rigid_rows(neutral.points)
+        self._jacobian = np.concatenate([self.unit_rows * self.unit_gains[:, None], rigid_rows])
         rigid = np.repeat([config.turn, config.shift, config.scale], [3, 3, 1])
-        self._hessian = self._jacobian @ self._jacobian.T + np.diag(np.r_[damping, rigid])
+        self._hessian = self._jacobian @ self._jacobian.T
+        self._hessian += np.diag(np.r_[config.damping * self.limits.damping, rigid])
+        self._hessian[:num_units, :num_units] += self._coupling
         free = np.full(_NUM_RIGID, np.inf)
         self._lower = np.r_[self.limits.lower, -free]
         self._upper = np.r_[self.limits.upper, free]
         self._start = np.zeros(num_units + _NUM_RIGID)
+
+    def _lid_gain(self) -> float:
+        """How far a person's lids travel, by how far the avatar's do: shut must become shut."""
+        person, avatar = (
+            float(lid_gap(points)) - _SHUT_LIDS
+            for points in (self.neutral.points, self.response.neutral_points)
+        )
+        return float(np.clip((max(person, 0.0) / max(avatar, 0.01)) ** _LID_GAIN_POWER, *_LID_GAIN_RANGE))
+
+    def _lips_shut_by(self) -> float:
+        """The weight of mouthClose at which the avatar's lips are no further apart than the person's at rest."""
+        assert self._shuts_lips is not None
+        amounts = np.linspace(0, self.limits.upper[self._shuts_lips], 51)
+        moved = amounts[:, None, None] * self.response.unit_points[self._shuts_lips]
+        gaps = lip_gap(self.response.neutral_points + moved)
+        enough = gaps <= max(float(lip_gap(self.neutral.points)), float(gaps.min()))
+        return float(amounts[np.argmax(enough)])
 
     def rows(self, points: Array, angles: Array) -> Array:
         """How far the rows [..., R] are from the neutral's, without what the head's pose adds."""

@@ -69,6 +69,59 @@ def unit_limits(names: Sequence[str]) -> UnitLimits:
     return UnitLimits(-upper, upper, np.full(len(names), 0.25))
 
 
+# What couples units in the solver: the square of the difference of a pair, or of the sum of opposites, costs
+# this much. One-sided expressions stay possible; the detector's own asymmetry is not played.
+_PAIR_COSTS = (
+    (("eyeBlink",), 0.05),
+    (("brow", "eyeWide", "eyeSquint"), 0.03),
+    (("eyeLook",), 0.0),
+    (("",), 0.06),
+)
+_OPPOSITE_COST = 0.02
+_OPPOSITES = (
+    ("browDownLeft", "browOuterUpLeft"),
+    ("browDownRight", "browOuterUpRight"),
+    ("mouthSmileLeft", "mouthFrownLeft"),
+    ("mouthSmileRight", "mouthFrownRight"),
+    ("mouthLeft", "mouthRight"),
+    ("jawLeft", "jawRight"),
+    ("eyeWideLeft", "eyeBlinkLeft"),
+    ("eyeWideRight", "eyeBlinkRight"),
+    ("eyeLookInLeft", "eyeLookOutLeft"),
+    ("eyeLookInRight", "eyeLookOutRight"),
+    ("eyeLookUpLeft", "eyeLookDownLeft"),
+    ("eyeLookUpRight", "eyeLookDownRight"),
+)
+# Both eyes look at one thing: the difference of their turns, to the side and up.
+_GAZE_COST = 0.5
+_GAZE_DIFFERENCES: tuple[dict[str, float], ...] = (
+    {"eyeLookOutLeft": 1, "eyeLookInLeft": -1, "eyeLookInRight": -1, "eyeLookOutRight": 1},
+    {"eyeLookUpLeft": 1, "eyeLookDownLeft": -1, "eyeLookUpRight": -1, "eyeLookDownRight": 1},
+)
+
+
+def unit_coupling(names: Sequence[str]) -> Array:
+    """The matrix [E, E] of the costs that tie units together; zero for units that are not ARKit's."""
+    matrix = np.zeros((len(names), len(names)))
+    if not is_arkit(names):
+        return matrix
+
+    def add(cost: float, terms: dict[str, float]) -> None:
+        if all(name in names for name in terms):
+            direction = np.array([terms.get(name, 0.0) for name in names])
+            matrix[:] += cost * np.outer(direction, direction)
+
+    for group in joint_units(names):
+        if len(group) == 2:
+            one, other = (names[row] for row in group)
+            add(_first(_PAIR_COSTS, one), {one: 1.0, other: -1.0})
+    for one, other in _OPPOSITES:
+        add(_OPPOSITE_COST, {one: 1.0, other: 1.0})
+    for terms in _GAZE_DIFFERENCES:
+        add(_GAZE_COST, terms)
+    return matrix
+
+
 def joint_units(names: Sequence[str]) -> list[tuple[int, ...]]:
     """Units that move together in an ordinary face: left and right, both eyes to one side, and singles."""
     groups: list[tuple[int, ...]] = []

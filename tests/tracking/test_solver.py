@@ -10,13 +10,12 @@ from tracking.solver import ExpressionSolver, Neutral
 from tracking.units import unit_limits
 
 RESPONSE = made_up_response(len(NAMES))
-LIDS = np.array([name.startswith("eyeBlink") for name in NAMES], np.float64)
 
 
 @pytest.fixture
 def solver() -> ExpressionSolver:
-    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES), LIDS)
-    solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)), lips_as_seen=False)
+    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES), NAMES)
+    solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)))
     return solver
 
 
@@ -53,8 +52,8 @@ def test_known_weights_are_recovered(solver: ExpressionSolver) -> None:
     weights = np.random.default_rng(2).uniform(0, 1, (20, len(NAMES)))
     track = _track(weights)
     solved = solver.solve_many(solver.rows(track.points, track.angles))
-    # Damping 0.024 against columns of squared length 5 and more pulls weights to zero by under 2 %.
-    np.testing.assert_allclose(solved, weights, atol=0.02)
+    # Damping 0.024 and pair costs 0.12 against columns of squared length 5 pull by under 3 % of a difference.
+    np.testing.assert_allclose(solved, weights, atol=0.04)
 
 
 def test_weights_stay_within_their_bounds(solver: ExpressionSolver) -> None:
@@ -70,8 +69,8 @@ def test_weights_stay_within_their_bounds(solver: ExpressionSolver) -> None:
 def test_a_unit_without_reach_is_never_used() -> None:
     reach = np.full(len(NAMES), 2.0)
     reach[3] = 0.0
-    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES).within(reach), LIDS)
-    solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)), lips_as_seen=False)
+    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES).within(reach), NAMES)
+    solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)))
     track = _track(np.full((1, len(NAMES)), 0.8))
     assert solver.solve_many(solver.rows(track.points, track.angles))[0, 3] == 0.0
 
