@@ -209,21 +209,23 @@ def find_rows(typingctx, rows, at, dx, middle, slope, top, reach, bend):
 
 
 @lane_operation
-def most_transmittance(typingctx, tile):
-    """Greatest transmittance of a tile."""
+def open_blocks(typingctx, tile, least):
+    """Bit i is set when light still passes block i of a tile: a pixel's transmittance is at least `least`."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         ops = Ops(builder)
         zero = ir.Constant(ir.IntType(64), 0)
         pointer = element_pointer(context, builder, signature.args[0], args[0], zero)
-        most = ops.load(pointer, 3 * LANES)
-        for block in range(BLOCK_FLOATS, TILE_FLOATS, BLOCK_FLOATS):
-            most = ops.larger(ops.load(pointer, block + 3 * LANES), most)
-        kind = ir.FunctionType(F32, [VECTOR])
-        reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fmax.v16f32")
-        return builder.call(reduce, [most])
+        least = ops.splat(args[1])
+        bits = ir.Constant(I32, 0)
+        for i, block in enumerate(range(0, TILE_FLOATS, BLOCK_FLOATS)):
+            passes = builder.fcmp_ordered(">=", ops.load(pointer, block + 3 * LANES), least)
+            lanes = builder.bitcast(passes, ir.IntType(LANES))
+            found = builder.zext(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), I32)
+            bits = builder.or_(bits, builder.shl(found, ir.Constant(I32, i)))
+        return bits
 
-    return types.float32(FLOATS), generate
+    return types.int32(FLOATS, types.float32), generate
 
 
 @lane_operation

@@ -21,8 +21,9 @@ from render.cpu.lanes import (
     blend_surfel_block,
     find_rows,
     float_bits,
+    inlined,
     kernel,
-    most_transmittance,
+    open_blocks,
     take_ticket,
 )
 from render.cpu.layout import (
@@ -59,7 +60,8 @@ from render.cpu.write import (
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
-BATCH = 32  # splats between two looks at the tile's transmittance
+STRIP_BLOCKS = STRIP_FLOATS // BLOCK_FLOATS
+BATCH = 32  # splats between two looks at what light still passes
 EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte by half a step
 
 F = np.float32
@@ -153,12 +155,30 @@ def _find_rows(x0, y0, slots, first, last, records, surfel, rows):
             find_rows(rows, target, dx, middle, slope, top, records[at + REACH], records[at + BEND])
 
 
+@inlined
+def _open_rows(blocks, strip):
+    """First and last row of blocks of a strip that light still passes; reversed when there is none."""
+    column = (blocks >> (strip * STRIP_BLOCKS)) & ((1 << STRIP_BLOCKS) - 1)
+    first, last = 0, STRIP_BLOCKS - 1
+    while first < STRIP_BLOCKS and not (column >> first) & 1:
+        first += 1
+    while last >= 0 and not (column >> last) & 1:
+        last -= 1
+    return first, last
+
+
 @kernel
 def _blend_tile(tile, x0, y0, slots, first, last, records, surfel, rows):
     """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
+    open_first_left, open_last_left = 0, STRIP_BLOCKS - 1
+    open_first_right, open_last_right = 0, STRIP_BLOCKS - 1
     for start in range(first, last, BATCH):
-        if start > first and most_transmittance(tile) < EXIT_TRANSMITTANCE:
-            break
+        if start > first:
+            blocks = open_blocks(tile, EXIT_TRANSMITTANCE)
+            if blocks == 0:
+                break
+            open_first_left, open_last_left = _open_rows(blocks, 0)
+            open_first_right, open_last_right = _open_rows(blocks, 1)
         stop = min(start + BATCH, last)
         # The rows of a whole batch first: their square roots overlap, and the loops below know their lengths
         # early enough for the processor to run ahead.
@@ -174,7 +194,9 @@ def _blend_tile(tile, x0, y0, slots, first, last, records, surfel, rows):
             for column in range(left, right + 1):
                 dx = F(x0 + BLOCK_WIDTH * column) - records[at + MEAN_X]
                 place = 4 * (k - start) + 2 * column
-                for row in range(rows[place], rows[place + 1] + 1):
+                begin = max(rows[place], open_first_right if column else open_first_left)
+                end = min(rows[place + 1], open_last_right if column else open_last_left)
+                for row in range(begin, end + 1):
                     dy = F(y0 + BLOCK_HEIGHT * row) - records[at + MEAN_Y]
                     block = column * STRIP_FLOATS + row * BLOCK_FLOATS
                     if surfel:

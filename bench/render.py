@@ -1,0 +1,168 @@
+"""How long one picture takes: posing and splatting, on one core and on all, for real and synthetic heads.
+
+    python -m bench.render [--avatar NAME_OR_PATH ...] [--frames 120] [--save]
+
+Every avatar plays the built-in motion; the synthetic heads stand still. Splatting goes straight to YUV 4:2:0,
+as `visavis record` uses it. With VISAVIS_TESTDATA set, the LAM head is measured too. Other work on the
+machine shows in the percentiles first: `min_ms` and the load stand beside them. One JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.scenes import ellipsoid_head, head_camera
+from engine.look import DEFAULT_AVATAR
+from engine.motion import demo_motion
+from render.avatar import Avatar
+from render.camera import Camera
+from render.cpu.renderer import CpuRenderer, usable_cores
+from render.gaussians import Gaussians
+from render.importers.lam import import_lam
+from render.library import open_avatar
+
+SIZE = 512
+BACKGROUND = (0.85, 0.86, 0.89)
+WARM_UP = 5  # frames before the clock counts
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> dict[str, Any]:
+    """`{"scenes": {name: {"num_gaussians", "pose", "cores": {"1": {"splat", "total"}, ..}}}, "machine", ..}`.
+
+    A stage is `{"min_ms", "p50_ms", "p95_ms", "p99_ms"}`; "total" is pose and splat one after the other.
+    "first_call_ms" is the process's first picture: compiling the kernels, or loading them from numba's cache.
+    """
+    torch.set_num_threads(1)  # as when playing: one pose is too small to share out
+    start = time.perf_counter()
+    _draw_once(ellipsoid_head(10), 1)
+    first_call_ms = (time.perf_counter() - start) * 1e3
+    scenes: dict[str, Any] = {}
+    for name in avatars:
+        scenes[Path(name).stem] = _measure_avatar(open_avatar(name), frames)
+    if "VISAVIS_TESTDATA" in os.environ:
+        folder = Path(os.environ["VISAVIS_TESTDATA"]) / "avatars" / "lam_p2-1"
+        scenes["LAM head"] = _measure_avatar(import_lam(folder), frames)
+    for num in (20_000, 60_000):
+        head = ellipsoid_head(num)
+        scenes[f"ellipsoid {num // 1000}k"] = _measure(
+            [partial(_same, head)], head_camera(SIZE, SIZE), frames
+        )
+    return {
+        "bench": "render",
+        "size": [SIZE, SIZE],
+        "frames": frames,
+        "first_call_ms": round(first_call_ms, 1),
+        "scenes": scenes,
+        "machine": _machine(),
+    }
+
+
+def _measure_avatar(avatar: Avatar, frames: int) -> dict[str, Any]:
+    motion = demo_motion(4.0).params(avatar)
+    with torch.inference_mode():
+        poses = [partial(avatar.pose, params) for params in motion]
+        return _measure(poses, avatar.default_camera(SIZE, SIZE), frames)
+
+
+def _measure(poses: Sequence[Callable[[], Gaussians]], camera: Camera, frames: int) -> dict[str, Any]:
+    out = np.empty((SIZE * 3 // 2, SIZE), np.uint8)
+    posing = len(poses) > 1
+    result: dict[str, Any] = {"num_gaussians": poses[0]().num_gaussians, "cores": {}}
+    for cores in sorted({1, usable_cores()}):
+        renderer = CpuRenderer(SIZE, SIZE, num_threads=cores)
+        times = []
+        for i in range(WARM_UP + frames):
+            start = time.perf_counter()
+            gaussians = poses[i % len(poses)]()
+            posed = time.perf_counter()
+            renderer.render_yuv420(gaussians, camera, BACKGROUND, out)
+            times.append((posed - start, time.perf_counter() - posed))
+        renderer.close()
+        pose, splat = np.array(times[WARM_UP:]).T * 1e3
+        result["cores"][str(cores)] = {"splat": _summary(splat)}
+        if posing:
+            result["cores"][str(cores)]["total"] = _summary(pose + splat)
+            result["pose"] = _summary(pose)
+    return result
+
+
+def _same(gaussians: Gaussians) -> Gaussians:
+    return gaussians
+
+
+def _draw_once(gaussians: Gaussians, cores: int) -> None:
+    renderer = CpuRenderer(SIZE, SIZE, num_threads=cores)
+    renderer.render_yuv420(gaussians, head_camera(SIZE, SIZE), BACKGROUND)
+    renderer.close()
+
+
+def _summary(ms: np.ndarray) -> dict[str, float]:
+    summary = {"min_ms": round(float(ms.min()), 3)}
+    return summary | {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in (50, 95, 99)}
+
+
+def _machine() -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        cpu = named[0] if named else cpu
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {"cpu": cpu, "cores": usable_cores(), "system": platform.system(), "load_1min": load}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures for people."""
+    machine = result["machine"]
+    head = f"{'':18}{'cores':>6}{'min':>8}{'p50':>8}{'p95':>8}{'p99':>8}   {'with pose p50':>13}"
+    rows = [f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_1min']}", head]
+    for name, scene in result["scenes"].items():
+        for cores, stages in scene["cores"].items():
+            figures = "".join(
+                f"{stages['splat'][key]:8.2f}" for key in ("min_ms", "p50_ms", "p95_ms", "p99_ms")
+            )
+            total = f"{stages['total']['p50_ms']:13.2f}" if "total" in stages else f"{'-':>13}"
+            rows.append(f"{name:18}{cores:>6}{figures}   {total}")
+        if "pose" in scene:
+            figures = "".join(
+                f"{scene['pose'][key]:8.2f}" for key in ("min_ms", "p50_ms", "p95_ms", "p99_ms")
+            )
+            rows.append(f"{'  pose':24}{figures}   {scene['num_gaussians']:,} Gaussians")
+    rows.append(f"milliseconds at {SIZE}x{SIZE}; first call {result['first_call_ms']:.0f} ms")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--avatar", nargs="+", default=[DEFAULT_AVATAR], metavar="NAME_OR_PATH")
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    args = parser.parse_args()
+    result = measure(args.avatar, args.frames)
+    print(table(result), file=sys.stderr)
+    if args.save:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{date.today()}_render.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
