@@ -64,6 +64,7 @@ _OPENINGS = (
 
 _PLACE = {landmark: place for place, landmark in enumerate(POINTS)}
 NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of distances after them
+LIP_GAP_ROWS = slice(NUM_POINT_ROWS, NUM_POINT_ROWS + 5)  # the first five of _OPENINGS
 
 
 def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.face_signals import NUM_POINT_ROWS, NUM_ROWS, lid_gap, lip_gap, rows_of
+from tracking.face_signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
 from tracking.gauss_newton import bounded_step
 from tracking.response import DetectorResponse
 from tracking.units import UnitLimits, unit_coupling
@@ -61,22 +61,23 @@ class ExpressionSolver:
         self.limits = limits
         self._config = config if config is not None else SolverConfig()
         self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
-        self._shuts_lips = names.index("mouthClose") if "mouthClose" in names else None
-        self._coupling = unit_coupling(names)
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
+        self.neutral_rows = rows_of(response.neutral_points)
+        self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
 
     def set_neutral(self, neutral: Neutral, *, shut_lips: bool = True) -> None:
         """Take another person's, or a better, face at rest.
 
-        `shut_lips` shuts the avatar's lips where the person's are shut and the avatar's rest apart.
+        `shut_lips` gives the avatar's lips the person's own distance, not the person's change of it: lips
+        that touch on the one touch on the other, also where the avatar's rest apart.
         """
         config, num_units = self._config, len(self.unit_rows)
         self.neutral = neutral
         self._person_rows = rows_of(neutral.points)
         self._person_leak = self.response.leaked_points(neutral.angles)
-        if shut_lips and self._shuts_lips is not None:
-            self._person_rows = self._person_rows - self._lips_shut_by() * self.unit_rows[self._shuts_lips]
+        if shut_lips:
+            self._person_rows[LIP_GAP_ROWS] = self.neutral_rows[LIP_GAP_ROWS]
         self.unit_gains = (
             1 + (self._lid_gain() - 1) * self._shuts_lids
         )  # [E] a person's motion by the avatar's
@@ -98,15 +99,6 @@ class ExpressionSolver:
             for points in (self.neutral.points, self.response.neutral_points)
         )
         return float(np.clip((max(person, 0.0) / max(avatar, 0.01)) ** _LID_GAIN_POWER, *_LID_GAIN_RANGE))
-
-    def _lips_shut_by(self) -> float:
-        """The weight of mouthClose at which the avatar's lips are no further apart than the person's at rest."""
-        assert self._shuts_lips is not None
-        amounts = np.linspace(0, self.limits.upper[self._shuts_lips], 51)
-        moved = amounts[:, None, None] * self.response.unit_points[self._shuts_lips]
-        gaps = lip_gap(self.response.neutral_points + moved)
-        enough = gaps <= max(float(lip_gap(self.neutral.points)), float(gaps.min()))
-        return float(amounts[np.argmax(enough)])
 
     def rows(self, points: Array, angles: Array) -> Array:
         """How far the rows [..., R] are from the neutral's, without what the head's pose adds."""

@@ -70,14 +70,15 @@ def unit_limits(names: Sequence[str]) -> UnitLimits:
 
 
 # What couples units in the solver: the square of the difference of a pair, or of the sum of opposites, costs
-# this much. One-sided expressions stay possible; the detector's own asymmetry is not played.
+# this much, in units of what the detector sees of them. One-sided expressions stay possible; the detector's
+# own asymmetry is not played.
 _PAIR_COSTS = (
     (("eyeBlink",), 0.05),
     (("brow", "eyeWide", "eyeSquint"), 0.03),
     (("eyeLook",), 0.0),
     (("",), 0.06),
 )
-_OPPOSITE_COST = 0.02
+_OPPOSITE_COST = 0.06
 _OPPOSITES = (
     ("browDownLeft", "browOuterUpLeft"),
     ("browDownRight", "browOuterUpRight"),
@@ -93,15 +94,18 @@ _OPPOSITES = (
     ("eyeLookUpRight", "eyeLookDownRight"),
 )
 # Both eyes look at one thing: the difference of their turns, to the side and up.
-_GAZE_COST = 0.5
+_GAZE_COST = 3.0
 _GAZE_DIFFERENCES: tuple[dict[str, float], ...] = (
     {"eyeLookOutLeft": 1, "eyeLookInLeft": -1, "eyeLookInRight": -1, "eyeLookOutRight": 1},
     {"eyeLookUpLeft": 1, "eyeLookDownLeft": -1, "eyeLookUpRight": -1, "eyeLookDownRight": 1},
 )
 
 
-def unit_coupling(names: Sequence[str]) -> Array:
-    """The matrix [E, E] of the costs that tie units together; zero for units that are not ARKit's."""
+def unit_coupling(names: Sequence[str], seen: Array) -> Array:
+    """The matrix [E, E] of the costs that tie units together; zero for units that are not ARKit's.
+
+    `seen` [E] is the squared length of the rows that a unit moves.
+    """
     matrix = np.zeros((len(names), len(names)))
     if not is_arkit(names):
         return matrix
@@ -109,7 +113,7 @@ def unit_coupling(names: Sequence[str]) -> Array:
     def add(cost: float, terms: dict[str, float]) -> None:
         if all(name in names for name in terms):
             direction = np.array([terms.get(name, 0.0) for name in names])
-            matrix[:] += cost * np.outer(direction, direction)
+            matrix[:] += cost * seen[direction != 0].mean() * np.outer(direction, direction)
 
     for group in joint_units(names):
         if len(group) == 2:

@@ -52,8 +52,10 @@ def test_known_weights_are_recovered(solver: ExpressionSolver) -> None:
     weights = np.random.default_rng(2).uniform(0, 1, (20, len(NAMES)))
     track = _track(weights)
     solved = solver.solve_many(solver.rows(track.points, track.angles))
-    # Damping 0.024 and pair costs 0.12 against columns of squared length 5 pull by under 3 % of a difference.
-    np.testing.assert_allclose(solved, weights, atol=0.04)
+    # A pair's difference costs 0.1 or 0.15 of what is seen of it: a sixth of it at most is not played.
+    means = np.array([[1, 0, 0], [0, 0.5, 0], [0, 0.5, 0], [0, 0, 1]])
+    np.testing.assert_allclose(solved[:, :4] @ means, weights[:, :4] @ means, atol=0.02)
+    np.testing.assert_allclose(solved, weights, atol=0.17)
 
 
 def test_weights_stay_within_their_bounds(solver: ExpressionSolver) -> None:
