@@ -78,7 +78,7 @@ class Chromium:
         reply = await self.command("Page.navigate", url=url)
         if "errorText" in reply:
             raise ChromiumError(f"Chromium cannot open {url}: {reply['errorText']}")
-        await self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+        await self.wait_for("document.readyState === 'complete'")
 
     async def evaluate(self, script: str, timeout_s: float = 60.0) -> Any:
         """The value of a script, awaited when it is a promise. Raises ChromiumError with the page's error."""

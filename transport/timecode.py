@@ -38,7 +38,7 @@ def draw_timecode(picture: NDArray[np.uint8], capture_ns: int) -> None:
 
 
 def read_timecode(picture: NDArray[np.uint8]) -> int:
-    """The Unix milliseconds drawn by `draw_timecode`, from a decoded RGB [H, W, 3] or I420 [H * 3/2, W] picture.
+    """The Unix milliseconds drawn into a decoded picture, RGB [H, W, 3] or I420 [H * 3/2, W].
 
     Every cell is judged by the mean of its inner 4x4 pixels, which survives strong compression. A picture
     without a timecode gives some number: compare it with the clock.

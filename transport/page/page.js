@@ -53,6 +53,7 @@ function showIdle() {
 }
 
 function showError(error) {
+  disconnect();
   stage.classList.remove('live');
   if (error.status === 401) {
     status('error', 'Token needed');
@@ -205,15 +206,20 @@ function showState(next) {
   showStartButton();
 }
 
+function isStill() {
+  return performance.now() - lastFrameAt > FROZEN_AFTER_MS;
+}
+
 async function lookAtState() {
-  if (!wanted || !watching) return;
+  if (!wanted || !watching || watching.closed) return;
   try {
     showState(await get('/api/state'));
   } catch (error) {
-    if (error.status === 401) showError(error);
-    return; // a lost connection is told by the stream itself
+    // while pictures still come, a failed look at the state is no trouble worth telling
+    if (error.status === 401 || isStill()) showError(error);
+    return;
   }
-  const still = performance.now() - lastFrameAt > FROZEN_AFTER_MS;
+  const still = isStill();
   if (!stage.classList.contains('live')) {
     if (still) notice({title: 'Waiting for the picture', spinner: true, text: state.message});
   } else if (still) {

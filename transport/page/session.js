@@ -37,7 +37,8 @@ class Session {
     for (const candidate of this.pending.splice(0)) this.#trickle(candidate);
     await this.#connected();
     this.connection.onconnectionstatechange = () => {
-      if (this.connection.connectionState === 'failed') this.#end('The connection to the server broke.');
+      const state = this.connection.connectionState;
+      if (state === 'failed' || state === 'closed') this.#end('The connection to the server broke.');
     };
   }
 
