@@ -60,6 +60,7 @@ from render.cpu.write import (
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
+SIDE_BY_SIDE = 3  # tiles of a row that a splat is listed in without asking
 STRIP_BLOCKS = STRIP_FLOATS // BLOCK_FLOATS
 BATCH = 32  # splats between two looks at what light still passes
 EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte by half a step
@@ -120,23 +121,34 @@ def _sort(keys, other, total, most, histogram):
 
 
 @kernel
-def _list_by_tile(keys, total, slots, spans, tile_starts, tile_slots):
-    """Slots of each tile of the row, front to back: tile_slots[tile_starts[t] : tile_starts[t + 1]]."""
-    tiles = tile_starts.shape[0] - 1
-    tile_starts[:] = 0
+def _list_by_tile(keys, total, slots, spans, tile_starts, tile_ends, tile_slots):
+    """Slots of each tile of the row, front to back: tile_slots[tile_starts[t] : tile_ends[t]].
+
+    A splat is written to SIDE_BY_SIDE tiles whether it reaches them or not, and counted where it does: a loop
+    of one to three turns would be mispredicted most of the time. So each list has one entry to spare behind
+    it, and there are lists behind the last tile.
+    """
+    tiles = tile_starts.shape[0]
+    tile_ends[:] = 0
     for k in range(total):
-        for tile in range(spans[k] & 0xFFFF, (spans[k] >> 16) + 1):
-            tile_starts[tile + 1] += 1
+        tile_ends[spans[k] & 0xFFFF] += 1
+        tile_ends[(spans[k] >> 16) + 1] -= 1
+    place = reaching = 0
     for tile in range(tiles):
-        tile_starts[tile + 1] += tile_starts[tile]
+        reaching += tile_ends[tile]
+        tile_starts[tile] = tile_ends[tile] = place
+        place += reaching + 1
+    tile_ends[tiles:] = place
     for k in range(total):
-        place = keys[k] & 0xFFFFFFFF
-        for tile in range(spans[place] & 0xFFFF, (spans[place] >> 16) + 1):
-            tile_slots[tile_starts[tile]] = slots[place]
-            tile_starts[tile] += 1
-    for tile in range(tiles, 0, -1):
-        tile_starts[tile] = tile_starts[tile - 1]
-    tile_starts[0] = 0
+        at = keys[k] & 0xFFFFFFFF
+        slot, first, last = slots[at], np.int64(spans[at] & 0xFFFF), np.int64(spans[at] >> 16)
+        for tile in range(first, first + SIDE_BY_SIDE):
+            end = tile_ends[tile]
+            tile_slots[end] = slot
+            tile_ends[tile] = end + (tile <= last)
+        for tile in range(first + SIDE_BY_SIDE, last + 1):
+            tile_slots[tile_ends[tile]] = slot
+            tile_ends[tile] += 1
 
 
 @kernel
@@ -208,12 +220,12 @@ def _blend_tile(tile, x0, y0, slots, first, last, records, surfel, rows):
 @kernel
 def raster_rows(
     counter, num, surfel, row_order, records, depth_bits, tile_spans, row_slots, row_starts,
-    keys, other_keys, slots, spans, tile_slots, tile_starts, histogram, tile, rows, staging,
+    keys, other_keys, slots, spans, tile_slots, tile_starts, tile_ends, histogram, tile, rows, staging,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
 ):  # fmt: skip
     """Draw tile rows until `counter` runs out; layout and outputs are those of render/cpu/write.py."""
     tile_rows = row_order.shape[0]
-    tiles = tile_starts.shape[0] - 1
+    tiles = tile_starts.shape[0]
     while True:
         job = take_ticket(counter)
         if job >= tile_rows:
@@ -221,13 +233,13 @@ def raster_rows(
         row = row_order[job]
         total, most = _gather_row(row, num, depth_bits, tile_spans, row_slots, row_starts, keys, slots, spans)
         order = _sort(keys, other_keys, total, most, histogram)
-        _list_by_tile(order, total, slots, spans, tile_starts, tile_slots)
+        _list_by_tile(order, total, slots, spans, tile_starts, tile_ends, tile_slots)
         y0 = row * TILE
         for t in range(tiles):
             x0 = t * TILE
             for k in range(TILE_FLOATS):
                 tile[k] = F(1) if k % BLOCK_FLOATS >= 3 * LANES else F(0)
-            _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_starts[t + 1], records, surfel, rows)
+            _blend_tile(tile, x0, y0, tile_slots, tile_starts[t], tile_ends[t], records, surfel, rows)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
             elif layout == RGBA8:

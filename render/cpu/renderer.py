@@ -16,7 +16,7 @@ from render.camera import Camera
 from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
-from render.cpu.raster import BATCH, DIGITS, raster_rows
+from render.cpu.raster import BATCH, DIGITS, SIDE_BY_SIDE, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
@@ -141,7 +141,7 @@ class CpuRenderer:
             lambda t: raster_rows(
                 counter[1:], num, g.is_surfel, row_order,
                 work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
-                t.keys, t.other_keys, t.slots, t.spans, t.tile_slots, t.tile_starts, t.histogram,
+                t.keys, t.other_keys, t.slots, t.spans, t.tile_slots, t.tile_starts, t.tile_ends, t.histogram,
                 t.tile, t.rows, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
@@ -182,8 +182,9 @@ class _ThreadSpace:
         self.other_keys = np.empty(capacity, np.int64)
         self.slots = np.empty(capacity, np.int32)
         self.spans = np.empty(capacity, np.int32)
-        self.tile_slots = np.empty(capacity * tiles, np.int32)
-        self.tile_starts = np.empty(tiles + 1, np.int64)
+        self.tile_slots = np.empty((capacity + 1) * tiles + 1, np.int32)
+        self.tile_starts = np.empty(tiles, np.int64)
+        self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
         self.rows = np.empty(4 * BATCH, np.int32)
