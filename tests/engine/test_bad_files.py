@@ -33,16 +33,16 @@ def good() -> Path:
     return Path(library.__file__).parent / "assets" / f"{DEFAULT_AVATAR}.avatar"
 
 
-def edited(good: Path, path: Path, *, nan: bool = False, **metadata: str) -> Path:
-    """A copy of an avatar file with NaN in its floats, or other metadata."""
+def edited(good: Path, path: Path, *, nan: bool = False, **changes: object) -> Path:
+    """A copy of an avatar file with NaN in its floats, or changes in its JSON header."""
     with safe_open(str(good), "np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a reader is no dict
-        header = {**file.metadata(), **metadata}
+        header = {**json.loads(file.metadata()["avatar"]), **changes}
     if nan:
         for name, array in arrays.items():
             if array.dtype.kind == "f":
                 arrays[name] = np.full_like(array, np.nan)
-    save_file(arrays, path, header)
+    save_file(arrays, path, {"avatar": json.dumps(header)})
     return path
 
 
@@ -63,7 +63,7 @@ def test_damaged_avatars(damage: str, good: Path, tmp_path: Path, capsys: pytest
     elif damage == "nan":
         edited(good, bad, nan=True)
     elif damage == "version":
-        edited(good, bad, version="99")
+        edited(good, bad, version=99)
     else:
         bad.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     line = refusal(capsys, "demo", "--avatar", bad, "-o", tmp_path / "out.mp4")
