@@ -23,7 +23,8 @@ from transport.errors import OutputError
 # name: (module with add_arguments(parser) and run(args) -> exit code, one line for --help).
 # Modules are imported when their command is used, so that `visavis --help` loads neither torch nor numba.
 COMMANDS = {
-    "demo": ("engine.commands.demo", "write a short video of a built-in avatar in a built-in motion"),
+    "demo": ("engine.commands.demo", "show the built-in avatar in a built-in motion, in the browser"),
+    "live": ("engine.commands.live", "let your face drive an avatar, live, in the browser"),
     "record": ("engine.commands.record", "drive an avatar with a video and write the reenactment"),
     "track": ("engine.commands.track", "write the motion of a video's face to a file that record plays"),
     "avatar": ("engine.commands.avatar", "look at, convert and picture avatars"),
@@ -33,7 +34,8 @@ COMMANDS = {
 
 EXAMPLES = """\
 examples:
-  visavis demo                                   a video of the built-in avatar, from nothing
+  visavis demo --open                            the built-in avatar in the browser, from nothing
+  visavis live --open                            your camera drives it
   visavis record talk.mp4 -o avatar.mp4          your video's face drives the built-in avatar
   visavis record talk.mp4 -o her.mp4 --avatar vera --size 720
   visavis track talk.mp4 -o talk.npz             keep the motion, render it later:

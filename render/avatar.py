@@ -206,13 +206,20 @@ class Avatar:
             rows[names.index("left_eye")], rows[names.index("right_eye")] = left, right
         return RigParams(expression=weights, pose=torch.stack(rows, -2), translation=head_translation)
 
-    def default_camera(self, width: int, height: int) -> Camera:
-        """The usual view of the avatar, `width` x `height` pixels; the head stays whole in any shape."""
+    def default_camera(
+        self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
+    ) -> Camera:
+        """The usual view of the avatar, `width` x `height` pixels; the head stays whole in any shape.
+
+        Positive yaw moves the camera around the head to the subject's left, positive pitch moves it up.
+        """
         view = self.framing or _framing_of(self)
         distance = view.distance_m * max(1.0, height / width)
         return Camera.orbit(
             view.target,
             distance_m=distance,
+            yaw_deg=yaw_deg,
+            pitch_deg=pitch_deg,
             width=width,
             height=height,
             vertical_fov_deg=view.vertical_fov_deg,

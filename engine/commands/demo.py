@@ -1,4 +1,4 @@
-"""Write a short video of a built-in avatar that looks around, smiles and talks.
+"""Show a built-in avatar that looks around, smiles and talks: a page in the browser, or a video with -o.
 
 Needs no camera, no GPU and no model file.
 """
@@ -6,29 +6,58 @@ Needs no camera, no GPU and no model file.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
+from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve, warm_up
 from engine.look import add_look_arguments, parse_look
+
+if TYPE_CHECKING:
+    from engine.look import Look
+
+EXAMPLES = """\
+examples:
+  visavis demo --open
+  visavis demo -o hello.mp4 --size 720"""
+
+VIDEO_S = 12.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "example:\n  visavis demo -o hello.mp4 --size 720"
-    parser.add_argument(
-        "-o", "--output", metavar="OUT.mp4", default="visavis-demo.mp4", help="the mp4 to write (%(default)s)"
-    )
-    parser.add_argument("--seconds", type=float, default=12.0, help="length (%(default)s)")
+    parser.epilog = EXAMPLES
+    parser.add_argument("-o", "--output", metavar="OUT.mp4", help="write a video instead of serving a page")
+    parser.add_argument("--seconds", type=float, help=f"the video's length ({VIDEO_S:g}), or the page's")
     add_look_arguments(parser)
+    add_server_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from engine.errors import UsageError
 
-    if not 0 < args.seconds <= 3600:
+    if args.seconds is not None and not 0 < args.seconds <= 3600:
         raise UsageError(f"--seconds {args.seconds}: give a length above 0 and up to 3600")
     look = parse_look(args)
+    return _write_video(args, look) if args.output is not None else _serve(args, look)
+
+
+def _write_video(args: argparse.Namespace, look: Look) -> int:
     # torch and numba load from here on
     from engine.motion import demo_motion
     from engine.record import record_motion
     from render.library import open_avatar
 
-    print(record_motion(demo_motion(args.seconds), args.output, open_avatar(args.avatar), look).summary())
+    motion = demo_motion(args.seconds if args.seconds is not None else VIDEO_S)
+    print(record_motion(motion, args.output, open_avatar(args.avatar), look).summary())
     return 0
+
+
+def _serve(args: argparse.Namespace, look: Look) -> int:
+    server = parse_server(args)
+    check_timecode(args, look)
+    # torch and numba load from here on
+    from engine.live.casting import cast_alone
+    from engine.live.loop import LiveLoop, LiveSettings
+
+    cast = cast_alone(args.avatar)
+    warm_up(cast, look)
+    settings = LiveSettings(look, server, "motion", timecode=args.timecode)
+    return serve(LiveLoop(settings, cast, cast_alone), open_page=args.open, seconds=args.seconds)

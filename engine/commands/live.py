@@ -1,0 +1,93 @@
+"""Answer the face in front of the camera with an avatar, live, on a page in the browser.
+
+The page shows the avatar with a few hundredths of a second delay; WHEP clients can watch at /whep. Without
+options the first camera of this machine is used; --browser takes the visitor's own camera instead, and
+--input plays a video as if it were a camera, over and over.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve, warm_up
+from engine.look import add_look_arguments, parse_look
+
+if TYPE_CHECKING:
+    from engine.live.scene import Cast
+    from engine.live.sources import LiveSource
+    from transport.webrtc.camera import BrowserCamera
+    from transport.webrtc.controls import SourceKind
+
+EXAMPLES = """\
+examples:
+  visavis live                          camera 0 drives the built-in avatar
+  visavis live --browser --open         the browser's camera drives it
+  visavis live --input talk.mp4 --timecode
+  visavis live --host 0.0.0.0 --cert me.pem --key me.key"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--camera", default=None, metavar="N", help="number, name or device of a camera (0)")
+    source.add_argument("--input", metavar="FILE", help="a video or a folder of pictures, played in a loop")
+    source.add_argument("--browser", action="store_true", help="the camera of whoever opens the page")
+    add_look_arguments(parser)
+    add_server_arguments(parser)
+    parser.add_argument(
+        "--predict", action="store_true", help="show the face where it will be when the picture is seen"
+    )
+    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+
+
+def run(args: argparse.Namespace) -> int:
+    from engine.errors import UsageError
+
+    if args.seconds is not None and not args.seconds > 0:
+        raise UsageError(f"--seconds {args.seconds}: give a time above 0")
+    look = parse_look(args)
+    server = parse_server(args)
+    check_timecode(args, look)
+    # torch and numba load from here on
+    from engine.live.casting import cast_driven
+    from engine.live.loop import LiveLoop, LiveSettings
+    from engine.model_fetch import ensure_model
+    from tracking.detector_process import DetectorProcess
+
+    source, kind, visitor = _open_source(args)
+    try:
+        ensure_model("face_landmarker")
+        detector = DetectorProcess()  # its model loads while the avatar does
+    except BaseException:
+        source.close()
+        raise
+    try:
+        cast: Cast = cast_driven(args.avatar)
+        warm_up(cast, look)
+    except BaseException:
+        source.close()
+        detector.close()
+        raise
+    settings = LiveSettings(
+        look, server, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
+    )
+    loop = LiveLoop(settings, cast, cast_driven, source, detector, visitor)
+    return serve(loop, open_page=args.open, seconds=args.seconds)
+
+
+def _open_source(args: argparse.Namespace) -> tuple[LiveSource, SourceKind, BrowserCamera | None]:
+    from engine.live.sources import FilePlayer, VisitorCamera
+
+    if args.input is not None:
+        from capture.source import open_input
+
+        return FilePlayer(lambda: open_input(args.input)), "file", None
+    if args.browser:
+        from transport.webrtc.camera import BrowserCamera
+
+        camera = BrowserCamera()
+        return VisitorCamera(camera), "browser", camera
+    from capture.webcam import Webcam
+
+    return Webcam(args.camera if args.camera is not None else 0), "camera", None

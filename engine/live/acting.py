@@ -1,0 +1,122 @@
+"""Where the avatar's next pose comes from: a tracked face, or the built-in motion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from capture.latest import Latest
+from engine.contact_sheet import unit_weights
+from engine.demo_motion import demo_pose
+from engine.live.lifeline import Lifeline
+from engine.live.lookahead import Lookahead
+from engine.live.scene import Cast
+from engine.live.stamps import FrameStamps
+from engine.live.tracker import Tracked
+from render.rigs.params import RigParams
+from tracking.detection import Detection
+
+GONE_AFTER_S = 0.2  # without frames; slow cameras in dim light still give ten a second
+IDLE_S = 1 / 30  # between pictures of an avatar whose source is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the avatar does now."""
+
+    params: RigParams
+    stamps: FrameStamps
+    driven: bool = True  # False: nobody drives it, the avatar idles
+    found: bool = True  # whether a face was seen
+
+
+class Actor(Protocol):
+    """Gives the next moment to show."""
+
+    def next(self, cast: Cast) -> Moment | None:
+        """Wait for it; None when there is none yet or no more will come (look at the lifeline)."""
+        ...
+
+
+class FaceActor:
+    """Plays the tracked face; breathes and blinks on while no frames come."""
+
+    def __init__(
+        self,
+        tracked: Latest[Tracked],
+        lookahead: Lookahead | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._tracked = tracked
+        self._lookahead = lookahead
+        self._clock_ns = clock_ns
+        self._idle = True
+        self._cast: Cast | None = None
+
+    def next(self, cast: Cast) -> Moment | None:
+        assert cast.driver is not None
+        if cast is not self._cast:
+            self._cast = cast
+            if self._lookahead is not None:
+                self._lookahead.reset()
+        try:
+            tracked = self._tracked.read(IDLE_S if self._idle else GONE_AFTER_S)
+        except TimeoutError:
+            return self._idling(cast)
+        if tracked is None:
+            return None
+        self._idle = False
+        stamps = replace(tracked.stamps, play_ns=self._clock_ns())
+        result = cast.driver.update(tracked.detection)
+        params = result.params
+        if self._lookahead is not None:
+            params = self._lookahead(cast.avatar, result, self._clock_ns())
+        return Moment(params, replace(stamps, solved_ns=self._clock_ns()), found=result.found)
+
+    def _idling(self, cast: Cast) -> Moment:
+        assert cast.driver is not None
+        self._idle = True
+        if self._lookahead is not None:
+            self._lookahead.reset()
+        now_ns = self._clock_ns()
+        result = cast.driver.update(Detection.lost(now_ns, -1, 0, 0))
+        return Moment(result.params, FrameStamps(now_ns), driven=False, found=False)
+
+
+class MotionActor:
+    """Plays the built-in motion at a steady rate."""
+
+    def __init__(
+        self,
+        lifeline: Lifeline,
+        fps: float = 30.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._lifeline = lifeline
+        self._interval_s = 1 / fps
+        self._clock = clock
+        self._clock_ns = clock_ns
+        self._begin_s = self._due_s = clock()
+
+    def next(self, cast: Cast) -> Moment | None:
+        ahead_s = self._due_s - self._clock()
+        if ahead_s > 0 and self._lifeline.wait(ahead_s):
+            return None
+        # a frame that was missed is not caught up with
+        self._due_s = max(self._due_s + self._interval_s, self._clock())
+        stamps = FrameStamps(self._clock_ns(), play_ns=self._clock_ns())
+        pose = demo_pose(self._clock() - self._begin_s)
+        avatar = cast.avatar
+        params = avatar.params_from_units(
+            unit_weights(avatar.rig, pose.units),
+            torch.from_numpy(pose.head_rotation),
+            torch.from_numpy(pose.head_translation),
+        )
+        return Moment(params, replace(stamps, solved_ns=self._clock_ns()))

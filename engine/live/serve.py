@@ -1,0 +1,113 @@
+"""From command-line options to a running loop: what `visavis live` and `visavis demo` share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.live.loop import LiveLoop
+    from engine.live.scene import Cast
+    from engine.look import Look
+    from transport.webrtc.server import ServerSettings
+
+MAX_PORT = 65535
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the page is served, and to whom."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port; 0 takes any free one (%(default)s)")
+    parser.add_argument("--token", help="what visitors must know; made and printed beyond this machine")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="certificate: the page comes over TLS")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="the certificate's private key")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of another origin in, such as http://127.0.0.1:8078; repeatable",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--timecode", action="store_true", help="draw each frame's arrival time as a row of cells, top left"
+    )
+
+
+def parse_server(args: argparse.Namespace) -> ServerSettings:
+    """The settings that the options of `add_server_arguments` describe. Raises UsageError."""
+    from transport.webrtc.server import ServerSettings
+
+    if not 0 <= args.port <= MAX_PORT:
+        raise UsageError(f"--port {args.port}: give a number from 0 to {MAX_PORT}")
+    if args.key is not None and args.cert is None:
+        raise UsageError(f"--key {args.key}: a key needs its certificate; add --cert")
+    if args.token is not None and not args.token.strip():
+        raise UsageError("--token is empty; give some letters and digits, or leave it out")
+    for origin in args.allow_origin:
+        scheme, _, rest = origin.partition("://")
+        if scheme not in ("http", "https") or not rest or "/" in rest:
+            raise UsageError(f"--allow-origin {origin}: give an origin such as http://127.0.0.1:8078")
+    return ServerSettings(
+        host=args.host,
+        port=args.port,
+        token=args.token,
+        allow_origins=tuple(args.allow_origin),
+        certificate=args.cert,
+        private_key=args.key,
+        recordings_dir=Path.cwd(),
+    )
+
+
+def check_timecode(args: argparse.Namespace, look: Look) -> None:
+    """Raise UsageError when the timecode does not fit the picture."""
+    from transport.timecode import CELL_PX, WIDTH_PX
+
+    if args.timecode and (look.width < WIDTH_PX or look.height < CELL_PX):
+        raise UsageError(
+            f"--timecode needs a picture at least {WIDTH_PX} pixels wide, "
+            f"this one has {look.width}; use --size 512"
+        )
+
+
+def warm_up(cast: Cast, look: Look) -> None:
+    """Draw one picture, so that the first visitor does not wait for compilers."""
+    import torch
+
+    from engine.live.painter import Painter
+    from engine.live.scene import View
+
+    painter = Painter(look.width, look.height)
+    try:
+        with torch.inference_mode():
+            gaussians = cast.avatar.pose(cast.avatar.rig.neutral_params())
+            painter.paint(gaussians, cast.avatar, View(look.background))
+    finally:
+        painter.close()
+
+
+def serve(loop: LiveLoop, *, open_page: bool, seconds: float | None = None) -> int:
+    """Run a loop until Ctrl-C, an error, or the time is over; prints the address. Raises as `LiveLoop`."""
+
+    # A thread that waits for the interpreter's lock gets it after this long, not after 5 ms: the server's
+    # packets must not wait for the renderer.
+    sys.setswitchinterval(0.001)
+    with loop:
+        address = loop.server.address
+        print(address, flush=True)
+        for note in loop.server.notes:
+            print(f"visavis: {note}", file=sys.stderr)
+        print("visavis: open this address in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            loop.wait(seconds)
+    print(f"visavis: {loop.summary()}", file=sys.stderr)
+    return 0

@@ -1,0 +1,115 @@
+"""The thread that poses and draws: the newest moment in, one picture out, never a queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.live.acting import Actor, Moment
+from engine.live.deadline import DeadlineController
+from engine.live.lifeline import Lifeline
+from engine.live.painter import Painter
+from engine.live.scene import Scene
+from engine.live.stamps import FrameStamps
+from engine.live.statistics import LiveStatistics
+from transport.timecode import draw_timecode
+
+UNWATCHED_S = 0.5  # between pictures while nobody watches: a newcomer's first one is no older
+
+
+class Audience(Protocol):
+    """What the thread needs of `transport.webrtc.broadcast.Broadcast`."""
+
+    @property
+    def watched(self) -> bool: ...
+
+    def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None: ...
+
+
+class Stage:
+    """Poses the scene's avatar as its actor says and hands the picture to the audience."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        scene: Scene,
+        painter: Painter,
+        audience: Audience,
+        statistics: LiveStatistics,
+        lifeline: Lifeline,
+        *,
+        fps: Callable[[], float],
+        timecode: bool = False,
+        deadline: DeadlineController | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`fps`: the source's rate now, which a frame's cost is held against."""
+        self.deadline = deadline if deadline is not None else DeadlineController()
+        self.face_found = False
+        self.driven = False  # whether frames come
+        self._actor = actor
+        self._scene = scene
+        self._painter = painter
+        self._audience = audience
+        self._statistics = statistics
+        self._lifeline = lifeline
+        self._fps = fps
+        self._timecode = timecode
+        self._clock = clock
+        self._clock_ns = clock_ns
+        self._unwatched_until_s = 0.0
+
+    def run(self) -> None:
+        """Work until the lifeline stops. Raises what any part of it raises."""
+        torch.set_num_threads(1)  # the renderer uses every core; one pose is too small to share out
+        try:
+            with torch.inference_mode():
+                while not self._lifeline.stopped:
+                    self._show_next()
+        finally:
+            self._painter.close()
+
+    def _show_next(self) -> None:
+        cast = self._scene.cast
+        if self._scene.take_neutral_wish() and cast.driver is not None:
+            cast.driver.remeasure_neutral()
+        moment = self._actor.next(cast)
+        if moment is None:
+            self._lifeline.wait(0.001)  # the source has ended: no busy waiting until the stop
+            return
+        self.face_found, self.driven = moment.found, moment.driven
+        if not self._audience.watched:
+            if self._clock() < self._unwatched_until_s:
+                return
+            self._unwatched_until_s = self._clock() + UNWATCHED_S
+        self._show(moment)
+
+    def _show(self, moment: Moment) -> None:
+        avatar, view = self._scene.cast.avatar, self._scene.view
+        begin_ns = self._clock_ns()
+        gaussians = avatar.pose(moment.params)
+        posed_ns = self._clock_ns()
+        picture = self._painter.paint(gaussians, avatar, view, self.deadline.scale)
+        if self._timecode:
+            draw_timecode(picture, moment.stamps.capture_ns)
+        stamps = replace(moment.stamps, posed_ns=posed_ns, rendered_ns=self._clock_ns())
+        self._audience.put(picture, moment.stamps.capture_ns)
+        self._statistics.count("render")
+        if moment.driven:
+            self._statistics.add(stamps)
+        self._hold_deadline(stamps, begin_ns)
+
+    def _hold_deadline(self, stamps: FrameStamps, begin_ns: int) -> None:
+        assert stamps.posed_ns is not None
+        assert stamps.rendered_ns is not None
+        play_ns = stamps.play_ns if stamps.play_ns is not None else begin_ns
+        fixed_ms = (stamps.posed_ns - play_ns) / 1e6
+        drawing_ms = (stamps.rendered_ns - stamps.posed_ns) / 1e6
+        self.deadline.update(fixed_ms, drawing_ms, 1e3 / max(1.0, self._fps()), self._clock())

@@ -1,0 +1,130 @@
+"""The tracking thread: newest frame in, detection out, and a new detector process when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from capture.frame import Frame
+from capture.latest import Latest
+from engine.live.lifeline import Lifeline
+from engine.live.sources import LiveSource
+from engine.live.stamps import FrameStamps
+from engine.live.statistics import LiveStatistics
+from tracking.detection import Detection
+from tracking.detector_process import DetectorLostError
+
+LOOK_UP_S = 0.25  # how often the thread looks whether it should end while no frames come
+MAX_DEATHS, DEATHS_WINDOW_S = 5, 30.0  # a detector that dies more often than this will not recover
+ANSWER_S, FIRST_ANSWER_S = 5.0, 60.0  # a detector that takes longer hangs; the first answer loads the model
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before a new process
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One frame's detection and its stamps so far."""
+
+    detection: Detection
+    stamps: FrameStamps
+
+
+class Detector(Protocol):
+    """What the thread needs of `tracking.detector_process.DetectorProcess`."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def detect(self, frame: Frame) -> Detection: ...
+
+    def restart(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Tracker:
+    """Reads the newest frame of a source, detects, and leaves the detection in `tracked`."""
+
+    def __init__(
+        self,
+        source: LiveSource,
+        detector: Detector,
+        statistics: LiveStatistics,
+        lifeline: Lifeline,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.tracked: Latest[Tracked] = Latest()
+        self._source = source
+        self._detector = detector
+        self._statistics = statistics
+        self._lifeline = lifeline
+        self._clock = clock
+        self._clock_ns = clock_ns
+        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._asked_s: float | None = None  # since when the detector owes an answer
+        self._answered = False  # whether this process ever answered: the first one waits for the model
+
+    def run(self) -> None:
+        """Work until the lifeline stops or the source is closed. Raises what source and detector raise."""
+        try:
+            while not self._lifeline.stopped:
+                try:
+                    frame = self._source.read(LOOK_UP_S)
+                except TimeoutError:
+                    continue
+                if frame is None:
+                    return
+                self._statistics.count("source")
+                self._track(frame)
+        finally:
+            self._detector.close()
+            self.tracked.close()
+
+    def _track(self, frame: Frame) -> None:
+        begin_ns = self._clock_ns()
+        self._asked_s = self._clock()
+        try:
+            detection = self._detector.detect(frame)
+        except DetectorLostError as error:
+            self._asked_s = None
+            if not self._lifeline.stopped:
+                self._revive(error)
+            return
+        self._asked_s = None
+        self._answered = True
+        stamps = FrameStamps(frame.capture_ns, begin_ns, self._clock_ns())
+        self._statistics.count("track")
+        self.tracked.put(Tracked(detection, stamps))
+
+    def _revive(self, error: DetectorLostError) -> None:
+        """A new process, after a pause that grows with the deaths. Raises `error` after too many."""
+        now = self._clock()
+        recent = [then for then in self._deaths if now - then <= DEATHS_WINDOW_S]
+        self._deaths.append(now)
+        if len(recent) + 1 >= MAX_DEATHS:
+            raise error
+        self._statistics.count("tracker_restart")
+        if not self._lifeline.wait(min(FIRST_PAUSE_S * 2 ** len(recent), LONGEST_PAUSE_S)):
+            self._answered = False
+            self._detector.restart()
+
+    def end_if_hung(self) -> None:
+        """Kill a detector process that does not answer, so that a new one takes its place; any thread."""
+        asked_s = self._asked_s
+        patience_s = ANSWER_S if self._answered else FIRST_ANSWER_S
+        if asked_s is not None and self._clock() - asked_s > patience_s:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the detector process at once; any thread."""
+        pid = self._detector.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
