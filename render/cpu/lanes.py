@@ -11,8 +11,10 @@ planes are red, green, blue, transmittance.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from render import splatting
 from render.splatting import ALPHA_MAX, ALPHA_MIN
 
 # No "nnan" and "ninf": NaN and infinity are inputs that must be seen and dropped.
@@ -31,11 +34,26 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "arcp", "nsz", "afn", "reassoc"},
 }
+_SOURCES = [*sorted(Path(__file__).parent.glob("*.py")), Path(splatting.__file__)]
+_VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
+
+
 # numba's decorators are typed for functions that keep their Python signature; inside kernels nothing is.
-kernel: Any = njit(**_OPTIONS)
-inlined: Any = njit(
-    forceinline=True, **_OPTIONS
-)  # part of the caller's loop, so that the loop can be vectorised
+def kernel(function: Any) -> Any:
+    """Compile on the first call, without the GIL, and keep the machine code on disk.
+
+    numba's cache notices a change in the function's own file only, not in what the function calls or in the
+    constants it uses: the version of all of them therefore becomes a part of its name.
+    """
+    function.__qualname__ += f"_{_VERSION}"
+    return njit(**_OPTIONS)(function)
+
+
+def inlined(function: Any) -> Any:
+    """The same as a part of the calling loop, which LLVM can then vectorise."""
+    return njit(**{**_OPTIONS, "cache": False, "forceinline": True})(function)
+
+
 lane_operation: Any = intrinsic
 
 LANES = 16
