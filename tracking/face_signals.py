@@ -64,6 +64,8 @@ _OPENINGS = (
 
 _PLACE = {landmark: place for place, landmark in enumerate(POINTS)}
 NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of distances after them
+# Rows of distances that measure the same on either side, counted from the first of them.
+_SIDES = ((1, 2), (3, 4), (7, 10), (8, 11), (9, 12), (13, 14), (17, 19), (18, 20))
 LIP_GAP_ROWS = slice(NUM_POINT_ROWS, NUM_POINT_ROWS + 5)  # the first five of _OPENINGS
 
 
@@ -138,6 +140,16 @@ def rotation_of_angles(angles: Array) -> Array:
 def rows_of(points: Array) -> Array:
     """The rows [..., R] the solver compares, a linear function of points [..., NUM_POINTS, 3]."""
     return points.reshape(*points.shape[:-2], -1) @ _ROWS.T
+
+
+def same_on_both_sides(rows: Array) -> Array:
+    """Rows [..., R] of distances; what is measured left and right becomes its mean, and points become 0."""
+    out = np.array(rows)
+    out[..., :NUM_POINT_ROWS] = 0
+    for pair in _SIDES:
+        chosen = [NUM_POINT_ROWS + row for row in pair]
+        out[..., chosen] = rows[..., chosen].mean(-1, keepdims=True)
+    return out
 
 
 def lip_gap(points: Array) -> Array:

@@ -39,7 +39,10 @@ def estimate_neutral(
         solver.set_neutral(neutral, shut_lips=False)
         weights = solver.solve_many(solver.rows(some.points, some.angles))
         leak = solver.response.leaked_points(some.angles) - solver.response.leaked_points(neutral.angles)
-        explained = np.tensordot(weights * solver.unit_gains, solver.response.unit_points, 1) + leak
+        # A smile that is one-sided most of the time is the person's face, or the detector's view of it.
+        lasting = np.median(weights @ solver.one_sidedness, 0)
+        played = (weights - lasting) * solver.unit_gains
+        explained = np.tensordot(played, solver.response.unit_points, 1) + leak
         left = np.median(some.points - explained - neutral.points, 0)
         neutral = Neutral(neutral.points + _STEP * left, neutral.angles)
     if jaw_unit is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracking.detection import Detection
 from tracking.face_motion import FaceMotion
-from tracking.face_signals import NUM_POINT_ROWS, rows_of, track_of_detections
+from tracking.face_signals import rows_of, same_on_both_sides, track_of_detections
 from tracking.response import DetectorResponse
 
 Array = NDArray[np.float64]
@@ -108,9 +108,9 @@ def measured_differences(
     weights = np.array([motions[i].weights for i in found])
     shifts = np.array([motions[i].translation for i in found])
     rows = rows_of(seen.points - response.leaked_points(seen.angles) - response.neutral_points)
-    difference = rows - weights @ unit_rows
-    # Single points keep the calibrated response: a clip's few samples would teach them the detector's noise.
-    difference[:, :NUM_POINT_ROWS] = 0
+    # Single points keep the calibrated response, and so do the sides of the face: a clip's few samples would
+    # teach them the detector's noise and its lopsidedness.
+    difference = same_on_both_sides(rows - weights @ unit_rows)
     return found, difference, seen.angles - response.detected_angles(weights, angles[found], shifts)
 
 

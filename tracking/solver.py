@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tracking.face_signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
 from tracking.gauss_newton import bounded_step
 from tracking.response import DetectorResponse
-from tracking.units import UnitLimits, unit_coupling
+from tracking.units import UnitLimits, one_sidedness, unit_coupling
 
 Array = NDArray[np.float64]
 
@@ -63,6 +63,7 @@ class ExpressionSolver:
         self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
         self.neutral_rows = rows_of(response.neutral_points)
+        self.one_sidedness = one_sidedness(names)  # [E, E]
         self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
 

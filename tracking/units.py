@@ -24,7 +24,7 @@ _UPPER = (
 _DAMPING = (
     (
         (
-            "noseSneer", "mouthShrug", "mouthRoll", "mouthPress", "mouthFunnel",
+            "noseSneer", "mouthLeft", "mouthRight", "mouthShrug", "mouthRoll", "mouthPress", "mouthFunnel",
             "jawLeft", "jawRight",
         ),
         3.0,
@@ -70,14 +70,9 @@ def unit_limits(names: Sequence[str]) -> UnitLimits:
 
 
 # What couples units in the solver: the square of the difference of a pair, or of the sum of opposites, costs
-# this much, in units of what the detector sees of them. One-sided expressions stay possible; the detector's
-# own asymmetry is not played.
-_PAIR_COSTS = (
-    (("eyeBlink",), 0.05),
-    (("brow", "eyeWide", "eyeSquint"), 0.03),
-    (("eyeLook",), 0.0),
-    (("",), 0.06),
-)
+# this much, in units of what the detector sees of them. A mouth that is visibly askew moves the detector's
+# points a fifth as far, so that their noise, played in full, would be a crooked mouth; winks it sees well.
+_PAIR_COSTS = ((("eyeLook",), 0.0), (("eyeBlink",), 0.1), (("brow",), 0.4), (("",), 1.0))
 _OPPOSITE_COST = 0.06
 _OPPOSITES = (
     ("browDownLeft", "browOuterUpLeft"),
@@ -123,6 +118,21 @@ def unit_coupling(names: Sequence[str], seen: Array) -> Array:
         add(_OPPOSITE_COST, {one: 1.0, other: 1.0})
     for terms in _GAZE_DIFFERENCES:
         add(_GAZE_COST, terms)
+    return matrix
+
+
+def one_sidedness(names: Sequence[str]) -> Array:
+    """The matrix [E, E] that takes weights to their one-sided part: half the difference of left and right.
+
+    Gaze has none: eyes that look to a side are not one-sided.
+    """
+    matrix = np.zeros((len(names), len(names)))
+    sideways = [("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")]
+    pairs = [tuple(names[row] for row in group) for group in joint_units(names) if len(group) == 2]
+    for one, other in [*pairs, *sideways]:
+        if one in names and other in names and not one.startswith("eyeLook"):
+            rows = [names.index(one), names.index(other)]
+            matrix[np.ix_(rows, rows)] = [[0.5, -0.5], [-0.5, 0.5]]
     return matrix
 
 
