@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from capture.frame import Frame
 from capture.source import Source
+from engine.detection_log import DetectionLog
 from engine.motion import Motion
 from engine.progress import Bars
 from engine.report import StageTimes
@@ -29,9 +30,11 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
     with DetectorProcess() as detector, Driver(avatar) as driver:
         driver.prepare_clip()
         detector.wait_ready()
-        detections = list(bars.over(_detections(detector, source, times), "tracking", source.num_frames))
+        log = DetectionLog()
+        for detection in bars.over(_detections(detector, source, times), "tracking", source.num_frames):
+            log.append(detection)
         detector.close()
-        results = driver.solve_clip(detections, source.fps)
+        results = driver.solve_clip(log.detections(), source.fps)
     for stage, seconds in (("solve", driver.solve_s), ("refine", driver.refine_s)):
         times.add(stage, [seconds * 1e3 / len(results)] * len(results))
     return Motion.from_results(results, avatar, source.fps)
