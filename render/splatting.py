@@ -26,14 +26,16 @@ Source: Yu et al., "Mip-Splatting", 2024, eq. 9, with the kernel width of gsplat
 
 Not drawn: Gaussians nearer than NEAR_M (also behind the camera), surfels whose visible part reaches the
 camera plane, and every Gaussian with a NaN or an infinity in its mean, rotation, colour, real scales, real
-opacity or projection. A zero quaternion is such a value. Colours are 0.5 + SH, not below 0. Float pictures
-may exceed 1 where colours do; 8-bit pictures clamp.
+opacity or projection. A zero quaternion is such a value. A back end made for speed may leave out what lies
+behind a transmittance below EXIT_TRANSMITTANCE.
+Colours are 0.5 + SH, not below 0. Float pictures may exceed 1 where colours do; 8-bit pictures clamp.
 """
 
 from __future__ import annotations
 
 ALPHA_MAX = 0.999  # keeps the transmittance positive, as gsplat does
 ALPHA_MIN = 1.0 / 255.0  # a smaller share cannot change an 8-bit picture by a step
+EXIT_TRANSMITTANCE = 1.0 / 512.0  # what is left can change a byte by half a step
 LOW_PASS_PX2 = 0.3
 SURFEL_LOW_PASS_PX2 = 0.5
 NEAR_M = 0.01

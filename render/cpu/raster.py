@@ -57,13 +57,13 @@ from render.cpu.write import (
     write_rgba8,
     write_yuv420,
 )
+from render.splatting import EXIT_TRANSMITTANCE
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
 SIDE_BY_SIDE = 3  # tiles of a row that a splat is listed in without asking
 STRIP_BLOCKS = STRIP_FLOATS // BLOCK_FLOATS
 BATCH = 32  # splats between two looks at what light still passes
-EXIT_TRANSMITTANCE = np.float32(1.0 / 512.0)  # what is left can change a byte by half a step
 
 F = np.float32
 
@@ -186,7 +186,7 @@ def _blend_tile(tile, x0, y0, slots, first, last, records, surfel, rows):
     open_first_right, open_last_right = 0, STRIP_BLOCKS - 1
     for start in range(first, last, BATCH):
         if start > first:
-            blocks = open_blocks(tile, EXIT_TRANSMITTANCE)
+            blocks = open_blocks(tile, F(EXIT_TRANSMITTANCE))
             if blocks == 0:
                 break
             open_first_left, open_last_left = _open_rows(blocks, 0)
