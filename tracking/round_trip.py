@@ -1,0 +1,94 @@
+"""There and back: known face, rendered, detected, fitted, compared with the truth."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.rigs.head import load_head, load_head_surface
+from tracking import axis_angle
+from tracking.embedding import LandmarkEmbedding, landmark_model
+from tracking.face_fit import FaceFitter
+from tracking.identity import with_neutral
+from tracking.rendered_faces import FaceStudio, random_pose, without_neutral
+from tracking.unit_correction import UnitCorrection
+
+Array = NDArray[np.float64]
+DrawUnits = Callable[[np.random.Generator, Sequence[str]], Array]
+
+_ITERATIONS = 5
+
+
+@dataclass
+class RoundTrip:
+    """Fits of pictures whose truth is known."""
+
+    samples: list[tuple[Array, Array, Array]] = field(
+        default_factory=list
+    )  # fitted units, scores, true units
+    rotation_error_deg: list[float] = field(default_factory=list)
+    depth_error: list[float] = field(default_factory=list)  # share of the true distance
+    reprojection: list[float] = field(default_factory=list)  # share of the interocular distance
+
+    def vertex_error_m(self, correction: UnitCorrection | None = None) -> Array:
+        """Mean distance of the face's vertices from the truth in the head's frame, per picture, metres."""
+        errors = []
+        for units, scores, true in self.samples:
+            found = units if correction is None else correction(units, scores)
+            errors.append(_face_motion(found - true))
+        return np.array(errors)
+
+    def resting_error_m(self) -> Array:
+        """The same for a tracker that always says neutral: how much the face moved at all."""
+        return np.array([_face_motion(true) for _, _, true in self.samples])
+
+
+def round_trip(
+    studio: FaceStudio,
+    embedding: LandmarkEmbedding,
+    draw_units: DrawUnits,
+    num_pictures: int,
+    rng: np.random.Generator,
+) -> RoundTrip:
+    """Take random pictures in the studio and fit them, after one frontal picture of the avatar at rest.
+
+    Raises ValueError when the resting face is not found.
+    """
+    rig = studio.avatar.rig
+    rest = studio.neutral()
+    if rest is None:
+        raise ValueError("the detector finds no face in the resting avatar")
+    fitter = FaceFitter(landmark_model(rig, embedding), studio.intrinsics)
+    fitter.set_model(with_neutral(fitter, rest.landmarks))
+    result = RoundTrip()
+    for _ in range(num_pictures):
+        face = studio.shoot(draw_units(rng, rig.expression_names), *random_pose(rng))
+        if face is None:
+            continue
+        scores = without_neutral(face.scores, rest.scores)
+        start = fitter.start(face.landmarks)
+        fit = fitter.solve(face.landmarks, start, scores=scores, iterations=_ITERATIONS)
+        result.samples.append((fit.units, scores, face.units))
+        turn = axis_angle.from_matrix(fit.rotation @ face.rotation.T)
+        result.rotation_error_deg.append(float(np.degrees(np.linalg.norm(turn))))
+        result.depth_error.append(float(abs(fit.translation[2] / face.translation[2] - 1)))
+        result.reprojection.append(fit.error)
+    return result
+
+
+@functools.cache
+def _face_basis() -> Array:
+    """Motion by unit [E, F, 3] of the face's vertices: skin before the ears' back, above the throat."""
+    rig, surface = load_head(), load_head_surface()
+    vertices, eyes = rig.template, rig.joints_template[rig.joint_names.index("left_eye")]
+    skin = surface.vertex_group == surface.group_names.index("body")
+    face = skin & (vertices[:, 1] > eyes[1] - 0.13) & (vertices[:, 2] > eyes[2] - 0.098)
+    return rig.expression_basis.unflatten(1, (-1, 3))[:, face].double().numpy()
+
+
+def _face_motion(units: Array) -> float:
+    return float(np.linalg.norm(np.tensordot(units, _face_basis(), 1), axis=1).mean())
