@@ -54,10 +54,11 @@ def _serve(args: argparse.Namespace, look: Look) -> int:
     server = parse_server(args)
     check_timecode(args, look)
     # torch and numba load from here on
-    from engine.live.casting import cast_alone
+    from engine.live.casting import Casting
     from engine.live.loop import LiveLoop, LiveSettings
 
-    cast = cast_alone(args.avatar)
+    casting = Casting(args.avatar, driven=False)
+    cast = casting.cast(casting.first)
     warm_up(cast, look)
     settings = LiveSettings(look, server, "motion", timecode=args.timecode)
-    return serve(LiveLoop(settings, cast, cast_alone), open_page=args.open, seconds=args.seconds)
+    return serve(LiveLoop(settings, cast, casting.cast), open_page=args.open, seconds=args.seconds)

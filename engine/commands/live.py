@@ -14,7 +14,6 @@ from engine.live.serve import add_server_arguments, check_timecode, parse_server
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
-    from engine.live.scene import Cast
     from engine.live.sources import LiveSource
     from transport.webrtc.camera import BrowserCamera
     from transport.webrtc.controls import SourceKind
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     server = parse_server(args)
     check_timecode(args, look)
     # torch and numba load from here on
-    from engine.live.casting import cast_driven
+    from engine.live.casting import Casting
     from engine.live.loop import LiveLoop, LiveSettings
     from engine.model_fetch import ensure_model
     from tracking.detector_process import DetectorProcess
@@ -63,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         source.close()
         raise
     try:
-        cast: Cast = cast_driven(args.avatar)
+        casting = Casting(args.avatar, driven=True)
+        cast = casting.cast(casting.first)
         warm_up(cast, look)
     except BaseException:
         source.close()
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     settings = LiveSettings(
         look, server, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
     )
-    loop = LiveLoop(settings, cast, cast_driven, source, detector, visitor)
+    loop = LiveLoop(settings, cast, casting.cast, source, detector, visitor)
     return serve(loop, open_page=args.open, seconds=args.seconds)
 
 

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from engine.live.scene import Cast
 from engine.progress import Bars
-from render.library import open_avatar
+from render.avatar import Avatar
+from render.library import builtin_names, open_avatar
 from tracking.calibration import calibrate_avatar, response_of
 from tracking.driver import Driver
 
 
-def cast_driven(name: str) -> Cast:
-    """An avatar with a driver for a tracked face; one that was never calibrated takes up to a minute.
+class Casting:
+    """The avatars of one stream: the one that was asked for and the built-in ones, by the name of the choice.
 
-    Raises AvatarError, or TrackingError when the detector cannot see the avatar's face.
+    Avatars are kept once opened, so that choosing one again is quick.
     """
-    avatar = open_avatar(name)
-    if response_of(avatar) is None and avatar.rig.expression_names:
-        with Bars() as bars:
-            avatar = calibrate_avatar(avatar, progress=lambda d, total: bars.over(d, "calibrating", total))
-    return Cast(name, avatar, Driver(avatar))
+
+    def __init__(self, name_or_path: str, *, driven: bool) -> None:
+        """`driven`: by a tracked face; False: by the built-in motion."""
+        self._name_or_path = name_or_path
+        self._driven = driven
+        self._avatars: dict[str, Avatar] = {}
+        self.first = name_or_path
+        if name_or_path not in builtin_names():
+            # visitors need not know where files lie on this machine
+            stem = Path(name_or_path).stem
+            self.first = f"{stem} (file)" if stem in builtin_names() else stem
+
+    def cast(self, choice: str) -> Cast:
+        """The avatar of that choice with a fresh driver; one never calibrated takes up to a minute.
+
+        Raises AvatarError, or TrackingError when the detector cannot see the avatar's face.
+        """
+        avatar = self._avatars.get(choice)
+        if avatar is None:
+            avatar = open_avatar(self._name_or_path if choice == self.first else choice)
+            if self._driven:
+                avatar = _calibrated(avatar)
+            self._avatars[choice] = avatar
+        return Cast(choice, avatar, Driver(avatar) if self._driven else None)
 
 
-def cast_alone(name: str) -> Cast:
-    """An avatar for the built-in motion. Raises AvatarError."""
-    return Cast(name, open_avatar(name))
+def _calibrated(avatar: Avatar) -> Avatar:
+    if response_of(avatar) is not None or not avatar.rig.expression_names:
+        return avatar
+    print(
+        f"visavis: calibrating {avatar.name} to the face tracker, which takes up to a minute; "
+        "`visavis avatar import` stores it in the avatar's file",
+        file=sys.stderr,
+        flush=True,
+    )
+    with Bars() as bars:
+        return calibrate_avatar(avatar, progress=lambda d, total: bars.over(d, "calibrating", total))

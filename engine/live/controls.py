@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from engine.live.scene import Cast, Scene
 from engine.live.stage import Stage
@@ -48,6 +47,7 @@ class LiveControls:
         self._pictures: dict[str, bytes] = {}
         first = scene.cast
         self._choices = {name: _choice(name, None) for name in builtin_names()}
+        self._first = first
         self._choices[first.choice] = _choice(first.choice, first.avatar)
 
     def state(self) -> LiveState:
@@ -78,9 +78,8 @@ class LiveControls:
         if name not in self._choices:
             return None
         if name not in self._pictures:
-            cast = self._scene.cast
             try:
-                avatar = cast.avatar if name == cast.choice else open_avatar(name)
+                avatar = self._first.avatar if name == self._first.choice else open_avatar(name)
             except AvatarError:
                 return None
             self._pictures[name] = portrait(avatar)
@@ -151,9 +150,7 @@ def portrait(avatar: Avatar) -> bytes:
 
 
 def _choice(name: str, avatar: Avatar | None) -> AvatarChoice:
-    """A built-in name is its own title; an avatar file has its name inside."""
-    if name in builtin_names():
+    """A built-in name is its own title, and opening it just for its licence would take too long."""
+    if avatar is None or name in builtin_names():
         return AvatarChoice(name, name.capitalize(), "CC0-1.0")
-    if avatar is None:
-        return AvatarChoice(name, Path(name).stem)
     return AvatarChoice(name, avatar.name, avatar.info.licence)
