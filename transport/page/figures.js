@@ -1,10 +1,10 @@
 // The panel of live figures: what the server measures, and what this browser adds.
 
 const NAMES = {
-  capture: 'Capture', detect: 'Detect', track: 'Track', solve: 'Solve', pose: 'Pose', render: 'Render',
+  capture: 'Capture', wait: 'Wait', detect: 'Detect', track: 'Track', solve: 'Solve', pose: 'Pose', render: 'Render',
   encode: 'Encode', network: 'Network', buffer: 'Buffer', decode: 'Decode',
 };
-const HIDDEN = ['arrival_to_sent'];
+const TOTALS = /^arrival_to_/; // sums of stages, not stages
 
 const $ = id => document.getElementById(id);
 
@@ -23,7 +23,7 @@ export function show(live, mine) {
   const stages = Object.entries(live)
     .filter(([name]) => name.endsWith('_p50_ms'))
     .map(([name, value]) => [name.slice(0, -'_p50_ms'.length), value])
-    .filter(([name]) => !HIDDEN.includes(name));
+    .filter(([name]) => !TOTALS.test(name));
   const order = Object.keys(NAMES);
   stages.sort((a, b) => (order.indexOf(a[0]) + 99) % 99 - (order.indexOf(b[0]) + 99) % 99);
   let latency = live.arrival_to_sent_p50_ms ?? stages.reduce((sum, [, value]) => sum + value, 0);
