@@ -72,11 +72,11 @@ class LiveLoop:
         width, height = settings.look.width, settings.look.height
         try:
             self._broadcast = Broadcast(fps=self._fps())
-            self._scene = Scene(cast, View(settings.look.background, settings.mirror))
+            self.scene = Scene(cast, View(settings.look.background, settings.mirror))
             self._tracker, self._lookahead, actor = self._make_actor(settings)
             self.stage = Stage(
                 actor,
-                self._scene,
+                self.scene,
                 Painter(width, height),
                 self._broadcast,
                 self.statistics,
@@ -84,8 +84,8 @@ class LiveLoop:
                 fps=self._fps,
                 timecode=settings.timecode,
             )
-            controls = LiveControls(
-                self._scene,
+            self.controls = LiveControls(
+                self.scene,
                 self.stage,
                 self.statistics,
                 source=settings.source_kind,
@@ -95,7 +95,7 @@ class LiveLoop:
                 make_cast=make_cast,
                 extra_figures=self._extra_figures,
             )
-            self.server = LiveServer(self._broadcast, controls, settings.server, camera)
+            self.server = LiveServer(self._broadcast, self.controls, settings.server, camera)
             self._server_thread = ServerThread(self.server)
         except BaseException:
             self._close_inputs()
