@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,8 +29,8 @@ class Stepped:
 
 
 @pytest.fixture
-def stepped() -> Iterator[Stepped]:
-    yield Stepped()
+def stepped() -> Stepped:
+    return Stepped()
 
 
 def player(stepped: Stepped, opened: list[Source], fps: float = 25.0, num_frames: int = 3) -> FilePlayer:
@@ -102,10 +101,14 @@ def test_a_file_that_vanishes_is_told_at_the_reader(stepped: Stepped) -> None:
     playing = FilePlayer(opener, clock=stepped.clock, clock_ns=stepped.clock.ns, wait=stepped.wait)
     try:
         with pytest.raises(SourceError, match="does not exist"):
-            while playing.read(10) is not None:
-                pass
+            last_of(playing)
     finally:
         playing.close()
+
+
+def last_of(playing: FilePlayer) -> None:
+    while playing.read(10) is not None:
+        pass
 
 
 def test_a_visitors_camera_says_that_nobody_sends() -> None:
