@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,9 @@ from render.persona.eyes import make_eyes, make_lashes
 from render.persona.garment import make_garment
 from render.persona.hair import make_hair
 from render.persona.head import Head, build_head
+from render.persona.lighting import seen_share
 from render.persona.mouth import make_mouth
 from render.persona.people import Person
-from render.persona.lighting import seen_share
 from render.persona.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
 from render.persona.shading import Shaded, shade
 from render.persona.skin import make_skin
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
+# The usual view, from just above the hair to the shoulders, through the 20 degree portrait lens.
+_PICTURE_M = 0.36
+_MARGIN_M = 0.03
+_DISTANCE_PER_HEIGHT = 0.5 / np.tan(np.radians(10.0))
 _PARTS = (make_skin, make_eyes, make_lashes, make_brows, make_mouth, make_garment, make_hair)
 
 
@@ -57,7 +60,7 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     """Bind a lit persona to the built-in head."""
     import torch
 
-    from render.avatar import Avatar, AvatarInfo, LinearDeformation
+    from render.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
     from render.bindings import TriangleBinding, localise
     from render.gaussians import Gaussians
     from render.rig_reference import RigReference
@@ -80,9 +83,9 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
         log_scales=torch.tensor(np.log(cloud.scale), dtype=torch.float32),
         logit_opacities=torch.tensor(np.log(opacity / (1 - opacity)), dtype=torch.float32),
         sh=torch.tensor(shaded.sh, dtype=torch.float32),
+        antialiased=True,
     )
-    if hasattr(world, "antialiased"):
-        world = replace(world, antialiased=True)
+    top = float(np.quantile(cloud.position[cloud.opacity > 0.3, 1], 0.9995))
     binding = TriangleBinding(torch.tensor(cloud.face))
     drivers = torch.zeros(rig.num_expressions, len(shaded.shades))
     for column, one in enumerate(shaded.shades):
@@ -107,6 +110,7 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
         gaussians=localise(world, binding, rig),
         deformation=deformation,
         rig_reference=reference,
+        framing=Framing((0.0, top + _MARGIN_M - _PICTURE_M / 2, 0.0), _PICTURE_M * _DISTANCE_PER_HEIGHT),
     )
 
 

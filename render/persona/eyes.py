@@ -101,7 +101,7 @@ def still_faces(head: Head) -> NDArray[np.int64]:
 
 def _eye_colour(person: Person, out: Array, from_axis: Array, radius: float, sign: int) -> Array:
     """Linear colours [N, 3] over the ball; `out` are unit directions from its centre."""
-    white = np.tile(linear(216, 207, 202), (len(out), 1))
+    white = np.tile(linear(198, 190, 187), (len(out), 1))
     rim = smoothstep(0.35, 0.95, np.abs(out[:, 0]))
     vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3)
     vein = vein * smoothstep(0.3, 0.8, np.hypot(out[:, 0], out[:, 1]))
@@ -121,7 +121,9 @@ def _eye_colour(person: Person, out: Array, from_axis: Array, radius: float, sig
     iris = mix(iris, linear(8, 6, 6), smoothstep(0.45, 0.37, q))
     colour = mix(iris, white, smoothstep(0.95, 1.07, q))
     above = out[:, 1] * radius * 1e3
-    return colour * ((1 - 0.55 * smoothstep(0, 7.5, above)) * (1 - 0.22 * smoothstep(3, 8, -above)))[:, None]
+    return (
+        colour * ((1 - 0.62 * smoothstep(-0.5, 7.0, above)) * (1 - 0.22 * smoothstep(3, 8, -above)))[:, None]
+    )
 
 
 def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
@@ -130,7 +132,7 @@ def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cl
     for side, sign in (("left", 1), ("right", -1)):
         centre, radius = head.eye(side)
         for row, spacing, strength, length in (
-            ("upper", 0.78e-3, 0.42, 1.35e-3),
+            ("upper", 0.80e-3, 0.60, 1.15e-3),
             ("lower", 1.5e-3, 0.10, 0.8e-3),
         ):
             faces = head.faces_of(f"{side}_{row}_lashes")
@@ -153,14 +155,14 @@ def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cl
             outwards = unit(unit(outwards) + 0.30 * sign * lean[:, None] * np.array([1.0, 0, 0]))
             outwards = unit(outwards + 0.12 * rng.normal(size=outwards.shape))
             tip = np.linalg.norm(samples.position - centre, axis=1) - radius
-            thin = 1 - 0.9 * smoothstep(1.5e-3, 8.5e-3 if row == "upper" else 5e-3, tip)
+            thin = 1 - 0.9 * smoothstep(1.0e-3, 6.5e-3 if row == "upper" else 4e-3, tip)
             parts.append(
                 cloud(
                     LASH,
                     samples.face,
                     samples.position,
                     frame_from(unit(np.cross(e1, e2)), outwards),
-                    np.c_[np.full(len(samples), length), 0.17e-3 * thin + 4e-5, 0.15e-3 * thin + 4e-5],
+                    np.c_[np.full(len(samples), length), 0.21e-3 * thin + 4e-5, 0.17e-3 * thin + 4e-5],
                     linear(24, 17, 14),
                     np.clip(person.lash_strength * strength * thin, 0, 0.95),
                     (0.0, 0.0, 1.0),

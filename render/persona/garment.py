@@ -36,7 +36,9 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
     s = poisson_samples(
         head,
         faces,
-        lambda c, uv: np.where(above_neckline(c, kind) > -25, 4.6e-3, np.where(c[:, 2] > -110, 5.2e-3, 9e-3)),
+        lambda c, uv: np.where(
+            above_neckline(c, kind) > -25, 5.0e-3, np.where(c[:, 2] > -110, 6.4e-3, 11e-3)
+        ),
         rng,
     )
     edge = above_neckline(s.canonical, kind)
@@ -59,7 +61,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
         s.face,
         position,
         frame_from(s.normal),
-        np.c_[sigma, sigma, 0.2 * sigma],
+        np.c_[sigma, sigma, 0.08 * sigma],
         linear(*person.garment) * shade[:, None],
         opacity,
         normal,

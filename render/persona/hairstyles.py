@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Chin-length hair from a side parting, ends turned in."""
-    scalp = make_scalp(head, person, 5.0, rng)
+    scalp = make_scalp(head, person, 5.2, rng)
     points, side = _grow_bob(scalp, rng)
     count, nodes = points.shape[:2]
     # Strands gather into locks towards their ends.
@@ -100,7 +100,7 @@ def _grow_bob(scalp: Scalp, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """A man's cut: short at the sides, longer on top and brushed over."""
-    scalp = make_scalp(head, person, 2.9, rng, jitter=4.0)
+    scalp = make_scalp(head, person, 3.2, rng, jitter=4.0)
     root, normal = scalp.root, scalp.normal
     count = len(root)
     top = smoothstep(62, 90, root[:, 1])
@@ -141,11 +141,11 @@ def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     colour = np.repeat(base[:, None], segments, 1) * (0.72 + 0.35 * smoothstep(0, 0.8, place))[:, :, None]
     drawn = np.ones((count, segments), bool)
     drawn[:, 3:] = (length > 15)[:, None]
-    width = np.broadcast_to(1.05 - 0.45 * place, (count, segments)) * (0.85 + 0.25 * top)[:, None]
+    width = np.broadcast_to(1.15 - 0.50 * place, (count, segments)) * (0.85 + 0.25 * top)[:, None]
     edge = smoothstep(-2, 12, scalp.height)[:, None]
     opacity = (0.30 + 0.45 * edge) * (1 - 0.35 * place) * rng.uniform(0.7, 1, (count, 1))
     parts = [strands_to_cloud(head, points, drawn, colour, width, opacity, overlap=0.6)]
-    parts.append(_baby_hairs(head, scalp, base, heading * 8, 350, rng))
+    parts.append(_baby_hairs(head, scalp, 1.6 * base, heading * 8, 160, rng))
     return parts
 
 
@@ -175,7 +175,7 @@ def afro(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
         coils[1],
         coils[0],
         frame_from(coils[2], turn),
-        size * [2.4, 0.62, 0.45],
+        size * [1.9, 0.72, 0.5],
         coils[3],
         0.72,
         unit(coils[2] + 0.45 * rng.normal(size=coils[2].shape)),
@@ -189,11 +189,11 @@ def _shell(
 ) -> tuple[Array, NDArray[np.int64], Array, Array, Array]:
     """Points in the volume of rounded hair: world position, face, outward normal, colour, millimetres."""
     pick = rng.integers(0, len(scalp.root), count)
-    root = scalp.root[pick] + rng.normal(0, 2.2, (count, 3))
+    root = scalp.root[pick] + 2.2 * np.clip(rng.normal(size=(count, 3)), -1.6, 1.6)
     centre = np.array([0.0, 22, -80])
     outwards = unit(0.6 * scalp.normal[pick] + 0.4 * unit(root - centre))
     thick = (20 + 22 * smoothstep(-10, 90, root[:, 1])) * smoothstep(-8, 26, scalp.height[pick] + 3)
-    lumps = 1 + 0.12 * fbm(root, 0.035, 230) + 0.05 * rng.normal(size=count)
+    lumps = 1 + 0.12 * fbm(root, 0.035, 230) + 0.05 * np.clip(rng.normal(size=count), -2, 1.5)
     share = rng.uniform(*depth, count) ** 0.7
     point = root + outwards * (thick * lumps * share)[:, None]
     colour = strand_colours(person, root, rng) * (0.75 + 0.5 * share)[:, None]

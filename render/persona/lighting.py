@@ -28,7 +28,7 @@ class Lights:
 
 @dataclass(frozen=True)
 class Baked:
-    """Light leaving each Gaussian: the same to all sides, and the highlight towards each viewing direction."""
+    """Light leaving each Gaussian: the same to all sides, and the highlight towards each view."""
 
     diffuse: Array  # [N, 3] irradiance to be multiplied by the albedo
     specular: Array  # [N, W, 3] before the Gaussian's own strength

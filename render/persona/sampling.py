@@ -87,9 +87,7 @@ def poisson_samples(
     bary = rng.random((len(face), 2))
     bary = np.where(bary.sum(1, keepdims=True) > 1, 1 - bary, bary)
     bary = np.c_[1 - bary.sum(1), bary]
-    placed = []
-    for vertices in shapes:
-        placed.append(surface(head, vertices, vertex_normals(vertices, head.faces), face, bary)[0])
+    placed = [surface(head, v, vertex_normals(v, head.faces), face, bary)[0] for v in shapes]
     uv = (bary[:, :, None] * head.uv[face]).sum(1)
     canonical = (bary[:, :, None] * head.canonical[head.faces[face]]).sum(1)
     radius = spacing(canonical, uv)

@@ -104,10 +104,11 @@ def shade(cloud: Cloud, head: Head) -> Shaded:
         side = 1.0 if one.side == 0 else smoothstep(-3, 3, one.side * cloud.canonical[:, 0])
         change = (posed[key] - display[:, 0]) * (_responds(cloud) * side)[:, None]
         # Bare skin hardly brightens in a fold, whatever a coarse mesh says; lids and lips come out of shadow.
-        most = np.where((cloud.lid > 0.1) | (cloud.lip > 0.1) | (cloud.part == MOUTH), 0.35, 0.05)
+        unfolds = (cloud.lid > 0.1) | (cloud.lip > 0.1) | (cloud.part == MOUTH) | one.name.startswith("blink")
+        most = np.where(unfolds, 0.35, 0.05)
         deltas[number] = np.clip(change, -0.30, most[:, None])
     strength = np.abs(deltas).max((0, 2))
-    indices = np.flatnonzero(strength > 0.02)
+    indices = np.flatnonzero(strength > 0.03)
     return Shaded(_harmonics(display, views), shades, indices, deltas[:, indices] / _SH0)
 
 

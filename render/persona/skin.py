@@ -52,18 +52,20 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     """Distance between neighbouring skin Gaussians, metres."""
     x, y, z = np.abs(canonical[:, 0]), canonical[:, 1], canonical[:, 2]
     face = smoothstep(-95, -45, z) * smoothstep(-122, -100, y) * smoothstep(80, 62, x)
-    mm = 4.3 - 2.70 * face
+    mm = 4.6 - 2.90 * face
     middle = smoothstep(-15, 10, z) * smoothstep(55, 35, x) * (y < 35)
-    mm = mm - 0.30 * middle
+    mm = mm - 0.42 * middle
     nose = blob(np.c_[x, y, z], (9, -41, 30), (11, 6, 14))
     mm = mm - 0.55 * nose
     mm = np.where(mask("ears", uv) > 0.3, 2.0, mm)
     mm = np.where(y > hairline_mm(canonical, lift) + 6, 6.5, mm)
-    mm = np.where(mask("lips", uv, 2) > 0.06, 0.78, mm)
+    from_mouth = np.hypot(np.maximum(x - 18, 0), y + 66)
+    mm = np.where(z > 0, np.minimum(mm, 1.0 + 0.3 * smoothstep(12, 26, from_mouth)), mm)
+    mm = np.where(mask("lips", uv, 2) > 0.06, 0.80, mm)
     from_eye = np.hypot(x - 28.9, 1.2 * (y - 2))
     mm = np.where(z > -20, np.minimum(mm, 0.85 + 0.5 * smoothstep(15, 30, from_eye)), mm)
     mm = np.where(mask("inside-mouth", uv) > 0.5, np.where((z > 12) & (y < -50), 1.3, 3.0), mm)
-    return np.asarray(1e-3 * mm)
+    return np.asarray(1.04e-3 * mm)
 
 
 def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
@@ -91,7 +93,9 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     )
     opacity = 0.99 * smoothstep(-9, -5, above_neckline(c, person.neckline))
     coarse = smoothstep(1.5e-3, 2.2e-3, samples.spacing)
-    sigma = samples.spacing * (_SIGMA_PER_SPACING + 0.09 * coarse * (inner < 0.5))
+    around_mouth = blob(np.c_[np.abs(c[:, 0]), c[:, 1:]], (14, -66, 25), (22, 18, 30))
+    wider = np.maximum(coarse, 0.6 * around_mouth)
+    sigma = samples.spacing * (_SIGMA_PER_SPACING + 0.09 * wider * (inner < 0.5))
     edge = head.vertices[head.faces[samples.face][:, 1]] - head.vertices[head.faces[samples.face][:, 0]]
     outer = cloud(
         SKIN,
@@ -113,7 +117,7 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
         lid=lids,
         inner=inner,
     )
-    return [outer, _underlay(head, faces, samples, albedo, rng)]
+    return [outer, *_underlay(head, faces, samples, albedo, rng)]
 
 
 def _faces_eyeball(head: Head, samples: Samples) -> NDArray[np.bool_]:
@@ -136,31 +140,44 @@ def _behind_upper_lip(samples: Samples) -> NDArray[np.bool_]:
 
 def _underlay(
     head: Head, faces: NDArray[np.int64], samples: Samples, albedo: Array, rng: np.random.Generator
-) -> Cloud:
-    """Discs 2 mm below the face: no gap between skin Gaussians can show the inside of the head."""
+) -> list[Cloud]:
+    """Discs below the face, so that no gap between skin Gaussians shows the inside of the head.
+
+    Coarse and 2 mm deep; around the mouth fine and shallow, or they would hang below an opened lip.
+    """
     centre = head.canonical[head.faces[faces]].mean(1)
     uv = head.uv[faces].mean(1)
-    keep = (centre[:, 2] > -30) & (centre[:, 1] > -112)
-    keep &= (mask("lips", uv) < 0.3) & (mask("inside-mouth", uv) < 0.05) & (mask("eyelids", uv) < 0.05)
     mirrored = np.c_[np.abs(centre[:, 0]), centre[:, 1:]]
+    keep = (centre[:, 2] > -30) & (centre[:, 1] > -112) & (mask("eyelids", uv) < 0.05)
+    keep &= (mask("lips", uv) < 0.3) & (mask("inside-mouth", uv) < 0.05)
     keep &= np.hypot(mirrored[:, 0] - 28.9, mirrored[:, 1]) > 17
     keep &= np.linalg.norm(mirrored - [8, -42, 29], axis=1) > 9
-    keep &= (mirrored[:, 0] > 44) | (mirrored[:, 1] > -44) | (mirrored[:, 1] < -92)
-    below = poisson_samples(head, faces[keep], lambda c, uv: np.full(len(c), 4.0e-3), rng)
-    near = cKDTree(samples.position).query(below.position, k=12)[1]
-    sigma = below.spacing * 0.66
-    edge = head.vertices[head.faces[below.face][:, 1]] - head.vertices[head.faces[below.face][:, 0]]
-    return cloud(
-        UNDERLAY,
-        below.face,
-        below.position - 2.2e-3 * below.normal,
-        frame_from(below.normal, edge),
-        np.c_[sigma, sigma, 0.08 * sigma],
-        0.93 * albedo[near].mean(1),
-        0.97,
-        below.normal,
-        canonical=below.canonical,
-    )
+    mouth = (mirrored[:, 0] < 44) & (mirrored[:, 1] < -44) & (mirrored[:, 1] > -92)
+    beside = np.hypot(mirrored[:, 0] / 29, (mirrored[:, 1] + 67.5) / 15.5) > 1
+    layers = []
+    for chosen, spacing, depth in ((keep & ~mouth, 4.0e-3, 2.2e-3), (keep & mouth & beside, 2.4e-3, 1.1e-3)):
+
+        def even(canonical: Array, uv: Array, distance: float = spacing) -> Array:
+            return np.full(len(canonical), distance)
+
+        below = poisson_samples(head, faces[chosen], even, rng)
+        near = cKDTree(samples.position).query(below.position, k=12)[1]
+        sigma = below.spacing * 0.66
+        corner = head.vertices[head.faces[below.face]]
+        layers.append(
+            cloud(
+                UNDERLAY,
+                below.face,
+                below.position - depth * below.normal,
+                frame_from(below.normal, corner[:, 1] - corner[:, 0]),
+                np.c_[sigma, sigma, 0.08 * sigma],
+                0.93 * albedo[near].mean(1),
+                0.97,
+                below.normal,
+                canonical=below.canonical,
+            )
+        )
+    return layers
 
 
 def scalp_share(canonical: Array, uv: Array, person: Person) -> Array:
