@@ -91,11 +91,26 @@ def test_media_that_is_not_served() -> None:
         "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF abc\r\n",
         "v=0\r\n" * 2000,
         "v=0\r\na=" + "x" * 10_000,
+        OFFER.replace("BUNDLE 0", "BUNDLE 0 1"),
+        OFFER.replace("BUNDLE 0", "BUNDLE 0 0"),
         re.sub(r"a=ice-ufrag:.*\r\n", "", OFFER),
         re.sub(r"a=ice-pwd:.*\r\n", "", OFFER),
         re.sub(r"a=fingerprint:.*\r\n", "", OFFER),
     ],
-    ids=["empty", "words", "bare", "media", "formats", "lines", "long line", "ufrag", "pwd", "fingerprint"],
+    ids=[
+        "empty",
+        "words",
+        "bare",
+        "media",
+        "formats",
+        "lines",
+        "long line",
+        "ghost",
+        "twin",
+        "ufrag",
+        "pwd",
+        "fingerprint",
+    ],
 )
 def test_garbage_is_a_bad_request(text: str) -> None:
     assert status(text) == 400

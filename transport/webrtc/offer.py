@@ -63,6 +63,7 @@ def read_offer(text: str, role: Role, preferred: Codec | None = None) -> Offer:
         raise OfferError(406, f"the offer's video is {video.direction}, expected {' or '.join(directions)}")
     for media in description.media:
         _check_transport(media)
+    _check_bundle(description)
     offered = [codec for codec in CODEC_NAMES if _offers(video, codec)]
     if not offered:
         raise OfferError(
@@ -152,6 +153,16 @@ def _check_transport(media: MediaDescription) -> None:
         raise OfferError(406, "the offer does not multiplex RTP and RTCP")
     if len(media.ice_candidates) > MAX_CANDIDATES:
         raise OfferError(400, f"the offer has more than {MAX_CANDIDATES} candidates")
+
+
+def _check_bundle(description: SessionDescription) -> None:
+    mids = [media.rtp.muxId for media in description.media]
+    if len(set(mids)) != len(mids):
+        raise OfferError(400, "two media sections of the offer have the same mid")
+    for group in description.group:
+        items = [str(item) for item in group.items]
+        if group.semantic == "BUNDLE" and (len(set(items)) != len(items) or not set(items) <= set(mids)):
+            raise OfferError(400, "the offer's BUNDLE group does not match its media sections")
 
 
 def _offers(video: MediaDescription, codec: Codec) -> bool:

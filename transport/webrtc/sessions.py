@@ -206,15 +206,15 @@ class Sessions:
             assert answer is not None
             await connection.setLocalDescription(answer)
         except (OperationError, InvalidAccessError) as error:
-            await connection.close()
+            await _discard(connection)
             raise OfferError(406, "the offer holds no codec that is served here") from error
         except Exception as error:
             # aiortc checks little: an offer that contradicts itself raises whatever Python raises
-            await connection.close()
+            await _discard(connection)
             logger.info("an offer could not be answered: %r", error)
             raise OfferError(400, "the offer cannot be answered: it contradicts itself") from error
         except BaseException:
-            await connection.close()
+            await _discard(connection)
             raise
         return connection.localDescription.sdp
 
@@ -237,6 +237,14 @@ class Sessions:
         task = asyncio.ensure_future(self.close(session))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _discard(connection: RTCPeerConnection) -> None:
+    """Close a connection that an offer may have left half made."""
+    try:
+        await connection.close()
+    except Exception as error:
+        logger.info("a refused connection could not be closed: %r", error)
 
 
 def _prefer(transceiver: object, codec: Codec) -> None:
