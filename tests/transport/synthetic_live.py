@@ -131,9 +131,9 @@ class SyntheticLive:
         due = time.perf_counter()
         index = 0
         while not self._stopping.is_set():
-            due += interval
+            # like a camera: a picture that comes late moves those behind it, none is caught up
+            due = max(due + interval, time.perf_counter() + interval / 2)
             time.sleep(max(0.0, due - time.perf_counter()))
-            due = max(due, time.perf_counter() - 5 * interval)
             picture = pictures[index % len(pictures)].copy()
             index += 1
             now = time.time_ns()

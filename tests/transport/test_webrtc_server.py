@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +20,11 @@ import cv2
 import numpy as np
 import pytest
 from aiortc import RTCSessionDescription
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.transport.live_client import (
     SDP,
@@ -29,6 +37,7 @@ from tests.transport.live_client import (
 )
 from tests.transport.synthetic_live import SyntheticLive
 from transport.errors import OutputError
+from transport.webrtc import server as server_module
 from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.server import LiveServer, ServerSettings
 
@@ -173,6 +182,58 @@ def test_a_foreign_address_is_one_clear_line() -> None:
 def test_a_bad_certificate_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot use the certificate .*missing\.pem"):
         LiveServer(None, None, ServerSettings(certificate=tmp_path / "missing.pem"))  # type: ignore[arg-type]
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    certificate = (
+        builder.not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_with_a_certificate_the_page_comes_over_tls(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    settings_ = ServerSettings("localhost", 0, certificate=certificate, private_key=key)
+    with SyntheticLive(settings_, width=384, height=64) as running:
+        assert running.server.address == f"https://localhost:{running.server.port}/"
+        assert running.server.notes == []
+        trust = ssl.create_default_context(cafile=certificate)
+        assert ask(running.url + "/healthz", ssl=trust).json == {"status": "ok"}
+        own = {"Origin": f"https://localhost:{running.server.port}"}
+        assert ask(running.url + "/api/state", ssl=trust, headers=own).status == 200
+        plain = {"Origin": own["Origin"].replace("https", "http")}
+        assert ask(running.url + "/api/state", ssl=trust, headers=plain).status == 403
+
+
+def test_a_connection_too_many_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+    with SyntheticLive(ServerSettings(port=0), width=384, height=64) as running:
+        address = ("127.0.0.1", running.server.port)
+        held = [socket.create_connection(address) for _ in range(3)]
+        deadline = time.monotonic() + 5
+        answer = b""
+        while not answer.startswith(b"HTTP/1.1 503") and time.monotonic() < deadline:
+            with socket.create_connection(address, timeout=0.5) as extra, contextlib.suppress(TimeoutError):
+                answer = extra.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 503")
+        for connection in held:
+            connection.close()
+        until_answered(running.url + "/healthz")
+
+
+def until_answered(url: str) -> None:
+    deadline = time.monotonic() + 5
+    while ask(url).status != 200:
+        assert time.monotonic() < deadline
 
 
 def test_stopping_frees_threads_and_sockets() -> None:
