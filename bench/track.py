@@ -25,9 +25,9 @@ from tracking.detection import Detection
 from tracking.detector import FaceDetector
 from tracking.embedding import HEAD_LANDMARKS, LandmarkEmbedding
 from tracking.face_tracker import FaceTracker, Steadier, SteadySettings
+from tracking.fit_correction import FitCorrection
 from tracking.rendered_faces import FaceStudio, combined_units
 from tracking.round_trip import round_trip
-from tracking.unit_correction import UnitCorrection
 
 Array = NDArray[np.float64]
 
@@ -45,22 +45,24 @@ def measure(
     avatar = open_avatar(avatar_name)
     with FaceDetector(mode="image") as detector:
         studio = FaceStudio(avatar, detector)
-        # Seeds below 100 made the unit correction: these pictures are new to it.
+        # Seeds below 100 made the correction: these pictures are new to it.
         rng = np.random.default_rng(100)
         trip = round_trip(studio, LandmarkEmbedding.load(HEAD_LANDMARKS), combined_units, pictures, rng)
         rest = studio.neutral()
         studio.close()
     assert rest is not None  # the round trip began with it
+    correction = FitCorrection.load()
     result: dict[str, Any] = {
         "bench": "track",
         "avatar": avatar_name,
         "round_trip": {
-            "pictures": len(trip.samples),
-            "vertex_mm": _mean(trip.vertex_error_m(UnitCorrection.load()) * 1e3),
+            "pictures": len(trip.faces),
+            "vertex_mm": _mean(trip.vertex_error_m(correction) * 1e3),
             "vertex_uncorrected_mm": _mean(trip.vertex_error_m() * 1e3),
             "vertex_at_rest_mm": _mean(trip.resting_error_m() * 1e3),
-            "rotation_deg": _mean(trip.rotation_error_deg),
-            "rotation_median_deg": round(float(np.median(trip.rotation_error_deg)), 3),
+            "rotation_deg": _mean(trip.rotation_error_deg(correction)),
+            "rotation_median_deg": round(float(np.median(trip.rotation_error_deg(correction))), 3),
+            "rotation_uncorrected_deg": _mean(trip.rotation_error_deg()),
             "depth_percent": _mean(100 * np.array(trip.depth_error)),
         },
     }

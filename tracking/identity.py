@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 class IdentitySettings:
     """Priors of what all frames share, against residuals in hundredths of the interocular distance."""
 
-    shape_prior: float = 0.01  # pulls identity weights (standard deviations) to the average face
-    focal_prior: float = 5.0  # pulls the logarithm of the focal length to the guess
+    shape_prior: float = 0.003  # pulls identity weights (standard deviations) to the average face
+    focal_prior: float = 1.0  # pulls the logarithm of the focal length to the guess
     iterations: int = 8
     num_frames: int = 16  # more say little new: 16 take about 0.2 s
 

@@ -1,4 +1,4 @@
-"""Make the landmark embedding and unit correction of the built-in head: `python -m tracking.make_embedding`.
+"""Make the built-in head's landmark embedding and correction of fits: `python -m tracking.make_embedding`.
 
 The built-in people are rendered from several sides, the detector looks at every picture, and the rays through
 its landmarks are cut with the posed mesh. The people differ in shape and share one mesh, so a point that all
@@ -8,6 +8,7 @@ of them agree on lies on the feature, not on one person's face.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ from tracking.embedding import (
     surface_hits,
     topology_of,
 )
+from tracking.fit_correction import HEAD_CORRECTION, FitCorrection, FittedFace
 from tracking.rendered_faces import FaceStudio, scattered_units
 from tracking.round_trip import round_trip
-from tracking.unit_correction import HEAD_UNITS, UnitCorrection
 
 Array = NDArray[np.float64]
 
@@ -39,6 +40,9 @@ _SIZE = 640
 _YAWS_DEG = (-30, -20, -10, 0, 10, 20, 30)
 _PITCHES_DEG = (-12, 0, 12)
 _BACKGROUND = (0.75, 0.77, 0.80)
+_JAWS = (0.0, 0.4)
+# Between shut lips a ray meets either: the inner lips are looked for with the mouth open only.
+_INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 
 
 def embed_head(names: tuple[str, ...], model: Path | None = None) -> LandmarkEmbedding:
@@ -51,7 +55,7 @@ def embed_head(names: tuple[str, ...], model: Path | None = None) -> LandmarkEmb
     eyes = [surface.faces_of(head.faces, f"{side}_eye") for side in ("left", "right")]
     eyeballs = (eyes[0] | eyes[1]).nonzero()[:, 0].numpy()
     found: list[tuple[Array, Array, Array]] = []
-    with FaceDetector(model, mode="image") as detector:
+    with torch.inference_mode(), FaceDetector(model, mode="image") as detector:
         for name in names:
             found += _look_at(open_avatar(name), detector, skin, eyeballs)
     triangles, barycentric, facing = (np.array(part) for part in zip(*found, strict=True))
@@ -68,38 +72,40 @@ def _look_at(
     from render.cpu.renderer import CpuRenderer
 
     renderer = CpuRenderer(_SIZE, _SIZE)
-    params = avatar.rig.neutral_params()
     faces = avatar.rig.faces.numpy()
-    vertices = avatar.rig(params).vertices.double().numpy()
-    gaussians = avatar.pose(params)
+    jaw = avatar.rig.expression_names.index("jawOpen")
     middle = avatar.rig.joints_template[4:6].mean(0)
     target = (0.0, float(middle[1]) - 0.03, float(middle[2]) - 0.04)
     found = []
-    for yaw in _YAWS_DEG:
-        for pitch in _PITCHES_DEG:
-            camera = Camera.orbit(
-                target,
-                distance_m=0.7,
-                yaw_deg=yaw,
-                pitch_deg=pitch,
-                width=_SIZE,
-                height=_SIZE,
-                vertical_fov_deg=28,
-            )
-            picture = renderer.render_rgb8(gaussians, camera, _BACKGROUND)
-            detection = detector.detect(Frame(rgb=picture, capture_ns=0, index=0))
-            if not detection.found:
-                continue
-            seen = projected(vertices, camera)
-            points = detection.landmarks[:, :2].astype(float)
-            rows, weights = [], []
-            # A ray through a gap between the lids or lips must not end on what lies behind them.
-            for part, some in ((skin, points[: RIGHT_IRIS.start]), (eyeballs, points[RIGHT_IRIS.start :])):
-                hit, bary = surface_hits(seen, faces[part], some)
-                rows.append(np.where(hit >= 0, part[hit], -1))
-                weights.append(bary)
-            triangles = np.concatenate(rows)
-            found.append((triangles, np.concatenate(weights), _facing(vertices, faces[triangles], camera)))
+    for opened, yaw, pitch in itertools.product(_JAWS, _YAWS_DEG, _PITCHES_DEG):
+        params = avatar.rig.neutral_params()
+        params.expression[jaw] = opened
+        vertices = avatar.rig(params).vertices.double().numpy()
+        camera = Camera.orbit(
+            target,
+            distance_m=0.7,
+            yaw_deg=yaw,
+            pitch_deg=pitch,
+            width=_SIZE,
+            height=_SIZE,
+            vertical_fov_deg=28,
+        )
+        picture = renderer.render_rgb8(avatar.pose(params), camera, _BACKGROUND)
+        detection = detector.detect(Frame(rgb=picture, capture_ns=0, index=0))
+        if not detection.found:
+            continue
+        seen = projected(vertices, camera)
+        points = detection.landmarks[:, :2].astype(float)
+        rows, weights = [], []
+        # A ray through a gap between the lids or lips must not end on what lies behind them.
+        for part, some in ((skin, points[: RIGHT_IRIS.start]), (eyeballs, points[RIGHT_IRIS.start :])):
+            hit, bary = surface_hits(seen, faces[part], some)
+            rows.append(np.where(hit >= 0, part[hit], -1))
+            weights.append(bary)
+        triangles = np.concatenate(rows)
+        if not opened:
+            triangles[_INNER_LIPS] = -1
+        found.append((triangles, np.concatenate(weights), _facing(vertices, faces[triangles], camera)))
     renderer.close()
     return found
 
@@ -114,30 +120,32 @@ def _facing(vertices: Array, faces: NDArray[np.int64], camera: Camera) -> Array:
 
 def learn_correction(
     names: tuple[str, ...], embedding: LandmarkEmbedding, num_pictures: int, model: Path | None = None
-) -> UnitCorrection:
-    """What renders of the built-in avatars `names` say about fitted units, `num_pictures` of each."""
-    samples: list[tuple[Array, Array, Array]] = []
+) -> FitCorrection:
+    """What renders of the built-in avatars `names` say about fits, `num_pictures` of each."""
+    faces: list[FittedFace] = []
     with FaceDetector(model, mode="image") as detector:
         for number, name in enumerate(names):
             rng = np.random.default_rng(number)
             studio = FaceStudio(open_avatar(name), detector, width=480, height=480)
-            samples += round_trip(studio, embedding, scattered_units, num_pictures, rng).samples
+            faces += round_trip(studio, embedding, scattered_units, num_pictures, rng).faces
             studio.close()
-    return UnitCorrection.learn(samples)
+    return FitCorrection.learn(faces)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="the detector's model file")
-    parser.add_argument("--pictures", type=int, default=300, help="of each avatar, for the unit correction")
+    parser.add_argument(
+        "--pictures", type=int, default=300, help="of each avatar, for the correction of fits"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     embedding = embed_head(builtin_names(), options.model)
     embedding.save(HEAD_LANDMARKS)
     median, most = np.percentile(embedding.spread_m * 1e3, [50, 90])
     print(f"{HEAD_LANDMARKS}: spread of the views {median:.2f} mm, 90th percentile {most:.2f} mm")
-    learn_correction(builtin_names(), embedding, options.pictures, options.model).save(HEAD_UNITS)
-    print(HEAD_UNITS)
+    learn_correction(builtin_names(), embedding, options.pictures, options.model).save(HEAD_CORRECTION)
+    print(HEAD_CORRECTION)
 
 
 if __name__ == "__main__":

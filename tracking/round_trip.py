@@ -13,9 +13,9 @@ from render.rigs.head import load_head, load_head_surface
 from tracking import axis_angle
 from tracking.embedding import LandmarkEmbedding, landmark_model
 from tracking.face_fit import FaceFitter
+from tracking.fit_correction import FitCorrection, FittedFace
 from tracking.identity import with_neutral
 from tracking.rendered_faces import FaceStudio, random_pose, without_neutral
-from tracking.unit_correction import UnitCorrection
 
 Array = NDArray[np.float64]
 DrawUnits = Callable[[np.random.Generator, Sequence[str]], Array]
@@ -27,24 +27,29 @@ _ITERATIONS = 5
 class RoundTrip:
     """Fits of pictures whose truth is known."""
 
-    samples: list[tuple[Array, Array, Array]] = field(
-        default_factory=list
-    )  # fitted units, scores, true units
-    rotation_error_deg: list[float] = field(default_factory=list)
+    faces: list[FittedFace] = field(default_factory=list)
     depth_error: list[float] = field(default_factory=list)  # share of the true distance
     reprojection: list[float] = field(default_factory=list)  # share of the interocular distance
 
-    def vertex_error_m(self, correction: UnitCorrection | None = None) -> Array:
+    def vertex_error_m(self, correction: FitCorrection | None = None) -> Array:
         """Mean distance of the face's vertices from the truth in the head's frame, per picture, metres."""
         errors = []
-        for units, scores, true in self.samples:
-            found = units if correction is None else correction(units, scores)
-            errors.append(_face_motion(found - true))
+        for face in self.faces:
+            found = correction.units(face.units, face.scores) if correction else face.units
+            errors.append(_face_motion(found - face.true_units))
         return np.array(errors)
+
+    def rotation_error_deg(self, correction: FitCorrection | None = None) -> Array:
+        """Angle between the rotation and the truth, one per picture."""
+        errors = []
+        for face in self.faces:
+            found = correction.rotation(face.rotation, face.units) if correction else face.rotation
+            errors.append(np.linalg.norm(axis_angle.from_matrix(found @ face.true_rotation.T)))
+        return np.degrees(errors)
 
     def resting_error_m(self) -> Array:
         """The same for a tracker that always says neutral: how much the face moved at all."""
-        return np.array([_face_motion(true) for _, _, true in self.samples])
+        return np.array([_face_motion(face.true_units) for face in self.faces])
 
 
 def round_trip(
@@ -72,9 +77,7 @@ def round_trip(
         scores = without_neutral(face.scores, rest.scores)
         start = fitter.start(face.landmarks)
         fit = fitter.solve(face.landmarks, start, scores=scores, iterations=_ITERATIONS)
-        result.samples.append((fit.units, scores, face.units))
-        turn = axis_angle.from_matrix(fit.rotation @ face.rotation.T)
-        result.rotation_error_deg.append(float(np.degrees(np.linalg.norm(turn))))
+        result.faces.append(FittedFace(fit.units, scores, fit.rotation, face.units, face.rotation))
         result.depth_error.append(float(abs(fit.translation[2] / face.translation[2] - 1)))
         result.reprojection.append(fit.error)
     return result
