@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.machine import describe_machine
 from bench.scenes import ellipsoid_head, head_camera
 from engine.look import DEFAULT_AVATAR
 from engine.motion import demo_motion
@@ -67,7 +67,7 @@ def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> di
         "frames": frames,
         "first_call_ms": round(first_call_ms, 1),
         "scenes": scenes,
-        "machine": _machine(),
+        "machine": describe_machine(),
     }
 
 
@@ -113,17 +113,6 @@ def _draw_once(gaussians: Gaussians, cores: int) -> None:
 def _summary(ms: np.ndarray) -> dict[str, float]:
     summary = {"min_ms": round(float(ms.min()), 3)}
     return summary | {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in (50, 95, 99)}
-
-
-def _machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        cpu = named[0] if named else cpu
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu, "cores": usable_cores(), "system": platform.system(), "load_1min": load}
 
 
 def table(result: dict[str, Any]) -> str:
