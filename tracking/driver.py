@@ -189,23 +189,21 @@ class Driver:
         unit_rows = self.solver.unit_rows
         weights = np.array([m.weights for m in motions])
         coordinates = ClipCoordinates(weights @ unit_rows, _angles(motions))
-        of_rows, of_angles = Discrepancy(config), Discrepancy(config)
+        discrepancy = Discrepancy(config)
         for number in range(config.rounds):
             frames = sampled_frames(len(motions), config, number)
             played = [motions[i] for i in frames]
-            found, row_error, angle_error = measured_differences(
+            found, errors = measured_differences(
                 self.response, unit_rows, played, _angles(played), list(self._view.detect(played))
             )
             if not len(found):
                 return motions
-            sampled = weights[frames[found]]
-            inputs = coordinates(sampled @ unit_rows, _angles(played)[found])
-            of_rows.add(inputs, row_error)
-            of_angles.add(inputs, angle_error)
-            for _ in range(2):  # the correction depends on the weights that it changes
-                where = coordinates(weights @ unit_rows, _angles(motions))
-                weights = self.solver.solve_many(rows - of_rows(where))
-                motions = self._motions(weights, track.angles - of_angles(where), track.position)
+            discrepancy.add(coordinates(weights[frames[found]] @ unit_rows, _angles(played)[found]), errors)
+            # The correction depends on the weights that it changes; the next round looks again by itself.
+            for _ in range(2 if number == config.rounds - 1 else 1):
+                expected = discrepancy(coordinates(weights @ unit_rows, _angles(motions)))
+                weights = self.solver.solve_many(rows - expected[:, :-3])
+                motions = self._motions(weights, track.angles - expected[:, -3:], track.position)
         return motions
 
     # Both

@@ -1,6 +1,6 @@
 """Looks at the avatar while it plays a clip, and corrects what the linear response gets wrong there.
 
-Every third frame of a solved clip is rendered and detected. What the detector sees minus what the calibrated
+Every fourth frame of a solved clip is rendered and detected. What the detector sees minus what the calibrated
 response predicts is a smooth function of the face and the head's pose; a Gaussian process learns it from the
 sampled frames and predicts it for all, and the clip is solved again with it.
 """
@@ -31,7 +31,7 @@ _MIN_ANGLE_SPREAD = 2.0  # degrees: less than this is noise, not a coordinate
 class RefineConfig:
     """How much is looked at, and how smooth the corrections are."""
 
-    step: int = 3  # frames between two that are looked at
+    step: int = 4  # frames from one that is looked at to the next
     rounds: int = 2
     max_frames: int = 400  # looked at in a round; a longer clip is sampled more thinly
     noise: float = 0.5  # variance of a sample, in units of the function's own
@@ -96,28 +96,29 @@ def measured_differences(
     motions: Sequence[FaceMotion],
     angles: Array,
     detections: list[Detection],
-) -> tuple[NDArray[np.intp], Array, Array]:
-    """Frames that were found, and what was seen there beyond the response: rows [n, R], angles [n, 3].
+) -> tuple[NDArray[np.intp], Array]:
+    """Which of the frames were found, and what was seen there beyond the response: [n, R + 3] rows, angles.
 
     `angles` [T, 3] are the head angles that were played.
     """
     found = np.array([i for i, d in enumerate(detections) if d.found], np.intp)
     if not len(found):
-        return found, np.zeros((0, unit_rows.shape[1])), np.zeros((0, 3))
+        return found, np.zeros((0, unit_rows.shape[1] + 3))
     seen = track_of_detections([detections[i] for i in found])
     weights = np.array([motions[i].weights for i in found])
     shifts = np.array([motions[i].translation for i in found])
     rows = rows_of(seen.points - response.leaked_points(seen.angles) - response.neutral_points)
     # Single points keep the calibrated response, and so do the sides of the face: a clip's few samples would
     # teach them the detector's noise and its lopsidedness.
-    difference = same_on_both_sides(rows - weights @ unit_rows)
-    return found, difference, seen.angles - response.detected_angles(weights, angles[found], shifts)
+    differences = same_on_both_sides(rows - weights @ unit_rows)
+    turned = seen.angles - response.detected_angles(weights, angles[found], shifts)
+    return found, np.concatenate([differences, turned], 1)
 
 
 def sampled_frames(num_frames: int, config: RefineConfig, round_number: int) -> NDArray[np.intp]:
-    """The frames to look at in one round; rounds look at different ones."""
-    step = max(config.step, -(-num_frames // config.max_frames))
-    return np.arange(min(round_number, num_frames - 1), num_frames, step)
+    """The frames to look at in one round (0, 1, ...); later rounds look at fewer, and at others."""
+    step = max(config.step, -(-num_frames // config.max_frames)) * (round_number + 1)
+    return np.arange(min(config.step // 2 * round_number, num_frames - 1), num_frames, step)
 
 
 def _thin(count: int, most: int = 400) -> int:

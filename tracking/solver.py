@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 _NUM_RIGID = 7  # turn, shift and scale that take up what is not expression
 _MAX_STEPS = 6
+_CONVERGED = 1e-3  # of a weight: no one sees a thousandth of an expression
 _SHUT_LIDS = 0.033  # distance that the detector still sees between shut lids, eye units
 _LID_GAIN_RANGE = (0.6, 1.8)
 _LID_GAIN_POWER = 0.6  # 1 shuts the avatar's lids with the person's, and exaggerates how wide eyes open
@@ -108,19 +109,24 @@ class ExpressionSolver:
 
     def solve(self, rows: Array) -> Array:
         """The weights [E] for rows [R] (see `rows`)."""
-        aim = self._jacobian @ rows
-        value = self._start
-        for _ in range(_MAX_STEPS):
-            new = bounded_step(self._hessian, aim - self._hessian @ value, value, self._lower, self._upper)
-            moved = np.abs(new - value).max()
-            value = new
-            if moved < 1e-4:
-                break
-        return value[: len(self.unit_rows)]
+        return self._solve(rows, self._start)[: len(self.unit_rows)]
 
     def solve_many(self, rows: Array) -> Array:
-        """The weights [T, E] of many frames, each by itself."""
-        return np.array([self.solve(r) for r in rows]).reshape(len(rows), -1)
+        """The weights [T, E] of consecutive frames; each starts where the one before ended, which saves steps."""
+        value, weights = self._start, np.zeros((len(rows), len(self.unit_rows)))
+        for i, frame in enumerate(rows):
+            value = self._solve(frame, value)
+            weights[i] = value[: len(self.unit_rows)]
+        return weights
+
+    def _solve(self, rows: Array, start: Array) -> Array:
+        aim, value = self._jacobian @ rows, start
+        for _ in range(_MAX_STEPS):
+            before = value
+            value = bounded_step(self._hessian, aim - self._hessian @ value, value, self._lower, self._upper)
+            if np.abs(value - before).max() < _CONVERGED:
+                break
+        return value
 
 
 def _rigid_rows(points: Array) -> Array:

@@ -26,5 +26,8 @@ def test_without_expression_the_coordinates_are_finite() -> None:
 def test_long_clips_are_sampled_more_thinly() -> None:
     config = RefineConfig()
     assert len(sampled_frames(100_000, config, 0)) <= config.max_frames
-    assert sampled_frames(30, config, 1).tolist() == list(range(1, 30, config.step))
+    first, second = (set(sampled_frames(60, config, i).tolist()) for i in (0, 1))
+    assert len(first) == 60 / config.step
+    assert len(second) < len(first)
+    assert not first & second
     assert sampled_frames(1, config, 1).tolist() == [0]
