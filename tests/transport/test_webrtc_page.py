@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 
 from bench.chromium import Chromium, find_chromium
+from tests.transport.live_client import SDP, ask_async, new_connection, offer
 from tests.transport.synthetic_live import SyntheticLive
 from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.server import ServerSettings
@@ -394,3 +396,32 @@ def test_the_browser_asks_nobody_else(browser: Browser, live: SyntheticLive) -> 
     asked = browser.run(addresses())
     assert any(name.endswith("/page.js") for name in asked)
     assert {name for name in asked if not name.startswith(live.url)} == set()
+
+
+def test_a_camera_that_is_taken_over_does_not_fight_back(
+    browser: Browser, with_camera: SyntheticLive
+) -> None:
+    camera = with_camera.camera
+    assert camera is not None
+    browser.open(with_camera.url, live=False)
+    browser.wait("!document.getElementById('notice-button').hidden")
+    browser.click("notice-button")
+    browser.wait(LIVE)
+
+    async def take_over() -> tuple[RTCPeerConnection, str]:
+        connection = new_connection()
+        text = await offer(connection, track=VideoStreamTrack(), direction="sendonly")
+        answer = await ask_async(with_camera.url + "/whip", "POST", data=text, headers=SDP)
+        await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+        return connection, answer.headers["Location"]
+
+    connection, resource = browser.run(take_over())
+    browser.wait("document.getElementById('notice-title').innerText === 'Another camera took over'", 10)
+    assert browser.text("notice-button") == "Take it back"
+    browser.run(asyncio.sleep(1.5))  # longer than the first pause before trying again
+    assert camera.connected
+    answer = browser.run(ask_async(with_camera.url + resource, "DELETE"))
+    assert answer.status == 200  # the newcomer was still sending
+    browser.run(connection.close())
+    browser.click("notice-button")
+    browser.wait(LIVE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import re
 import socket
 import ssl
@@ -20,11 +19,6 @@ import cv2
 import numpy as np
 import pytest
 from aiortc import RTCSessionDescription
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from tests.transport.live_client import (
     SDP,
@@ -34,6 +28,7 @@ from tests.transport.live_client import (
     luma_timecode,
     new_connection,
     offer,
+    write_certificate,
 )
 from tests.transport.synthetic_live import SyntheticLive
 from transport.errors import OutputError
@@ -182,22 +177,6 @@ def test_a_foreign_address_is_one_clear_line() -> None:
 def test_a_bad_certificate_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot use the certificate .*missing\.pem"):
         LiveServer(None, None, ServerSettings(certificate=tmp_path / "missing.pem"))  # type: ignore[arg-type]
-
-
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    certificate = (
-        builder.not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_with_a_certificate_the_page_comes_over_tls(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -21,6 +23,7 @@ from tests.transport.live_client import (
     new_connection,
     offer,
     watching,
+    write_certificate,
 )
 from tests.transport.synthetic_live import SyntheticLive
 from transport.webrtc.camera import BrowserCamera
@@ -170,3 +173,50 @@ def test_one_viewer_too_many_is_told_to_come_back(live: SyntheticLive) -> None:
             assert live.figures()["sessions"] == 1
 
     asyncio.run(run())
+
+
+FFMPEG_CLIENT = """
+import sys, time
+from fractions import Fraction
+import av, numpy as np
+url, token, certificate, key = sys.argv[1:]
+options = {"authorization": token, "cert_file": certificate, "key_file": key, "handshake_timeout": "5000"}
+container = av.open(url, "w", format="whip", options=options)
+stream = container.add_stream("libx264", rate=30)
+stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+stream.options = {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "bf": "0"}
+for index in range(60):
+    frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 40 + 3 * index, np.uint8), format="rgb24")
+    frame.pts, frame.time_base = index, Fraction(1, 30)
+    container.mux(stream.encode(frame))
+    time.sleep(1 / 30)
+container.close()
+"""
+
+
+def test_ffmpegs_own_whip_client_can_send(tmp_path: Path) -> None:
+    """Another implementation of WHIP, with a token; ours is not only understood by ourselves."""
+    certificate, key = write_certificate(tmp_path)
+    camera = BrowserCamera()
+    settings_ = ServerSettings(port=0, token="secret")
+    with SyntheticLive(settings_, width=384, height=64, camera=camera) as running:
+        url = f"http://127.0.0.1:{running.server.port}/whip"
+        command = [sys.executable, "-c", FFMPEG_CLIENT, url, "secret", str(certificate), str(key)]
+        client = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            first = camera.latest.read(20)
+            assert first is not None
+            assert first.rgb.shape == (240, 320, 3)
+            assert client.wait(20) == 0, client.stderr.read() if client.stderr else ""
+            last = camera.latest.peek()
+            assert last is not None
+            assert last.index > 30  # of 60, the first ones lie before the first key frame
+            # flat grey survives H.264 to 3 of 255 levels
+            assert abs(int(last.rgb.mean()) - (40 + 3 * 59)) <= 3
+        finally:
+            client.kill()
+            client.wait()
+        deadline = time.monotonic() + 5
+        while camera.connected:  # the client's DELETE
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

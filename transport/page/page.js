@@ -133,6 +133,13 @@ async function sendCamera() {
   await sending.open();
 }
 
+// Two visitors must not take the camera's place from each other for ever: the one who lost it is asked.
+function cameraTaken() {
+  stop();
+  notice({title: 'Another camera took over', text: 'Someone else is sending their camera to this server now.',
+    button: {label: 'Take it back', run: start}});
+}
+
 function disconnect() {
   watching?.close();
   sending?.close();
@@ -212,11 +219,17 @@ function isStill() {
 
 async function lookAtState() {
   if (!wanted || !watching || watching.closed) return;
+  const mine = sending?.id;
   try {
-    showState(await get('/api/state'));
+    showState(await get(`/api/state?camera=${mine ?? ''}`));
   } catch (error) {
     // while pictures still come, a failed look at the state is no trouble worth telling
     if (error.status === 401 || isStill()) showError(error);
+    return;
+  }
+  if (mine && mine === sending?.id && !state.camera_is_yours) {
+    if (state.camera_connected) cameraTaken();
+    else showError(new ServerError(-1, 'The server closed the connection of your camera.'));
     return;
   }
   const still = isStill();

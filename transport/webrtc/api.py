@@ -94,6 +94,8 @@ class Api:
             "avatars": [asdict(avatar) for avatar in avatars],
             "takes_camera": self._camera is not None,
             "camera_connected": self._camera is not None and self._camera.connected,
+            # browsers notice slowly that the server closed their connection: the page asks for its own
+            "camera_is_yours": self._sessions.find(request.query.get("camera", ""), "send") is not None,
             "recording": self._recording_state(),
         }
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
