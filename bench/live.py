@@ -24,11 +24,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.chromium import Chromium
+from bench.chromium import Chromium, find_chromium
 from bench.live_client import ClientOrigin, WatchReport, measure_again, measure_watching, start_sending
 from bench.live_clips import as_camera_file, film, retimed
 from bench.machine import describe_machine
 from bench.processes import children, cpu_seconds
+from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
 Direction = Literal["file", "browser"]
@@ -53,8 +54,10 @@ def measure(
 ) -> dict[str, Any]:
     """Every combination: `{"runs": [{"direction", "size", "source_fps", "displayed_fps", ..}], ..}`.
 
-    Raises ChromiumError when there is no Chromium, SourceError for the clip.
+    Raises UsageError when there is no Chromium, SourceError for the clip.
     """
+    if find_chromium() is None:
+        raise UsageError("no Chromium found to watch the stream; install one (apt install chromium)")
     runs = []
     with tempfile.TemporaryDirectory(prefix="visavis-bench-") as name:
         folder = Path(name)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench import encode
 from bench import record as record_bench
 from engine import cli
+from engine.commands import bench as bench_command
+from engine.errors import UsageError
 
 
 def test_encode_measures_time_size_and_quality() -> None:
@@ -39,3 +43,19 @@ def test_the_command_prints_one_json_object_last(
     assert json.loads(printed.out.splitlines()[-1]) == {"bench": "encode", "sizes": {}}
     assert json.loads((tmp_path / "f.json").read_text()) == {"bench": "encode", "sizes": {}}
     assert "kbit/s" in printed.err
+
+
+def test_one_bench_that_cannot_run_does_not_cost_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacks() -> dict[str, object]:
+        raise UsageError("no Chromium found")
+
+    module = SimpleNamespace(measure=lambda: {"bench": "fine"}, table=lambda result: "")
+    broken = SimpleNamespace(measure=lacks, table=lambda result: "")
+    monkeypatch.setattr(bench_command, "BENCHES", {"fine": "fine", "broken": "broken"})
+    monkeypatch.setitem(sys.modules, "fine", module)
+    monkeypatch.setitem(sys.modules, "broken", broken)
+    assert cli.main(["bench"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result == {"fine": {"bench": "fine"}, "broken": {"bench": "broken", "error": "no Chromium found"}}
