@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Level = Literal["full", "low"]
+Key = TypeVar("Key")
 
 SHARE_OF_ESTIMATE = 0.85  # of what the receiver says its link carries: a 1 Mb/s link then stays without loss
 DEMOTE_BELOW = 0.5  # of the best viewer's budget: slower links get an encode of their own
@@ -62,7 +63,7 @@ class Rates:
     low: int | None
 
 
-def share_out(viewers: Mapping[object, ViewerRate], limits: BitrateLimits, now_s: float) -> Rates:
+def share_out(viewers: Mapping[Key, ViewerRate], limits: BitrateLimits, now_s: float) -> Rates:
     """Give every viewer its encode (in place) and both encodes their bitrates.
 
     The full encode runs at the smallest budget among its viewers, who all have at least half the best
