@@ -63,6 +63,8 @@ def measure(
             "rotation_deg": _mean(trip.rotation_error_deg(correction)),
             "rotation_median_deg": round(float(np.median(trip.rotation_error_deg(correction))), 3),
             "rotation_uncorrected_deg": _mean(trip.rotation_error_deg()),
+            "gaze_deg": _mean(trip.gaze_error_deg(correction)),
+            "gaze_uncorrected_deg": _mean(trip.gaze_error_deg()),
             "depth_percent": _mean(100 * np.array(trip.depth_error)),
         },
     }
@@ -154,7 +156,8 @@ def table(result: dict[str, Any]) -> str:
     rows = [
         f"there and back, {trip['pictures']} renders of {result['avatar']}: face {trip['vertex_mm']:.2f} mm "
         f"(a face at rest {trip['vertex_at_rest_mm']:.2f}), rotation {trip['rotation_deg']:.2f} deg "
-        f"(median {trip['rotation_median_deg']:.2f}), depth {trip['depth_percent']:.1f} %",
+        f"(median {trip['rotation_median_deg']:.2f}), gaze {trip['gaze_deg']:.1f} deg, "
+        f"depth {trip['depth_percent']:.1f} %",
         f"still face, landmarks shaken by {still['noise_px']:g} px: {still['landmark_px']:.3f} px and "
         f"{still['rotation_deg']:.3f} deg a frame",
         f"solve: p50 {solve['p50_ms']:.2f} ms, p95 {solve['p95_ms']:.2f} ms",

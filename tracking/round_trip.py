@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from render.rigs.gaze import eye_pose_from_units
 from render.rigs.head import load_head, load_head_surface
 from tracking import axis_angle
 from tracking.embedding import LandmarkEmbedding, landmark_model
@@ -47,6 +49,18 @@ class RoundTrip:
             errors.append(np.linalg.norm(axis_angle.from_matrix(found @ face.true_rotation.T)))
         return np.degrees(errors)
 
+    def gaze_error_deg(self, correction: FitCorrection | None = None) -> Array:
+        """Mean angle of the eyes from the truth in the head's frame, one per picture with open eyes."""
+        errors = []
+        lids = [_unit_names().index(f"eyeBlink{side}") for side in ("Left", "Right")]
+        for face in self.faces:
+            if face.true_units[lids].max() > 0.5:
+                continue
+            found = correction.units(face.units, face.scores) if correction else face.units
+            turns = [_eye_turns(units) for units in (found, face.true_units)]
+            errors.append(np.linalg.norm(turns[0] - turns[1], axis=1).mean())
+        return np.degrees(errors)
+
     def resting_error_m(self) -> Array:
         """The same for a tracker that always says neutral: how much the face moved at all."""
         return np.array([_face_motion(face.true_units) for face in self.faces])
@@ -81,6 +95,16 @@ def round_trip(
         result.depth_error.append(float(abs(fit.translation[2] / face.translation[2] - 1)))
         result.reprojection.append(fit.error)
     return result
+
+
+@functools.cache
+def _unit_names() -> tuple[str, ...]:
+    return load_head().expression_names
+
+
+def _eye_turns(units: Array) -> Array:
+    """Rotation vectors [2, 3] of the eyes, radians."""
+    return torch.stack(eye_pose_from_units(_unit_names(), torch.from_numpy(units))).numpy()
 
 
 @functools.cache

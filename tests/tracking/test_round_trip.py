@@ -35,6 +35,7 @@ def test_a_rendered_face_comes_back(model):
     assert found < 0.65 * trip.resting_error_m().mean()  # a tracker that always says neutral does not pass
     assert trip.rotation_error_deg(correction).mean() <= 2.5  # the bound asked
     assert trip.rotation_error_deg(correction).mean() < trip.rotation_error_deg().mean()
+    assert trip.gaze_error_deg(correction).mean() < 6.5  # measured 4.3; MediaPipe's irises allow no better
     assert np.median(trip.depth_error) < 0.03
 
 
