@@ -17,15 +17,13 @@ class RenderOutput:
 
     rgb: Tensor  # [H, W, 3] in 0..1, composited over the background
     alpha: Tensor  # [H, W] accumulated opacity
-    depth: Tensor | None = None  # [H, W] metres along the camera axis, alpha-weighted mean; 0 where alpha is 0
+    depth: Tensor | None = None  # [H, W] metres along the camera axis, alpha-weighted mean; 0 where empty
     normal: Tensor | None = None  # [H, W, 3] camera axes, alpha-weighted sum
 
 
 class Renderer(Protocol):
     """Draws Gaussians. A named back end executes or raises; it never falls back silently."""
 
-    def render(
-        self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None
-    ) -> RenderOutput:
+    def render(self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:
         """`background`: [3] colour or [H, W, 3] picture in 0..1; None is black."""
         ...

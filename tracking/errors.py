@@ -2,4 +2,4 @@
 
 
 class TrackingError(ValueError):
-    """Tracking cannot start or its input is wrong; the message is one line with the value and the next step."""
+    """Tracking cannot start or its input is wrong; the message is one line with value and next step."""

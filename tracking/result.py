@@ -9,7 +9,10 @@ from render.rigs.params import RigParams
 
 @dataclass(frozen=True, slots=True)
 class TrackingResult:
-    """Rig parameters of one frame. A lost face is a value, not an exception: `found` is False, params still play."""
+    """Rig parameters of one frame.
+
+    A lost face is a value, not an exception: `found` is False and the parameters still play.
+    """
 
     params: RigParams
     confidence: float  # 0..1; 0 when no face was found

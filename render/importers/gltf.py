@@ -83,10 +83,9 @@ class GlbFile:
             values = np.zeros((count, width), kind)
         sparse = entry["sparse"]
         changed = int(sparse["count"])
-        rows = self._view(sparse["indices"], _COMPONENTS[sparse["indices"]["componentType"]], 1, changed)[
-            :, 0
-        ]
-        values[rows] = self._view(sparse["values"], kind, width, changed)
+        index_kind = _COMPONENTS[sparse["indices"]["componentType"]]
+        changed_rows = self._view(sparse["indices"], index_kind, 1, changed)[:, 0]
+        values[changed_rows] = self._view(sparse["values"], kind, width, changed)
         return values
 
     def global_transform(self, node: int, parents: dict[int, int]) -> NDArray[np.float64]:
