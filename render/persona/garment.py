@@ -50,10 +50,10 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
     gradient = np.stack([folds(s.canonical + step) - here for step in np.eye(3) * 2.0], 1) / 2.0
     keep = edge < -3.5
     position = s.position + s.normal * (1e-3 * (5.0 + 3.6 * here))[:, None]
-    normal = unit(s.normal - 7.0 * gradient)
+    normal = unit(s.normal - 9.0 * gradient)
     knit = 0.05 * value_noise(s.canonical, (0.22, 0.1, 0.22), 130) + 0.06 * value_noise(s.canonical, 0.6, 131)
-    shade = (1 + knit + 0.09 * rng.normal(size=len(s))) * (1 - 0.35 * np.exp(-0.5 * ((edge + 11.5) / 2) ** 2))
-    shade = shade * (1 + 0.22 * np.clip(here, -1, 0.4))
+    shade = (1 + knit + 0.06 * rng.normal(size=len(s))) * (1 - 0.35 * np.exp(-0.5 * ((edge + 11.5) / 2) ** 2))
+    shade = shade * (1 + 0.16 * np.clip(here, -1, 0.4))
     opacity = 0.99 * smoothstep(_BOTTOM_MM - 18, _BOTTOM_MM, s.canonical[:, 1])
     sigma = 0.62 * s.spacing
     cloth = cloud(
@@ -84,7 +84,7 @@ def _fold_height(c: Array, kind: Neckline) -> Array:
     pit = np.hypot(x - 150, (y + 268) * 1.2)
     pull = np.sin(pit * 0.22 + 3 * value_noise(c, 0.014, 141)) * np.exp(-((pit / 62) ** 2))
     crumple = fbm(c * np.array([1, 0.5, 1]), 0.016, 120, 2)
-    return np.asarray(0.9 * crumple + 0.35 * drape + 0.45 * pull)
+    return np.asarray(0.45 * crumple + 0.40 * drape + 0.45 * pull)
 
 
 def _collar(

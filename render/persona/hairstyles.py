@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from render.persona.eyes import still_faces
 from render.persona.fields import fbm, smoothstep, unit, value_noise
@@ -22,8 +25,6 @@ def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     count, nodes = points.shape[:2]
     # Strands gather into locks towards their ends.
     guides = rng.permutation(count)[: count // 11]
-    from scipy.spatial import cKDTree
-
     tree = cKDTree(np.c_[scalp.root[guides], 50 * side[guides]])
     guide = guides[tree.query(np.c_[scalp.root, 50 * side])[1]]
     gather = 0.60 * np.linspace(0, 1, nodes)[None, :, None] ** 1.5
@@ -153,52 +154,63 @@ def afro(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Natural curls in a rounded shape: a dark core and a shell of small coils."""
     scalp = make_scalp(head, person, 5.0, rng, jitter=1.5)
     core = _shell(head, scalp, person, 2200, (0.25, 0.75), rng)
-    coils = _shell(head, scalp, person, 8500, (0.62, 1.0), rng)
     core_cloud = cloud(
         HAIR,
-        core[1],
-        core[0],
-        frame_from(core[2]),
-        np.full((len(core[0]), 3), 4.2e-3) * [1, 1, 0.5],
-        0.6 * core[3],
+        core.face,
+        core.world,
+        frame_from(core.outwards),
+        (4.2e-3, 4.2e-3, 2.1e-3),
+        0.6 * core.colour,
         0.9,
-        core[2],
-        canonical=core[4],
+        core.outwards,
+        canonical=core.local,
     )
-    turn = unit(
-        np.cross(coils[2], rng.normal(size=coils[2].shape))
-        + 0.35 * coils[2] * rng.normal(size=(len(coils[0]), 1))
-    )
-    size = rng.uniform(0.8, 1.25, (len(coils[0]), 1)) * 1e-3
+    coils = _shell(head, scalp, person, 8500, (0.62, 1.0), rng)
+    count = len(coils.world)
+    around = np.cross(coils.outwards, rng.normal(size=(count, 3)))
+    turn = unit(around + 0.35 * coils.outwards * rng.normal(size=(count, 1)))
+    tip = smoothstep(0.88, 1.0, coils.share)  # single curls at the outline are fine and let light through
+    size = 1e-3 * rng.uniform(0.8, 1.25, count) * (1 - 0.35 * tip)
     coil_cloud = cloud(
         HAIR,
-        coils[1],
-        coils[0],
-        frame_from(coils[2], turn),
-        size * [1.9, 0.72, 0.5],
-        coils[3],
-        0.72,
-        unit(coils[2] + 0.45 * rng.normal(size=coils[2].shape)),
-        canonical=coils[4],
+        coils.face,
+        coils.world,
+        frame_from(coils.outwards, turn),
+        size[:, None] * [1.9, 0.72, 0.5],
+        coils.colour,
+        0.74 - 0.30 * tip,
+        unit(coils.outwards + 0.45 * rng.normal(size=(count, 3))),
+        canonical=coils.local,
     )
     return [core_cloud, coil_cloud]
 
 
+@dataclass(frozen=True)
+class _Tufts:
+    """Points in the volume of rounded hair."""
+
+    world: Array  # [N, 3] metres
+    local: Array  # [N, 3] millimetres from the eyes' midpoint
+    face: NDArray[np.int64]  # [N]
+    outwards: Array  # [N, 3]
+    colour: Array  # [N, 3]
+    share: Array  # [N] depth: 0 at the scalp, 1 at the outline
+
+
 def _shell(
     head: Head, scalp: Scalp, person: Person, count: int, depth: tuple[float, float], rng: np.random.Generator
-) -> tuple[Array, NDArray[np.int64], Array, Array, Array]:
-    """Points in the volume of rounded hair: world position, face, outward normal, colour, millimetres."""
+) -> _Tufts:
+    """Tufts at depths between the two shares of the hair's thickness."""
     pick = rng.integers(0, len(scalp.root), count)
     root = scalp.root[pick] + 2.2 * np.clip(rng.normal(size=(count, 3)), -1.6, 1.6)
-    centre = np.array([0.0, 22, -80])
-    outwards = unit(0.6 * scalp.normal[pick] + 0.4 * unit(root - centre))
+    outwards = unit(0.6 * scalp.normal[pick] + 0.4 * unit(root - np.array([0.0, 22, -80])))
     thick = (20 + 22 * smoothstep(-10, 90, root[:, 1])) * smoothstep(-8, 26, scalp.height[pick] + 3)
     lumps = 1 + 0.12 * fbm(root, 0.035, 230) + 0.05 * np.clip(rng.normal(size=count), -2, 1.5)
     share = rng.uniform(*depth, count) ** 0.7
-    point = root + outwards * (thick * lumps * share)[:, None]
+    local = root + outwards * (thick * lumps * share)[:, None]
     colour = strand_colours(person, root, rng) * (0.75 + 0.5 * share)[:, None]
-    world = head.eye_midpoint + 1e-3 * point
-    return world, nearest_face(head, world, still_faces(head)), outwards, colour, point
+    world = head.eye_midpoint + 1e-3 * local
+    return _Tufts(world, local, nearest_face(head, world, still_faces(head)), outwards, colour, share)
 
 
 def _flyaways(

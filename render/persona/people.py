@@ -82,7 +82,7 @@ VERA = Person(
         "mouth/mouth-angles-up": 0.2,
         "eyes/@-eye-scale-incr": 0.6,
         "eyes/@-eye-corner2-up": 0.25,
-        "eyes/@-eye-height2-incr": 0.75,
+        "eyes/@-eye-height2-incr": 0.66,
         "eyes/@-eye-height1-incr": 0.3,
         "eyes/@-eye-height3-incr": 0.4,
         "eyes/@-eye-bag-decr": 0.4,

@@ -105,10 +105,10 @@ def shade(cloud: Cloud, head: Head) -> Shaded:
         change = (posed[key] - display[:, 0]) * (_responds(cloud) * side)[:, None]
         # Bare skin hardly brightens in a fold, whatever a coarse mesh says; lids and lips come out of shadow.
         unfolds = (cloud.lid > 0.1) | (cloud.lip > 0.1) | (cloud.part == MOUTH) | one.name.startswith("blink")
-        most = np.where(unfolds, 0.35, 0.05)
+        most = np.where(unfolds, np.where(cloud.lip > 0.1, 0.2, 0.35), 0.05)
         deltas[number] = np.clip(change, -0.30, most[:, None])
     strength = np.abs(deltas).max((0, 2))
-    indices = np.flatnonzero(strength > 0.03)
+    indices = np.flatnonzero(strength > 0.035)
     return Shaded(_harmonics(display, views), shades, indices, deltas[:, indices] / _SH0)
 
 

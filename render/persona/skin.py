@@ -56,7 +56,7 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     middle = smoothstep(-15, 10, z) * smoothstep(55, 35, x) * (y < 35)
     mm = mm - 0.42 * middle
     nose = blob(np.c_[x, y, z], (9, -41, 30), (11, 6, 14))
-    mm = mm - 0.55 * nose
+    mm = mm - 0.85 * nose
     mm = np.where(mask("ears", uv) > 0.3, 2.0, mm)
     mm = np.where(y > hairline_mm(canonical, lift) + 6, 6.5, mm)
     from_mouth = np.hypot(np.maximum(x - 18, 0), y + 66)
@@ -65,7 +65,7 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     from_eye = np.hypot(x - 28.9, 1.2 * (y - 2))
     mm = np.where(z > -20, np.minimum(mm, 0.85 + 0.5 * smoothstep(15, 30, from_eye)), mm)
     mm = np.where(mask("inside-mouth", uv) > 0.5, np.where((z > 12) & (y < -50), 1.3, 3.0), mm)
-    return np.asarray(1.04e-3 * mm)
+    return np.asarray(1.08e-3 * mm)
 
 
 def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
@@ -155,7 +155,7 @@ def _underlay(
     mouth = (mirrored[:, 0] < 44) & (mirrored[:, 1] < -44) & (mirrored[:, 1] > -92)
     beside = np.hypot(mirrored[:, 0] / 29, (mirrored[:, 1] + 67.5) / 15.5) > 1
     layers = []
-    for chosen, spacing, depth in ((keep & ~mouth, 4.0e-3, 2.2e-3), (keep & mouth & beside, 2.4e-3, 1.1e-3)):
+    for chosen, spacing, depth in ((keep & ~mouth, 4.6e-3, 2.2e-3), (keep & mouth & beside, 2.4e-3, 1.1e-3)):
 
         def even(canonical: Array, uv: Array, distance: float = spacing) -> Array:
             return np.full(len(canonical), distance)
@@ -279,7 +279,7 @@ def _lines(person: Person, c: Array, mirrored: Array, lids: Array) -> Array:
             furrow, ridge = wrinkles.fold(name, c)
             shade *= 1 - strength * furrow + 0.15 * strength * ridge
     shade *= 1 - 0.38 * wrinkles.crease(c) * (1 - smoothstep(0.3, 0.8, lids))
-    shade *= 1 - 0.93 * smoothstep(0.25, 0.75, blob(mirrored, (9.6, -40.6, 30.5), (3.0, 1.5, 3.6)))
+    shade *= 1 - 0.93 * smoothstep(0.15, 0.6, blob(mirrored, (9.6, -40.7, 30.5), (3.3, 1.6, 3.8)))
     shade *= 1 - 0.35 * blob(mirrored, (19.5, -41, 20), (1.6, 4.5, 5))
     return shade
 
@@ -341,6 +341,7 @@ def _shine(person: Person, samples: Samples, lips: Array, inner: Array, scalp: A
     )
     specular = oil * (1 + 0.45 * value_noise(c, 0.30, 71) + 0.25 * value_noise(c, 0.8, 73)) * (1 - scalp)
     wet = 1.25 * person.lip_gloss * (1 + 0.5 * value_noise(c, (0.6, 0.18, 0.18), 72))
-    specular = np.where(lips > 0.4, wet, specular)
+    outer = 0.25 + 0.75 * smoothstep(-0.1, 0.6, samples.normal[:, 2])  # no glitter on the lips' inner sides
+    specular = np.where(lips > 0.4, wet * outer, specular)
     specular = np.where(inner > 0.5, 0.5, specular)
     return np.asarray(np.maximum(specular, 0)), np.where(lips > 0.4, 42.0, 20.0)
