@@ -175,7 +175,10 @@ class LiveLoop:
         return tracker, lookahead, FaceActor(tracker.tracked, lookahead)
 
     def _fps(self) -> float:
-        return self._source.fps if self._source is not None else MOTION_FPS
+        if self._source is None:
+            return MOTION_FPS
+        # a visitor's camera does not say how fast it is
+        return max(self._source.fps, self.statistics.rate("source"))
 
     def _trouble(self) -> str | None:
         if self._source is None or self.stage.driven:
