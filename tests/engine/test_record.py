@@ -107,11 +107,6 @@ def test_a_tracked_motion_renders_the_identical_picture(
     assert written == direct
     assert len(set(direct)) > 40  # the avatar moves
 
-
-def test_the_motion_file_says_what_happened(
-    clip: Path, models_dir: Path, tmp_path: Path, avatar: Avatar
-) -> None:
-    assert cli.main(["track", str(clip), "-o", str(tmp_path / "m.npz")]) == 0
     motion = load_motion(tmp_path / "m.npz")
     driver_times, _ = video_facts(clip)
     np.testing.assert_allclose(motion.times_ns / 1e9, driver_times, atol=1e-6)
