@@ -188,7 +188,6 @@ def fit_response(
     small = np.r_[1e-6, np.full(num_units, strength), np.full(NUM_POSE_TERMS, strength)]
     terms = np.concatenate([one, weights, pose_terms(track.angles)], 1)
     points = _ridge(terms, track.points.reshape(num, -1), small)
-    errors = track.points - (terms @ points).reshape(num, NUM_POINTS, 3)
     # Translations are in hundredths of a metre in the fit, so that one strength suits all terms.
     pose = np.concatenate([one, weights, pose_terms(angles), shifts * 100], 1)
     turned = _ridge(pose, track.angles, np.r_[small, np.full(3, strength)])
@@ -202,7 +201,6 @@ def fit_response(
         unit_angles=turned[units],
         pose_angles=turned[poses],
         shift_angles=turned[-3:] * 100,
-        point_errors=np.sqrt((errors**2).mean(0)),
         eye_distance=np.array(_eye_distance(avatar, detections)),
         signature=signature_of(avatar),
     )

@@ -51,7 +51,6 @@ class DetectorResponse:
     unit_angles: Array  # [E, 3]
     pose_angles: Array  # [9, 3]
     shift_angles: Array  # [3, 3] degrees per metre of head translation
-    point_errors: Array  # [P, 3] root mean square of what the model leaves of the points, eye units
     eye_distance: Array  # [] metres between the outer corners of the eyes
     signature: Array  # [S] what the avatar looked like, to notice a calibration of another one
 
@@ -82,8 +81,11 @@ class DetectorResponse:
         """The arrays as `Avatar.extras` keeps them."""
         import torch
 
+        # Half precision keeps three digits, far more than the detector does.
+        kinds = {name: torch.float16 for name in ("unit_points", "pose_points")}
         return {
-            PREFIX + f.name: torch.tensor(getattr(self, f.name), dtype=torch.float32) for f in fields(self)
+            PREFIX + f.name: torch.tensor(getattr(self, f.name), dtype=kinds.get(f.name, torch.float32))
+            for f in fields(self)
         }
 
     def extras_meta(self) -> dict[str, Any]:
@@ -127,7 +129,6 @@ class DetectorResponse:
             unit_angles=np.zeros((num_units, 3)),
             pose_angles=pose,
             shift_angles=np.zeros((3, 3)),
-            point_errors=np.zeros((NUM_POINTS, 3)),
             eye_distance=np.array(0.09),
             signature=signature,
         )

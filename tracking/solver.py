@@ -112,7 +112,7 @@ class ExpressionSolver:
         return self._solve(rows, self._start)[: len(self.unit_rows)]
 
     def solve_many(self, rows: Array) -> Array:
-        """The weights [T, E] of consecutive frames; each starts where the one before ended, which saves steps."""
+        """The weights [T, E] of consecutive frames; each starts where the one before ended: fewer steps."""
         value, weights = self._start, np.zeros((len(rows), len(self.unit_rows)))
         for i, frame in enumerate(rows):
             value = self._solve(frame, value)

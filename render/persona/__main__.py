@@ -1,4 +1,7 @@
-"""Rebuilds the built-in people: python -m render.persona [NAME ...] [--output FOLDER]."""
+"""Rebuilds the built-in people: python -m render.persona [NAME ...] [--output FOLDER].
+
+Run `python -m tracking.calibrate` after a change of a face.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder; by default render/assets")
     arguments = parser.parse_args()
 
-    from render.avatar_file import save_avatar
+    from render.avatar_file import load_avatar, save_avatar
     from render.persona.assemble import ASSETS, build
 
     folder: Path = arguments.output or ASSETS
@@ -26,6 +29,11 @@ def main() -> None:
         start = time.perf_counter()
         path = folder / f"{name}.avatar"
         avatar = build(PEOPLE[name])
+        if path.exists():
+            # What the tracker measured stays; it notices by itself when the person has changed too much. Then
+            # `python -m tracking.calibrate` measures anew.
+            former = load_avatar(path)
+            avatar = avatar.replace(extras=former.extras, extras_meta=former.extras_meta)
         save_avatar(avatar, path, compact=True)
         seconds = time.perf_counter() - start
         megabytes = path.stat().st_size / 1e6

@@ -38,7 +38,6 @@ def made_up_response(num_units: int, seed: int = 0) -> DetectorResponse:
         unit_angles=rng.normal(size=(num_units, 3)),
         pose_angles=pose,
         shift_angles=np.zeros((3, 3)),
-        point_errors=np.zeros((NUM_POINTS, 3)),
         eye_distance=np.array(0.09),
         signature=np.zeros(1),
     )
