@@ -23,17 +23,14 @@ class Painter:
     def __init__(self, width: int, height: int) -> None:
         """`width`, `height`: of the stream, pixels, even."""
         self._size = (width, height)
-        self._renderers: dict[tuple[int, int], CpuRenderer] = {}
+        self._renderer: CpuRenderer | None = None
         self._camera: tuple[Avatar, View, Camera] | None = None
         self._background: tuple[Background, tuple[int, int], Background] | None = None
 
     def paint(self, gaussians: Gaussians, avatar: Avatar, view: View, scale: float = 1.0) -> Picture:
         """A new I420 picture [H * 3/2, W] (BT.601, limited range), rendered at `scale` of the full size."""
-        size = tuple(max(2, 2 * round(side * scale / 2)) for side in self._size)
-        width, height = size
-        renderer = self._renderers.get((width, height))
-        if renderer is None:
-            renderer = self._renderers[width, height] = CpuRenderer(width, height)
+        width, height = (max(2, 2 * round(side * scale / 2)) for side in self._size)
+        renderer = self._renderer_for(width, height)
         camera = self._camera_for(avatar, view)
         if (width, height) != self._size:
             camera = camera.resized(width, height)
@@ -44,9 +41,18 @@ class Painter:
         return _resized(picture, (width, height), self._size, view.mirror)
 
     def close(self) -> None:
-        """End the renderers' threads; closing twice does no harm."""
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        """End the renderer's threads; closing twice does no harm."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _renderer_for(self, width: int, height: int) -> CpuRenderer:
+        # one at a time: a renderer keeps memory for every Gaussian, and sizes seldom change
+        renderer = self._renderer
+        if renderer is None or (renderer.width, renderer.height) != (width, height):
+            self.close()
+            renderer = self._renderer = CpuRenderer(width, height)
+        return renderer
 
     def _camera_for(self, avatar: Avatar, view: View) -> Camera:
         kept = self._camera

@@ -10,7 +10,7 @@ import pytest
 
 from engine.live.acting import FaceActor, Moment, MotionActor
 from engine.live.lifeline import Lifeline
-from engine.live.lookahead import HorizonErrors
+from engine.live.lookahead import HorizonErrors, Lookahead
 from engine.live.painter import Painter
 from engine.live.scene import Cast, Scene, View
 from engine.live.stage import Stage
@@ -29,9 +29,11 @@ from tests.engine.live_fakes import (
     frame,
     small_avatar,
 )
+from tracking.avatar_view import params_of
 from tracking.detector_process import DetectorLostError
 from tracking.face_motion import FaceMotion
 from tracking.prediction import MotionPredictor
+from tracking.result import TrackingResult
 from transport.timecode import read_timecode
 
 
@@ -351,3 +353,25 @@ def test_the_view_can_be_turned_and_brought_closer(avatar: Avatar) -> None:
     painter.close()
     assert covered[2] > 1.3 * covered[0]
     assert covered[1] != covered[0]
+
+
+def test_the_face_is_shown_where_it_will_be_and_a_lost_face_where_it_is(avatar: Avatar) -> None:
+    lookahead = Lookahead(lambda: 33.0)
+    names = avatar.rig.joint_names
+    turning = [names.index("neck"), names.index("head")]
+
+    def result_at(number: int, found: bool = True) -> TrackingResult:
+        turn = FaceMotion(
+            np.zeros(avatar.rig.num_expressions), np.array([0.0, 0.02 * number, 0.0]), np.zeros(3)
+        )
+        return TrackingResult(params_of(avatar, turn), 1.0, found, number * 33_333_333, number)
+
+    for number in range(12):
+        result = result_at(number)
+        shown = lookahead(avatar, result, result.capture_ns)
+    yaw = float(shown.pose[turning].sum(0)[1])
+    # a frame ahead, with the predictor's gain of 0.8
+    assert 0.02 * 11 + 0.5 * 0.02 < yaw < 0.02 * 12
+    assert {f"predict_{ms}ms_rotation_deg" for ms in (17, 33, 50)} <= set(lookahead.figures())
+    lost = result_at(12, found=False)
+    assert lookahead(avatar, lost, lost.capture_ns) is lost.params
