@@ -47,8 +47,6 @@ from tracking.unsmooth import turned, unsmoothed
 Array = NDArray[np.float64]
 
 _EYES_FROM_HEAD_JOINT = (0.0, 0.35, 1.0)  # eye units, for rigs whose eyes are no joints
-
-
 _REFINE = RefineConfig()
 
 
@@ -59,7 +57,7 @@ class DriverConfig:
     shift_share: float = 0.4  # of the person's own shift, in units of the face's size
     max_shift: float = 0.25  # eye units, reached softly
     refine: RefineConfig | None = _REFINE  # None: a clip is solved without looking at the avatar
-    neutral_at_frames: tuple[int, ...] = (1, 8, 30, 90, 300)  # when the live neutral is measured again
+    neutral_at_frames: tuple[int, ...] = (1, 8, 30, 90, 300, 900)  # when the live neutral is measured again
     neutral_window: int = 300  # frames it is measured from
     live_rounds: int = 2
 

@@ -68,7 +68,10 @@ def _smoothed(values: Array, frames: float) -> Array:
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / frames) ** 2)
     kernel /= kernel.sum()
     padded = np.concatenate([values[:1].repeat(radius, 0), values, values[-1:].repeat(radius, 0)])
-    return np.sum([k * padded[j : j + len(values)] for j, k in enumerate(kernel)], axis=0)
+    out = np.zeros_like(values)
+    for shift, share in enumerate(kernel):
+        out += share * padded[shift : shift + len(values)]
+    return out
 
 
 def turned(before: Array, after: Array) -> Array:
