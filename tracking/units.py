@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 _UPPER = (
     (("tongueOut", "cheekPuff", "cheekSquint", "jawForward"), 0.0),
     (("mouthClose",), 0.5),
-    (("brow", "eyeWide"), 1.6),
+    (("brow", "eyeWide"), 2.0),
     (("mouth", "jawLeft", "jawRight", "eyeLook"), 1.3),
     (("",), 1.0),
 )
