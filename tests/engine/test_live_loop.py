@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ class Leftovers:
         self.descriptors = len(os.listdir("/proc/self/fd"))
 
 
+def _taken(loop: LiveLoop, number: int) -> bool:
+    return loop.statistics.total("source") > number
+
+
 linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
 
 
@@ -73,7 +78,7 @@ def run_for_a_moment(loop: LiveLoop, source: FakeSource) -> str:
     with loop:
         for number in range(3):
             source.latest.put(frame(number, time.time_ns()))
-            until(lambda number=number: loop.statistics.total("source") > number)
+            until(partial(_taken, loop, number))
         until(lambda: loop.statistics.total("render") > 0)
         address = loop.server.address
         assert ask(address + "healthz").json == {"status": "ok"}
