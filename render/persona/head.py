@@ -55,7 +55,7 @@ class Head:
 
 
 def build_head(targets: dict[str, float]) -> Head:
-    """The head of the average adult with `targets` in place of its macro weights where they name any."""
+    """The head that weighted MakeHuman targets make of the base mesh; `@` in a name means both sides."""
     top = make_head.topology()
     placed = make_head.place(makehuman.combine_targets(targets))
     average = make_head.place(makehuman.combine_targets(make_head.AVERAGE_ADULT))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Rgb = tuple[float, float, float]  # sRGB 0..255
 
-HairStyle = Literal["bob", "short", "afro", "crop"]
-Neckline = Literal["crew", "vee", "collar"]
+HairStyle = Literal["bob", "short", "afro"]
+Neckline = Literal["crew", "vee"]
 
 
 @dataclass(frozen=True)
 class Person:
-    """What makes one person; lengths in millimetres unless a field says otherwise."""
+    """What makes one person: lengths in millimetres, colours sRGB 0..255, strengths about 0..1."""
 
     name: str
     summary: str
@@ -43,11 +43,7 @@ class Person:
     garment: Rgb = (62, 80, 92)
     neckline: Neckline = "crew"
     seed: int = 0
-    extras: dict[str, float] = field(default_factory=dict)
 
-
-_FEMALE = {"macrodetails/universal-female-young-averagemuscle-averageweight": 1.0}
-_MALE = {"macrodetails/universal-male-young-averagemuscle-averageweight": 1.0}
 
 VERA = Person(
     name="vera",
@@ -159,7 +155,6 @@ ELIAS = Person(
     hairline_lift=5.0,
     grey=0.38,
     garment=(40, 46, 60),
-    neckline="collar",
     seed=2,
 )
 
@@ -170,7 +165,7 @@ AMARA = Person(
         "macrodetails/african-female-young": 0.66,
         "macrodetails/caucasian-female-young": 0.20,
         "macrodetails/asian-female-young": 0.14,
-        **_FEMALE,
+        "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
         "head/head-oval": 0.4,
         "head/head-fat-decr": 0.25,
         "eyes/@-eye-scale-incr": 0.4,
@@ -208,4 +203,3 @@ AMARA = Person(
 )
 
 PEOPLE = {person.name: person for person in (VERA, ELIAS, AMARA)}
-DEFAULT_NAME = "vera"
