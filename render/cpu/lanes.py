@@ -1,8 +1,7 @@
-"""Sixteen float32 lanes as LLVM vectors: the innermost step of the CPU renderer.
+"""Sixteen float32 lanes as LLVM vectors, and how numba compiles the kernels of the CPU renderer.
 
-numba's own vectoriser needs about 2.4 times as long for this loop (it guards its arrays against overlapping
-and works on half as many lanes), so the step is spelled out as vector instructions. LLVM maps sixteen lanes
-to whatever the machine has: one AVX-512 register, two of AVX, four of SSE or NEON.
+Where numba's own vectoriser fails, the step is spelled out as vector instructions. LLVM maps sixteen lanes to
+whatever the machine has: one AVX-512 register, two of AVX, four of SSE or NEON.
 
 The lanes are a block of 8x2 pixels: small splats waste fewer of them than with a row of sixteen. A tile of
 16x16 pixels is a flat float32 array [2 columns of blocks, 8 rows of blocks, 4 planes, 2 rows, 8 columns]; the
@@ -12,8 +11,6 @@ planes are red, green, blue, transmittance.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from render import splatting
-from render.splatting import ALPHA_MAX, ALPHA_MIN
 
 # No "nnan" and "ninf": NaN and infinity are inputs that must be seen and dropped.
 _OPTIONS: dict[str, Any] = {
@@ -112,6 +108,7 @@ class Ops:
         return b.bitcast(b.add(b.bitcast(value, INTS), exponent), VECTOR)
 
     def load(self, pointer: ir.Value, offset: int) -> ir.Value:
+        """The vector that starts `offset` floats behind `pointer`."""
         return self.builder.load(self._at(pointer, offset), align=4)
 
     def store(self, value: ir.Value, pointer: ir.Value, offset: int) -> None:
@@ -129,121 +126,7 @@ def element_pointer(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Va
 
 FLOATS = types.Array(types.float32, 1, "C")
 BYTES = types.Array(types.uint8, 1, "C")
-
-
-def _blend_block(surfel: bool) -> Callable[..., Any]:
-    """Code generator of one block; a surfel adds perspective and its low-pass disc to the exponent."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        tile, block, dx, dy, a, b, c, lo, *rest = args
-        (e, f), colour = (rest[:2] if surfel else (None, None)), rest[2:] if surfel else rest
-        ops = Ops(builder)
-        pointer = element_pointer(context, builder, signature.args[0], tile, block)
-        dx = builder.fadd(ops.splat(dx), ops.consts([i % BLOCK_WIDTH for i in range(LANES)]))
-        dy = builder.fadd(ops.splat(dy), ops.consts([i // BLOCK_WIDTH for i in range(LANES)]))
-        # log2 of alpha: lo + (a dx^2 + b dx dy + c dy^2), a, b, c already times -0.5 / ln 2
-        # (in this order: what depends on dx alone stays outside the caller's loop over dy)
-        along = builder.fmul(builder.fmul(ops.splat(a), dx), dx)
-        across = ops.muladd(ops.splat(c), dy, builder.fmul(ops.splat(b), dx))
-        if surfel:
-            perspective = ops.muladd(ops.splat(e), dx, ops.muladd(ops.splat(f), dy, ops.const(1.0)))
-            quadratic = builder.fdiv(ops.muladd(across, dy, along), builder.fmul(perspective, perspective))
-            disc = builder.fmul(
-                ops.muladd(dx, dx, builder.fmul(dy, dy)), ops.const(-1.0 / math.log(2.0))
-            )  # -0.5 / ln 2 / SURFEL_LOW_PASS_PX2
-            power = builder.fadd(ops.splat(lo), ops.larger(quadratic, disc))
-        else:
-            power = ops.muladd(across, dy, builder.fadd(along, ops.splat(lo)))
-        alpha = ops.smaller(ops.exp2(power), ops.const(ALPHA_MAX))
-        drawn = builder.fcmp_ordered(">=", power, ops.const(math.log2(ALPHA_MIN)))
-        through = ops.load(pointer, 3 * LANES)
-        weight = builder.select(drawn, builder.fmul(alpha, through), ops.const(0.0))
-        for plane, value in enumerate(colour):
-            old = ops.load(pointer, plane * LANES)
-            ops.store(ops.muladd(weight, ops.splat(value), old), pointer, plane * LANES)
-        ops.store(builder.fsub(through, weight), pointer, 3 * LANES)
-        return context.get_dummy_value()
-
-    return generate
-
-
-@lane_operation
-def blend_block(typingctx, tile, block, dx, dy, a, b, c, lo, red, green, blue):
-    """Blend a 3D splat over the block at float offset `block`; dx, dy: from its mean to the first pixel."""
-    return types.none(FLOATS, types.int64, *[types.float32] * 9), _blend_block(surfel=False)
-
-
-@lane_operation
-def blend_surfel_block(typingctx, tile, block, dx, dy, a, b, c, lo, e, f, red, green, blue):
-    """Blend a surfel over a block; its in-plane distance is the quadratic over (1 + e dx + f dy)^2."""
-    return types.none(FLOATS, types.int64, *[types.float32] * 11), _blend_block(surfel=True)
-
-
-@lane_operation
-def find_rows(typingctx, rows, at, dx, middle, slope, top, reach, bend):
-    """First and last row of blocks that a splat's ellipse reaches in each of a tile's two strips.
-
-    Writes four int32 from rows[at]: first, last of the left strip, first, last of the right; an empty range
-    is reversed. `dx`: from the splat's mean to the tile's first pixel, `middle`: from there to the mean,
-    downwards. The ellipse is that of render/cpu/layout.py; between a strip's first and last pixel it is
-    highest at its top or, when that lies outside, at the nearer end. 0.01 px more each way, so that rounding
-    cuts nothing off.
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        rows, at, *scalars = args
-        quad = ir.VectorType(F32, 4)
-
-        def const(*values: float) -> ir.Constant:
-            return ir.Constant(quad, [float(np.float32(v)) for v in values])
-
-        def splat(scalar: ir.Value) -> ir.Value:
-            one = builder.insert_element(ir.Constant(quad, ir.Undefined), scalar, ir.Constant(I32, 0))
-            return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, 4), [0] * 4))
-
-        def limited(x: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
-            x = builder.select(builder.fcmp_ordered(">", x, low), x, low)
-            return builder.select(builder.fcmp_ordered("<", x, high), x, high)
-
-        dx, middle, slope, top, reach, bend = map(splat, scalars)
-        sign = const(-1, 1, -1, 1)
-        left = builder.fadd(dx, const(0, 0, BLOCK_WIDTH, BLOCK_WIDTH))
-        right = builder.fadd(left, const(*[BLOCK_WIDTH - 1] * 4))
-        x = limited(builder.fmul(sign, top), left, right)
-        square = builder.fsub(reach, builder.fmul(bend, builder.fmul(x, x)))
-        square = limited(square, const(0, 0, 0, 0), const(*[1e30] * 4))
-        kind = ir.FunctionType(quad, [quad])
-        root = builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v4f32"), [square])
-        y = builder.fadd(builder.fadd(middle, builder.fmul(slope, x)), builder.fmul(sign, root))
-        y = builder.fadd(y, const(0.99, 0.01, 0.99, 0.01))  # 0.99: rounded up, less 0.01
-        y = limited(y, const(0, -BLOCK_HEIGHT, 0, -BLOCK_HEIGHT), const(TILE, TILE - 1, TILE, TILE - 1))
-        whole = builder.fptosi(y, ir.VectorType(I32, 4))
-        blocks = builder.ashr(whole, ir.Constant(whole.type, [BLOCK_HEIGHT.bit_length() - 1] * 4))
-        pointer = element_pointer(context, builder, signature.args[0], rows, at)
-        builder.store(blocks, builder.bitcast(pointer, blocks.type.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.none(types.Array(types.int32, 1, "C"), types.int64, *[types.float32] * 6), generate
-
-
-@lane_operation
-def open_blocks(typingctx, tile, least):
-    """Bit i is set when light still passes block i of a tile: a pixel's transmittance is at least `least`."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        ops = Ops(builder)
-        zero = ir.Constant(ir.IntType(64), 0)
-        pointer = element_pointer(context, builder, signature.args[0], args[0], zero)
-        least = ops.splat(args[1])
-        bits = ir.Constant(I32, 0)
-        for i, block in enumerate(range(0, TILE_FLOATS, BLOCK_FLOATS)):
-            passes = builder.fcmp_ordered(">=", ops.load(pointer, block + 3 * LANES), least)
-            lanes = builder.bitcast(passes, ir.IntType(LANES))
-            found = builder.zext(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), I32)
-            bits = builder.or_(bits, builder.shl(found, ir.Constant(I32, i)))
-        return bits
-
-    return types.int32(FLOATS, types.float32), generate
+INTEGERS = types.Array(types.int32, 1, "C")
 
 
 @lane_operation

@@ -39,6 +39,24 @@ def _store(builder: ir.IRBuilder, values: ir.Value, pointer: ir.Value) -> None:
 
 
 @lane_operation
+def add_colour(typingctx, tile, block, red, green, blue):
+    """Put a block over a background colour, both in 0..1; the block is in 0..255 afterwards."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        tile, block, *colour = args
+        ops = Ops(builder)
+        pointer = element_pointer(context, builder, signature.args[0], tile, block)
+        through = ops.load(pointer, 3 * LANES)
+        for plane, back in enumerate(colour):
+            value = ops.muladd(through, ops.splat(back), ops.load(pointer, plane * LANES))
+            value = builder.fmul(value, ops.const(255.0))
+            ops.store(ops.smaller(value, ops.const(255.0)), pointer, plane * LANES)
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, types.int64, types.float32, types.float32, types.float32), generate
+
+
+@lane_operation
 def add_picture(typingctx, tile, block, picture, at, stride):
     """Add the background picture, RGB bytes from `at` with rows `stride` apart, behind a block in 0..255."""
 

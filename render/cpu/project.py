@@ -24,7 +24,6 @@ from render.cpu.layout import (
     CONIC_A,
     CONIC_B,
     CONIC_C,
-    COPIED,
     DEPTH,
     HUGE,
     LOG2_OPACITY,
@@ -219,14 +218,13 @@ def _project_surfel_block(means, quats, log_scales, logits, camera, antialiased,
 @kernel
 def project_chunks(
     counter, surfel, means, quats, log_scales, logits, sh, sh_quats, camera, antialiased,
-    planes, records, depth_bits, tile_spans, row_slots, row_starts,
+    planes, records, row_slots, row_starts,
 ):  # fmt: skip
     """Project chunks until `counter` runs out of them.
 
-    Outputs, indexed by slot (a Gaussian's slot is in its own chunk, visible ones first): `records` [N,
-    RECORD], `depth_bits` [N] int32, positive floats that order like integers, `tile_spans` [N] int32, last
-    and first tile column in 16 bits each. Per chunk: `row_slots` [N * tile rows] holds the chunk's slots
-    listed by tile row; row r's are row_starts[chunk, r] .. row_starts[chunk, r + 1] of the chunk's part.
+    A Gaussian's slot in `records` [N * RECORD] is in its own chunk, visible ones first. `row_slots`
+    [N * tile rows] holds each chunk's slots listed by tile row; row r's are row_starts[chunk, r] ..
+    row_starts[chunk, r + 1] of the chunk's part.
     """
     num = logits.shape[0]
     tile_rows = row_starts.shape[1] - 1
@@ -259,11 +257,8 @@ def project_chunks(
             for j in range(count):
                 if planes[DEPTH * BLOCK + j] == F(0):
                     continue
-                for column in range(COPIED):
+                for column in range(RECORD):
                     records[slot * RECORD + column] = planes[column * BLOCK + j]
-                depth_bits[slot] = float_bits(planes[DEPTH * BLOCK + j])
-                columns = float_bits(planes[COLUMNS * BLOCK + j])
-                tile_spans[slot] = (columns >> 4) & 0xFFF0FFF
                 rows = float_bits(planes[ROWS * BLOCK + j])
                 slot += 1
                 for row in range((rows & 0xFFFF) >> 4, (rows >> 20) + 1):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
+from render.cpu.blend import BATCH
 from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
-from render.cpu.raster import BATCH, DIGITS, SIDE_BY_SIDE, raster_rows
+from render.cpu.raster import DIGITS, SIDE_BY_SIDE, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
@@ -131,7 +132,7 @@ class CpuRenderer:
         self._on_all_threads(
             lambda t: project_chunks(
                 counter[:1], g.is_surfel, *arrays, view, g.antialiased,
-                t.planes, work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
+                t.planes, work.records, work.row_slots, work.row_starts,
             )
         )  # fmt: skip
         chunks = (num + CHUNK - 1) // CHUNK
@@ -139,10 +140,9 @@ class CpuRenderer:
         row_order = np.argsort(-sizes, kind="stable")  # longest first, so that threads finish together
         self._on_all_threads(
             lambda t: raster_rows(
-                counter[1:], num, g.is_surfel, row_order,
-                work.records, work.depth_bits, work.tile_spans, work.row_slots, work.row_starts,
-                t.keys, t.other_keys, t.slots, t.spans, t.tile_slots, t.tile_starts, t.tile_ends, t.histogram,
-                t.tile, t.rows, t.staging,
+                counter[1:], num, g.is_surfel, row_order, work.records, work.row_slots, work.row_starts,
+                t.row_records, t.spans, t.keys, t.other_keys, t.histogram,
+                t.tile_places, t.tile_starts, t.tile_ends, t.tile, t.batch, t.blocks, t.rows, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -180,14 +180,16 @@ class _ThreadSpace:
         self.planes = np.empty(PLANES * BLOCK, np.float32)
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
-        self.slots = np.empty(capacity, np.int32)
+        self.row_records = _aligned(capacity * RECORD)
         self.spans = np.empty(capacity, np.int32)
-        self.tile_slots = np.empty((capacity + 1) * tiles + 1, np.int32)
+        self.tile_places = np.empty((capacity + 1) * tiles + 1, np.int32)
         self.tile_starts = np.empty(tiles, np.int64)
         self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
-        self.rows = np.empty(4 * BATCH, np.int32)
+        self.batch = _aligned(BATCH * RECORD)
+        self.blocks = np.empty(BATCH, np.int32)
+        self.rows = np.empty(4, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 
@@ -198,8 +200,6 @@ class _Workspace:
         self.capacity = capacity
         chunks = (capacity + CHUNK - 1) // CHUNK
         self.records = _aligned(capacity * RECORD)
-        self.depth_bits = np.empty(capacity, np.int32)
-        self.tile_spans = np.empty(capacity, np.int32)
         self.row_slots = np.empty(chunks * CHUNK * tile_rows, np.int32)
         self.row_starts = np.empty((chunks, tile_rows + 1), np.int32)
         self.threads = [_ThreadSpace(capacity, tiles) for _ in range(num_threads)]

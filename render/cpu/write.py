@@ -15,7 +15,7 @@ from render.cpu.lanes import (
     inlined,
     kernel,
 )
-from render.cpu.pixels import add_picture, store_rgb, store_yuv
+from render.cpu.pixels import add_colour, add_picture, store_rgb, store_yuv
 
 RGB8, RGBA8, FLOAT_RGBA, YUV420 = range(4)
 STAGING_BYTES = 3 * TILE * TILE
@@ -44,13 +44,9 @@ def composite(tile, staging, x0, y0, width, height, colour, picture):
 
     `colour` [3] in 0..1 counts when `picture`, flat uint8 RGB of the whole size, is empty.
     """
+    red, green, blue = colour[0], colour[1], colour[2]
     for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
-        for plane in range(3):
-            back = colour[plane] * F(255)
-            at = block + plane * LANES
-            for lane in range(LANES):
-                value = tile[at + lane] * F(255) + tile[block + 3 * LANES + lane] * back
-                tile[at + lane] = min(value, F(255))
+        add_colour(tile, block, red, green, blue)
     if picture.shape[0] == 0:
         return
     source, start, stride = picture, (y0 * width + x0) * 3, width * 3
