@@ -18,6 +18,7 @@ from engine.live.painter import Painter
 from engine.live.scene import Scene
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
+from render.avatar import Avatar
 from transport.timecode import draw_timecode
 
 UNWATCHED_S = 0.5  # between pictures while nobody watches: a newcomer's first one is no older
@@ -85,15 +86,17 @@ class Stage:
             self._lifeline.wait(0.001)  # the source has ended: no busy waiting until the stop
             return
         self.face_found, self.driven = moment.found, moment.driven
-        if not self._audience.watched:
+        watched = self._audience.watched
+        if not watched:
             if self._clock() < self._unwatched_until_s:
                 return
             self._unwatched_until_s = self._clock() + UNWATCHED_S
-        self._show(moment)
+        stamps = self._show(cast.avatar, moment)
+        if watched:  # now and then a picture for nobody, on a core gone cold, says nothing of the costs
+            self._hold_deadline(stamps)
 
-    def _show(self, moment: Moment) -> None:
-        avatar, view = self._scene.cast.avatar, self._scene.view
-        begin_ns = self._clock_ns()
+    def _show(self, avatar: Avatar, moment: Moment) -> FrameStamps:
+        view = self._scene.view
         gaussians = avatar.pose(moment.params)
         posed_ns = self._clock_ns()
         picture = self._painter.paint(gaussians, avatar, view, self.deadline.scale)
@@ -104,12 +107,10 @@ class Stage:
         self._statistics.count("render")
         if moment.driven:
             self._statistics.add(stamps)
-        self._hold_deadline(stamps, begin_ns)
+        return stamps
 
-    def _hold_deadline(self, stamps: FrameStamps, begin_ns: int) -> None:
-        assert stamps.posed_ns is not None
-        assert stamps.rendered_ns is not None
-        play_ns = stamps.play_ns if stamps.play_ns is not None else begin_ns
-        fixed_ms = (stamps.posed_ns - play_ns) / 1e6
-        drawing_ms = (stamps.rendered_ns - stamps.posed_ns) / 1e6
+    def _hold_deadline(self, stamps: FrameStamps) -> None:
+        costs = dict(stamps.durations_ms())
+        fixed_ms = costs.get("solve", 0.0) + costs.get("pose", 0.0)
+        drawing_ms = costs["render"]
         self.deadline.update(fixed_ms, drawing_ms, 1e3 / max(1.0, self._fps()), self._clock())

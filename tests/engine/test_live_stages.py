@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -375,3 +376,64 @@ def test_the_face_is_shown_where_it_will_be_and_a_lost_face_where_it_is(avatar: 
     assert {f"predict_{ms}ms_rotation_deg" for ms in (17, 33, 50)} <= set(lookahead.figures())
     lost = result_at(12, found=False)
     assert lookahead(avatar, lost, lost.capture_ns) is lost.params
+
+
+def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar) -> None:
+    for watched in (False, True):
+        clock, lifeline = FakeClock(), Lifeline()
+        audience = FakeAudience(watched)
+        stage = Stage(
+            SlowActor(avatar, lifeline, clock),
+            Scene(cast_of(avatar), View((0.0, 0.0, 0.0))),
+            Painter(64, 64),
+            audience,
+            LiveStatistics(clock),
+            lifeline,
+            fps=lambda: 30.0,
+            clock=clock,
+            clock_ns=clock.ns,
+        )
+        stage.run()
+        assert (stage.deadline.scale < 1) is watched
+        assert len(audience.shown) >= 30
+
+
+def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) -> None:
+    clock, lifeline, audience = FakeClock(), Lifeline(), FakeAudience()
+    other: Any = None  # posing it would fail
+    scene = Scene(cast_of(avatar), View((0.0, 0.0, 0.0)))
+
+    class Changing(ListActor):
+        def next(self, cast: Cast) -> Moment | None:
+            scene.change_cast(Cast("other", other))
+            return super().next(cast)
+
+    actor = Changing(avatar, lifeline, [0])
+    stage = Stage(
+        actor,
+        scene,
+        Painter(64, 64),
+        audience,
+        LiveStatistics(clock),
+        lifeline,
+        fps=lambda: 30.0,
+        clock=clock,
+        clock_ns=clock.ns,
+    )
+    stage.run()
+    assert len(audience.shown) == 1
+
+
+class SlowActor(ListActor):
+    """Sixty moments, a second apart, each of which took 100 ms to solve."""
+
+    def __init__(self, avatar: Avatar, lifeline: Lifeline, clock: FakeClock) -> None:
+        super().__init__(avatar, lifeline, list(range(60)))
+        self._clock = clock
+
+    def next(self, cast: Cast) -> Moment | None:
+        moment = super().next(cast)
+        assert moment is not None
+        self._clock.now_s += 1
+        now = self._clock.ns()
+        return Moment(moment.params, FrameStamps(now, now, now, now - 100_000_000, now))
