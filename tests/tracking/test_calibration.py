@@ -26,7 +26,7 @@ def test_calibrating_gives_a_response_that_a_file_keeps(models_dir: Path, tmp_pa
     bare = avatar.replace(extras={}, extras_meta={})
     assert response_of(bare) is None
     # Few faces: the directions must be right, the sizes need not be.
-    calibrated = calibrate_avatar(bare, num_faces=150)
+    calibrated = calibrate_avatar(bare, num_faces=100)
     save_avatar(calibrated, tmp_path / "vera.avatar", compact=True)
     response = response_of(open_avatar(tmp_path / "vera.avatar"))
     assert response is not None
