@@ -25,6 +25,8 @@ MAX_DEATHS, DEATHS_WINDOW_S = 5, 30.0  # a detector that dies more often than th
 ANSWER_S, FIRST_ANSWER_S = 5.0, 60.0  # a detector that takes longer hangs; the first answer loads the model
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before a new process
 
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no other
+
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
@@ -127,4 +129,4 @@ class Tracker:
         pid = self._detector.pid
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, _KILL)
