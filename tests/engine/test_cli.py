@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,43 +13,32 @@ from engine import cli
 from engine.cli import COMMANDS
 from engine.look import DEFAULT_AVATAR
 
-
-def visavis(*args: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "engine.cli", *map(str, args)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=cwd, env={**os.environ, **env}, check=False
-    )
+Refused = Callable[..., str]
 
 
-def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refusal."""
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("visavis: ")
-    return lines[0]
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str]) -> Refused:
+    """Run a command that must be refused; gives its one line on stderr, whoever wrote there."""
+
+    def run(*args: str | Path) -> str:
+        code = cli.main([str(a) for a in args])
+        printed = capfd.readouterr()
+        assert code == 2, printed.err
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        assert line.startswith("visavis: ")
+        return line
+
+    return run
 
 
 def test_help_teaches_and_loads_nothing_heavy() -> None:
-    probe = (
-        "import sys; from engine.cli import main; main(['--help'])\n"
-        "heavy = {'torch', 'numba', 'mediapipe', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    # --help leaves through SystemExit(0) before the assertion: look at the modules another way
-    assert result.returncode == 0, result.stderr
+    command = [sys.executable, "-X", "importtime", "-m", "engine.cli", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     for name in COMMANDS:
         assert f"  {name}" in result.stdout
     assert "examples:" in result.stdout
-    listing = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "engine.cli", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
-    loaded = {line.rsplit("|", 1)[-1].strip() for line in listing.splitlines()}
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
     assert "engine.errors" in loaded
     assert not loaded & {"torch", "numba", "mediapipe", "av", "numpy", "rich"}
 
@@ -83,22 +72,23 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_usage_mistakes_name_the_value_and_the_next_step(
-    args: list[str], parts: list[str], tmp_path: Path
+    args: list[str], parts: list[str], tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = refused(visavis(*args, cwd=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    line = refused(*args)
     for part in parts:
         assert part in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_option_beats_the_work(tmp_path: Path) -> None:
-    refused(visavis("demo", "--sizes", "64", "-o", tmp_path / "o.mp4"))
+def test_an_unknown_option_beats_the_work(tmp_path: Path, refused: Refused) -> None:
+    refused("demo", "--sizes", "64", "-o", tmp_path / "o.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "sound", "folder"])
 @pytest.mark.parametrize("command", ["record", "track"])
-def test_inputs_that_are_no_video(kind: str, command: str, tmp_path: Path) -> None:
+def test_inputs_that_are_no_video(kind: str, command: str, tmp_path: Path, refused: Refused) -> None:
     source = tmp_path / "in.mp4"
     if kind == "empty":
         source.touch()
@@ -110,12 +100,12 @@ def test_inputs_that_are_no_video(kind: str, command: str, tmp_path: Path) -> No
         source.mkdir()
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / ("out.mp4" if command == "record" else "out.npz")
-    line = refused(visavis(command, source, "-o", out))
+    line = refused(command, source, "-o", out)
     assert "in.mp4" in line
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
+def test_outputs_that_cannot_be_written(tmp_path: Path, refused: Refused) -> None:
     clip = tmp_path / "in.mp4"
     clip.write_bytes(b"never read")
     (tmp_path / "folder.mp4").mkdir()
@@ -125,17 +115,17 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "out.txt", ".mp4"),
         (clip, "also the input"),
     ]:
-        assert part in refused(visavis("record", clip, "-o", out))
+        assert part in refused("record", clip, "-o", out)
     assert "no folder" in refused(
-        visavis("record", clip, "-o", tmp_path / "out.mp4", "--report", tmp_path / "no" / "r.json")
+        "record", clip, "-o", tmp_path / "out.mp4", "--report", tmp_path / "no" / "r.json"
     )
-    assert ".npz" in refused(visavis("track", clip, "-o", tmp_path / "out.mp4"))
+    assert ".npz" in refused("track", clip, "-o", tmp_path / "out.mp4")
     assert clip.read_bytes() == b"never read"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.mp4", "in.mp4"]
 
 
-def test_an_unknown_avatar(tmp_path: Path) -> None:
-    line = refused(visavis("demo", "--avatar", "nobody", "-o", tmp_path / "out.mp4"))
+def test_an_unknown_avatar(tmp_path: Path, refused: Refused) -> None:
+    line = refused("demo", "--avatar", "nobody", "-o", tmp_path / "out.mp4")
     assert "nobody" in line
     assert DEFAULT_AVATAR in line
     assert list(tmp_path.iterdir()) == []
@@ -167,6 +157,13 @@ def test_bugs_keep_their_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cli.COMMANDS, "demo", ("engine.no_such_module", ""))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["demo"])
+
+
+def test_the_program_s_exit_code_is_main_s(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engine.cli", "recrod"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("visavis: unknown command 'recrod', did you mean record?")
 
 
 def test_the_default_avatar_is_the_library_s() -> None:
