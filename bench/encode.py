@@ -19,6 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.machine import describe_machine
 from engine.look import DEFAULT_AVATAR, Look
 from engine.motion import demo_motion
 from engine.play import pictures
@@ -39,7 +40,7 @@ def measure(num_frames: int = 150) -> dict[str, Any]:
         look = Look(width, height, (0.85, 0.86, 0.89))
         drawn = [picture.copy() for picture in pictures(motion, avatar, look, StageTimes())]
         sizes[f"{width}x{height}"] = _encode(drawn, width, height)
-    return {"bench": "encode", "frames": num_frames, "sizes": sizes}
+    return {"bench": "encode", "frames": num_frames, "sizes": sizes, "machine": describe_machine()}
 
 
 def _encode(drawn: list[NDArray[np.uint8]], width: int, height: int) -> dict[str, float]:

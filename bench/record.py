@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench.machine import describe_machine
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
 from engine.motion import demo_motion
 from engine.record import record, record_motion
@@ -36,7 +37,7 @@ def measure(
         report = record(driver or filmed, Path(folder) / "out.mp4", avatar, look).report
     report["input"] = Path(driver).name if driver else "built-in motion, filmed"
     del report["output"]
-    return {"bench": "record", **report}
+    return {"bench": "record", **report, "machine": describe_machine()}
 
 
 def table(result: dict[str, Any]) -> str:
