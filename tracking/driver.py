@@ -20,9 +20,11 @@ from tracking.calibration import calibrate_avatar, response_of, signature_of
 from tracking.detection import Detection
 from tracking.face_motion import FaceMotion
 from tracking.face_signals import (
+    LIP_GAP_ROWS,
     POINTS,
     FaceTrack,
     angles_of,
+    lip_gap,
     rotation_of_angles,
     rotations_of,
     track_of,
@@ -47,6 +49,9 @@ from tracking.unsmooth import turned, unsmoothed
 Array = NDArray[np.float64]
 
 _EYES_FROM_HEAD_JOINT = (0.0, 0.35, 1.0)  # eye units, for rigs whose eyes are no joints
+_PARTING_LIPS = (0.03, 0.12)  # eye units
+_LEAST_FRAMES = 5  # from which a mean is taken
+_LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
 _REFINE = RefineConfig()
 
 
@@ -188,6 +193,11 @@ class Driver:
         weights = np.array([m.weights for m in motions])
         coordinates = ClipCoordinates(weights @ unit_rows, _angles(motions))
         discrepancy = Discrepancy(config)
+        # A compromise of all rows leaves lips that just part a little too close or too far apart, always the
+        # same way; whether a mouth is open shows more than by how much.
+        gap = lip_gap(track.points)
+        parting = (gap > _PARTING_LIPS[0]) & (gap < _PARTING_LIPS[1])
+        level = np.zeros(LIP_GAP_ROWS.stop - LIP_GAP_ROWS.start)
         for number in range(config.rounds):
             frames = sampled_frames(len(motions), config, number)
             played = [motions[i] for i in frames]
@@ -200,7 +210,12 @@ class Driver:
             # The correction depends on the weights that it changes; the next round looks again by itself.
             for _ in range(2 if number == config.rounds - 1 else 1):
                 expected = discrepancy(coordinates(weights @ unit_rows, _angles(motions)))
-                weights = self.solver.solve_many(rows - expected[:, :-3])
+                wanted = rows - expected[:, :-3]
+                if parting.sum() >= _LEAST_FRAMES:
+                    missing = (wanted - weights @ unit_rows)[parting, LIP_GAP_ROWS].mean(0)
+                    level += _LEVEL_GAIN * missing
+                wanted[:, LIP_GAP_ROWS] += level
+                weights = self.solver.solve_many(wanted)
                 motions = self._motions(weights, track.angles - expected[:, -3:], track.position)
         return motions
 

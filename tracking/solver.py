@@ -63,7 +63,6 @@ class ExpressionSolver:
         self._config = config if config is not None else SolverConfig()
         self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
-        self.neutral_rows = rows_of(response.neutral_points)
         self.one_sidedness = one_sidedness(names)  # [E, E]
         self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
@@ -76,13 +75,13 @@ class ExpressionSolver:
         """
         config, num_units = self._config, len(self.unit_rows)
         self.neutral = neutral
-        self._person_rows = rows_of(neutral.points)
         self._person_leak = self.response.leaked_points(neutral.angles)
+        self._person_rows = rows_of(neutral.points)
         if shut_lips:
-            self._person_rows[LIP_GAP_ROWS] = self.neutral_rows[LIP_GAP_ROWS]
-        self.unit_gains = (
-            1 + (self._lid_gain() - 1) * self._shuts_lids
-        )  # [E] a person's motion by the avatar's
+            resting = rows_of(self.response.neutral_points + self._person_leak)
+            self._person_rows[LIP_GAP_ROWS] = resting[LIP_GAP_ROWS]
+        # [E] how far a person moves by how far the avatar does
+        self.unit_gains = 1 + (self._lid_gain() - 1) * self._shuts_lids
         rigid_rows = _rigid_rows(neutral.points)
         self._jacobian = np.concatenate([self.unit_rows * self.unit_gains[:, None], rigid_rows])
         rigid = np.repeat([config.turn, config.shift, config.scale], [3, 3, 1])
