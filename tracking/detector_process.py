@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
@@ -139,7 +140,8 @@ class _Worker:
             daemon=True,
         )
         try:
-            self.process.start()
+            with _interrupts_held():
+                self.process.start()
         except BaseException:
             self._free((self._jobs, self._answers))
             raise
@@ -220,3 +222,16 @@ class _Worker:
             connection.close()
         self._pictures.close()
         self._log.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is for the program: a process started in here never gets it, not even while it loads."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -233,6 +233,25 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_in_a_terminal_while_the_tracker_loads(clip: Path, models_dir: Path, tmp_path: Path) -> None:
+    """A terminal sends it to the tracker's processes as well, at any moment of their start."""
+    command = [sys.executable, "-m", "engine.cli", "record", str(clip), "-o", str(tmp_path / "o.mp4")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()):  # the tracker starts right after the output is opened
+            assert process.poll() is None, process.stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (out, err) == (b"", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
 DISK_FULL = """
 import resource, sys
 from engine.cli import main
