@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from engine.look import DEFAULT_AVATAR
 
 Direction = Literal["file", "browser"]
 
+RESULTS = Path(__file__).parent / "results"
 SIZES = ("512x512", "1280x720")
 RATES = (30, 60)
 DIRECTIONS: tuple[Direction, ...] = ("file", "browser")
@@ -218,10 +220,14 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--rates", nargs="+", type=int, default=RATES)
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
+    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result = measure(args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions)
     print(table(result), file=sys.stderr)
+    if args.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{date.today()}_live.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
 
 
