@@ -50,7 +50,8 @@ Array = NDArray[np.float64]
 
 _EYES_FROM_HEAD_JOINT = (0.0, 0.35, 1.0)  # eye units, for rigs whose eyes are no joints
 _PARTING_LIPS = (0.03, 0.12)  # eye units
-_LEAST_FRAMES = 5  # from which a mean is taken
+_OPEN_LIPS = 0.05  # eye units
+_LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
 _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
 _REFINE = RefineConfig()
 
@@ -197,6 +198,7 @@ class Driver:
         # same way; whether a mouth is open shows more than by how much.
         gap = lip_gap(track.points)
         parting = (gap > _PARTING_LIPS[0]) & (gap < _PARTING_LIPS[1])
+        opens = np.mean(gap > _OPEN_LIPS) > _LEAST_SHARE_OPEN  # else the mouth rests, and may
         level = np.zeros(LIP_GAP_ROWS.stop - LIP_GAP_ROWS.start)
         for number in range(config.rounds):
             frames = sampled_frames(len(motions), config, number)
@@ -211,7 +213,7 @@ class Driver:
             for _ in range(2 if number == config.rounds - 1 else 1):
                 expected = discrepancy(coordinates(weights @ unit_rows, _angles(motions)))
                 wanted = rows - expected[:, :-3]
-                if parting.sum() >= _LEAST_FRAMES:
+                if opens and parting.any():
                     missing = (wanted - weights @ unit_rows)[parting, LIP_GAP_ROWS].mean(0)
                     level += _LEVEL_GAIN * missing
                 wanted[:, LIP_GAP_ROWS] += level
