@@ -1,4 +1,4 @@
-"""The `with` statement for sources."""
+"""The `with` statement for whatever has a `close`."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 
+from capture.closing import Closing
 from capture.frame import Frame
 from tracking.detection import NUM_LANDMARKS, NUM_SCORES, Detection
 from tracking.errors import TrackingError
@@ -49,7 +49,7 @@ class StreamClock:
         return self._last_ms
 
 
-class FaceDetector:
+class FaceDetector(Closing):
     """Finds one face: 478 landmarks, 52 scores and the head's matrix.
 
     `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at
@@ -96,17 +96,6 @@ class FaceDetector:
             landmarker.close()
         finally:
             unblock_telemetry()
-
-    def __enter__(self) -> FaceDetector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # MediaPipe's own __del__ fails noisily at interpreter exit unless it was closed before.

@@ -13,8 +13,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import TracebackType
 
+from capture.closing import Closing
 from capture.frame import Frame
 from capture.latest import Latest
 from tracking import detector_worker
@@ -33,7 +33,7 @@ class DetectorLostError(RuntimeError):
     """The detector's process died; `restart` starts a new one."""
 
 
-class DetectorProcess:
+class DetectorProcess(Closing):
     """`FaceDetector` behind a pipe: pictures go over in shared memory, detections come back in order.
 
     Building it starts the process and returns at once; the model loads meanwhile (about a second). What goes
@@ -98,17 +98,6 @@ class DetectorProcess:
     def close(self) -> None:
         """End the process and free the shared memory; closing twice does no harm."""
         self._finalizer()
-
-    def __enter__(self) -> DetectorProcess:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start(self) -> None:
         self._worker = _Worker(self._model, self._mode, self._num_slots)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -24,17 +23,8 @@ from tests.transport.live_client import (
     watching,
 )
 from tests.transport.synthetic_live import SyntheticLive
-from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.security import AccessRules, is_loopback
 from transport.webrtc.server import ServerSettings
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyntheticLive]:
-    folder = tmp_path_factory.mktemp("recordings")
-    settings_ = ServerSettings(port=0, recordings_dir=folder, max_viewers=4)
-    with SyntheticLive(settings_, width=384, height=256, camera=BrowserCamera()) as running:
-        yield running
 
 
 @pytest.mark.parametrize("path", ["/whep", "/whip"])

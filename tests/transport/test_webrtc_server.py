@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +32,7 @@ from tests.transport.live_client import (
 from tests.transport.synthetic_live import SyntheticLive
 from transport.errors import OutputError
 from transport.webrtc import server as server_module
-from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.server import LiveServer, ServerSettings
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyntheticLive]:
-    folder = tmp_path_factory.mktemp("recordings")
-    settings_ = ServerSettings(port=0, recordings_dir=folder, max_viewers=4)
-    with SyntheticLive(settings_, width=384, height=256, camera=BrowserCamera()) as running:
-        yield running
 
 
 def test_the_page_needs_nothing_from_elsewhere(live: SyntheticLive) -> None:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -29,14 +28,6 @@ from tests.transport.live_client import (
 from tests.transport.synthetic_live import SyntheticLive
 from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.server import ServerSettings
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyntheticLive]:
-    folder = tmp_path_factory.mktemp("recordings")
-    settings_ = ServerSettings(port=0, recordings_dir=folder, max_viewers=4)
-    with SyntheticLive(settings_, width=384, height=256, camera=BrowserCamera()) as running:
-        yield running
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp8"])
