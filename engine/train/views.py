@@ -1,0 +1,50 @@
+"""What there is to learn from: pictures with their cameras and the rig's pose in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from render.camera import Camera
+from render.rig_reference import RigReference
+from render.rigs.params import RigParams
+from render.rigs.rig import Rig
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pixels of one view."""
+
+    rgb: Tensor  # [H, W, 3] in 0..1
+    mask: Tensor  # [H, W] in 0..1, how much of a pixel is the person
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture's camera and pose. Pixels are read when asked for: a capture may not fit in memory."""
+
+    name: str  # unique within its dataset
+    camera: Camera  # in the rig's world axes
+    params: RigParams  # of the dataset's rig, no batch dimensions, no shape
+    time_index: int  # views of one moment share it
+    split: Split
+    read: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Views of one person on that person's rig."""
+
+    rig: Rig  # identity baked
+    views: tuple[View, ...]
+    rig_reference: RigReference | None = None  # how an avatar file names the rig; None: it travels inside
+    name: str = ""
+
+    def of(self, split: Split) -> Sequence[View]:
+        """The views of one split, in order."""
+        return [view for view in self.views if view.split == split]
