@@ -54,8 +54,12 @@ class Splats:
         return torch.where(meets, in_plane, on_screen), torch.where(meets, at_ray, self.depths)
 
 
-def project(gaussians: Gaussians, camera: Camera) -> Splats:
-    """Visible splats of a camera, sorted front to back; render/splatting.py states every rule used."""
+def project(gaussians: Gaussians, camera: Camera) -> tuple[Splats, Tensor]:
+    """Visible splats of a camera, sorted front to back, and the projected means [N, 2] of all Gaussians.
+
+    The splats are made from those means; a Gaussian that has none has zeros there. render/splatting.py states
+    every rule used.
+    """
     g = gaussians
     to_camera = camera.world_to_camera.to(g.means)
     rotation, position = to_camera[:3, :3], to_camera[:3, 3]
@@ -77,6 +81,8 @@ def project(gaussians: Gaussians, camera: Camera) -> Splats:
     axes = rotation @ quaternion_to_matrix(g.quats)  # columns: local axes in camera axes
     scales = g.scales()
     means_px = torch.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], 1)
+    all_px = means_px.new_zeros(len(usable), 2).index_put((usable,), means_px)
+    means_px = all_px[usable]  # drawn from the result, so that its gradient is the screen gradient
     jacobian = _jacobian(means, camera)
     spread = (
         jacobian @ axes[:, :, : scales.shape[1]] * scales[:, None]
@@ -108,7 +114,7 @@ def project(gaussians: Gaussians, camera: Camera) -> Splats:
     colours = (evaluate_sh(g.sh, directions) + 0.5).clamp_min(0)
     splats = Splats(means_px, shapes, opacities, colours, z, normal * facing, low, high, g.is_surfel)
     splats = splats.take(visible)
-    return splats.take(torch.argsort(splats.depths.detach(), stable=True))
+    return splats.take(torch.argsort(splats.depths.detach(), stable=True)), all_px
 
 
 def _take(g: Gaussians, mask: Tensor) -> Gaussians:
@@ -169,7 +175,11 @@ def _surfel_shapes(
     """Homographies [M, 3, 3], box corners [M, 2] twice, and which surfels lie wholly before the camera."""
     in_camera = torch.cat([axes[:, :, :2] * scales[:, None], means[:, :, None]], 2)
     x, y, w = in_camera.unbind(1)
-    homographies = torch.stack([camera.fx * x + camera.cx * w, camera.fy * y + camera.cy * w, w], 1)
+    # Less the mean's multiple of w, and with it again: so the mean in the picture carries the whole surfel.
+    screen = torch.stack([camera.fx * x, camera.fy * y], 1)
+    screen = screen - (screen[:, :, 2] / w[:, None, 2])[:, :, None] * w[:, None]
+    screen = screen + means_px[:, :, None] * w[:, None]
+    homographies = torch.cat([screen, w[:, None]], 1)
     rows = homographies.detach()
     metric = torch.stack([radius2, radius2, -torch.ones_like(radius2)], 1)
     row_w = rows[:, 2]

@@ -25,47 +25,61 @@ class ReferenceRenderer:
 
     def render(self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:
         """`background`: [3] colour or [H, W, 3] picture in 0..1; None is black."""
-        splats = project(gaussians, camera)
+        splats, means_px = project(gaussians, camera)
+        # Depths counted from here: squares of the plain ones lose what the distortion is made of.
+        origin = splats.depths.detach().sum() / max(len(splats.depths), 1)
         size = self.tile_px
         rows = [
             torch.cat(
                 [
-                    self._tile(splats, x, y, min(size, camera.width - x), min(size, camera.height - y))
+                    self._tile(
+                        splats, origin, x, y, min(size, camera.width - x), min(size, camera.height - y)
+                    )
                     for x in range(0, camera.width, size)
                 ],
                 1,
             )
             for y in range(0, camera.height, size)
         ]
-        picture = torch.cat(rows, 0)  # [H, W, rgb alpha depth normal]
-        rgb, alpha, depth, normal = picture.split([3, 1, 1, 3], 2)
+        picture = torch.cat(rows, 0)  # [H, W, rgb alpha depth depth^2 normal]
+        rgb, alpha, normal = picture[..., :3], picture[..., 3], picture[..., 6:]
+        depth, square = picture[..., 4], picture[..., 5]
         if background is not None:
-            rgb = rgb + (1 - alpha) * background.to(rgb)
-        depth = depth / torch.where(alpha > 0, alpha, 1)
-        return RenderOutput(rgb, alpha[..., 0], depth[..., 0], normal)
+            rgb = rgb + (1 - alpha[..., None]) * background.to(rgb)
+        covered = alpha > 0
+        return RenderOutput(
+            rgb,
+            alpha,
+            depth=torch.where(covered, origin + depth / torch.where(covered, alpha, 1), 0),
+            normal=normal,
+            distortion=alpha * square - depth * depth,
+            means_px=means_px,
+        )
 
-    def _tile(self, splats: Splats, x0: int, y0: int, width: int, height: int) -> Tensor:
-        """Blended [height, width, 8] of the pixels from (x0, y0)."""
+    def _tile(self, splats: Splats, origin: Tensor, x0: int, y0: int, width: int, height: int) -> Tensor:
+        """Blended [height, width, 9] of the pixels from (x0, y0)."""
         like = splats.means_px
         ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         pixels = torch.stack([xs + x0, ys + y0], -1).reshape(-1, 2).to(like) + 0.5
         low, high = pixels[0], pixels[-1]
         touching = ((splats.high_px >= low) & (splats.low_px <= high)).all(1).nonzero()[:, 0]
-        sums = like.new_zeros(len(pixels), 8)
+        sums = like.new_zeros(len(pixels), 9)
         transmittance = like.new_ones(len(pixels), 1)
         for batch in touching.split(self.max_splats):
-            part, transmittance = _blend(splats.take(batch), pixels, transmittance)
+            part, transmittance = _blend(splats.take(batch), origin, pixels, transmittance)
             sums = sums + part
-        return sums.reshape(height, width, 8)
+        return sums.reshape(height, width, 9)
 
 
-def _blend(splats: Splats, pixels: Tensor, transmittance: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted sums [P, 8] of splats behind `transmittance` [P, 1], and the transmittance behind them."""
+def _blend(splats: Splats, origin: Tensor, pixels: Tensor, transmittance: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted sums [P, 9] of splats behind `transmittance` [P, 1], and the transmittance behind them."""
     rho, depths = splats.squared_distances(pixels)
     alpha = (splats.opacities * torch.exp(-0.5 * rho)).clamp_max(ALPHA_MAX)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0)
     through = torch.cat([transmittance, transmittance * (1 - alpha).cumprod(1)], 1)
     weights = through[:, :-1] * alpha
-    depth = (weights * torch.where(alpha > 0, depths, 0)).sum(1, keepdim=True)
-    total = weights.sum(1, keepdim=True)
-    return torch.cat([weights @ splats.colours, total, depth, weights @ splats.normals], 1), through[:, -1:]
+    depths = torch.where(alpha > 0, depths - origin, 0)
+    moments = [weights.sum(1), (weights * depths).sum(1), (weights * depths * depths).sum(1)]
+    return torch.cat(
+        [weights @ splats.colours, torch.stack(moments, 1), weights @ splats.normals], 1
+    ), through[:, -1:]

@@ -18,7 +18,13 @@ class RenderOutput:
     rgb: Tensor  # [H, W, 3] in 0..1, composited over the background
     alpha: Tensor  # [H, W] accumulated opacity
     depth: Tensor | None = None  # [H, W] metres along the camera axis, alpha-weighted mean; 0 where empty
-    normal: Tensor | None = None  # [H, W, 3] camera axes, alpha-weighted sum
+    normal: Tensor | None = (
+        None  # [H, W, 3] camera axes, alpha-weighted sum of unit normals facing the camera
+    )
+    distortion: Tensor | None = None  # [H, W] m^2, spread of depth along the ray; render/splatting.py
+    # [N, 2] pixels, of every Gaussian given; zero where it has none (behind the camera, not finite). The
+    # pictures are drawn from it: after means_px.retain_grad() and backward() its grad is d loss / d means_px.
+    means_px: Tensor | None = None
 
 
 class Renderer(Protocol):

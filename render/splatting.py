@@ -24,6 +24,23 @@ ratio of the footprint areas before and after, which keeps the covered area:
 Without it opacities are used as they are: the rule 3DGS, LAM and GaussianAvatars train with.
 Source: Yu et al., "Mip-Splatting", 2024, eq. 9, with the kernel width of gsplat's "antialiased" mode.
 
+Maps. With w_i = alpha_i * (transmittance before i), d_i a splat's camera depth at the pixel (metres along the
+camera axis: where the pixel's ray meets a surfel's plane; of the mean for a 3D Gaussian, and for a surfel
+where the screen distance is the smaller one) and n_i its unit normal in camera axes, turned to the camera (a
+surfel's z axis, a 3D Gaussian's shortest axis):
+
+    alpha      = sum w_i
+    depth      = sum w_i d_i / alpha,  0 where alpha is 0
+    normal     = sum w_i n_i
+    distortion = sum over pairs i < j of w_i w_j (d_i - d_j)^2 = alpha * sum w_i d_i^2 - (sum w_i d_i)^2
+
+The distortion is that of 2DGS's appendix, of plain depth in m^2 where 2DGS maps depth to NDC. There one metre
+at distance z is near / z^2 units: 2DGS's weights of 100 to 1000 (near = 0.2) stand for 4 to 40 at 1 m.
+Squares need no order: d_i at a pixel need not be sorted as the means are, and a flat surface seen at a slant
+has none.
+Screen means: moving a mean in the picture moves the whole splat, its shape on the screen unchanged. That is
+what d loss / d means_px says, for surfels too.
+
 Not drawn: Gaussians nearer than NEAR_M (also behind the camera), surfels whose visible part reaches the
 camera plane, and every Gaussian with a NaN or an infinity in its mean, rotation, colour, real scales, real
 opacity or projection. A zero quaternion is such a value. A back end made for speed may leave out what lies

@@ -53,7 +53,7 @@ def test_3d_projection_is_gsplats(off_axis: bool) -> None:
         camera.height,
         calc_compensations=True,
     )
-    splats = project(scene, camera)
+    splats, _ = project(scene, camera)
     index = in_order(splats, camera, scene)
     assert len(index) > 100
     assert (splats.means_px[:, 0] < -0.15 * camera.width).any() == off_axis
@@ -76,7 +76,7 @@ def test_surfel_homographies_are_gsplats() -> None:
         camera.height,
     )
     transforms, normals = projected[3], projected[4]
-    splats = project(scene, camera)
+    splats, _ = project(scene, camera)
     index = in_order(splats, camera, scene)
     assert len(index) > 200
     assert torch.allclose(splats.shapes, transforms[0, index], rtol=1e-6, atol=1e-9)

@@ -80,6 +80,27 @@ def test_two_layers_blend_front_to_back() -> None:
     expected = torch.tensor([0.5 * back, 0.5, 0.5 * (1 - back)])
     assert torch.allclose(out.rgb[32, 32], expected, atol=1e-5)
     assert math.isclose(out.depth[32, 32], (0.5 * 0.9 + 0.5 * back * 1.1) / (0.5 + 0.5 * back), abs_tol=1e-5)
+    assert math.isclose(out.distortion[32, 32], 0.5 * (0.5 * back) * 0.2**2, rel_tol=1e-4)
+
+
+def test_overlapping_surfels_of_one_slanted_plane_have_no_distortion() -> None:
+    turn = math.radians(50)
+    rotation = torch.tensor([[math.cos(turn / 2), 0, math.sin(turn / 2), 0]])
+    along = torch.tensor([[math.cos(turn), 0.0, -math.sin(turn)]])  # in the plane, and away from the camera
+    scene = one_gaussian(
+        means=along * torch.linspace(-0.03, 0.03, 7)[:, None],
+        quats=rotation.expand(7, 4),
+        log_scales=torch.full((7, 2), math.log(0.02)),
+        logit_opacities=torch.full((7,), -1.0),
+        sh=torch.zeros(7, 1, 3),
+    )
+    distortion = ReferenceRenderer().render(scene, FRONT).distortion
+    apart = ReferenceRenderer().render(
+        replace(scene, means=scene.means + torch.tensor([[0, 0, 0.01]]) * (torch.arange(7) % 2)[:, None]),
+        FRONT,
+    )
+    assert distortion[32, 32].abs() < 1e-9  # m^2: a hundredth of a millimetre, squared; float32
+    assert apart.distortion[32, 32] > 1e-6
 
 
 def test_tiles_and_batches_do_not_show() -> None:
@@ -101,13 +122,14 @@ def test_gradients_are_the_finite_differences(surfel: bool, antialiased: bool) -
     scene = ellipsoid_head(12, seed=3, surfel=surfel, sh_degree=2, antialiased=antialiased)
     camera = head_camera(20, 16, yaw_deg=15)
     random = torch.Generator().manual_seed(1)
-    weights = torch.randn(16, 20, 8, generator=random, dtype=torch.float64)
+    weights = torch.randn(16, 20, 9, generator=random, dtype=torch.float64)
+    weights[:, :, 8] *= 1e4  # m^2
     leaves = {name: getattr(scene, name).double().requires_grad_() for name in FIELDS}
 
     def loss(**values: torch.Tensor) -> torch.Tensor:
         out = ReferenceRenderer().render(replace(scene, **values), camera)
-        picture = torch.cat([out.rgb, out.alpha[..., None], out.depth[..., None], out.normal], 2)
-        return (picture * weights).sum()
+        maps = torch.stack([out.alpha, out.depth, out.distortion], 2)
+        return (torch.cat([out.rgb, out.normal, maps], 2) * weights).sum()
 
     loss(**leaves).backward()
     for name, leaf in leaves.items():
@@ -121,6 +143,42 @@ def test_gradients_are_the_finite_differences(surfel: bool, antialiased: bool) -
         analytic = float((leaf.grad * direction).sum())
         assert analytic != 0
         assert math.isclose(analytic, numeric, rel_tol=1e-4, abs_tol=1e-5), name
+
+
+@pytest.mark.parametrize("surfel", [False, True], ids=["3d", "2d"])
+def test_the_gradient_of_screen_means_moves_whole_splats(surfel: bool) -> None:
+    """Moving the principal point moves every screen mean alike, and leaves the splats' shapes as they are."""
+    scene = ellipsoid_head(12, seed=3, surfel=surfel)
+    scene = replace(scene, **{name: getattr(scene, name).double() for name in FIELDS[:5]})
+    scene = replace(scene, means=scene.means.requires_grad_())
+    camera = head_camera(20, 16, yaw_deg=15)
+    weights = torch.randn(16, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def render(shift: float) -> Any:
+        return ReferenceRenderer().render(scene, replace(camera, cx=camera.cx + shift))
+
+    out = render(0.0)
+    out.means_px.retain_grad()
+    (out.alpha * weights).sum().backward()
+    higher, lower = ((render(s).alpha.detach() * weights).sum() for s in (1e-6, -1e-6))
+    numeric = float(higher - lower) / 2e-6
+    assert abs(numeric) > 1e-3
+    assert math.isclose(float(out.means_px.grad[:, 0].sum()), numeric, rel_tol=1e-4)
+
+
+def test_screen_means_of_what_is_not_drawn_are_zero() -> None:
+    means = torch.tensor([[0.0, 0, 0], [0, 0, 2.0], [math.nan, 0, 0], [5.0, 0, 0]])
+    scene = one_gaussian(
+        means=means,
+        quats=one_gaussian().quats.expand(4, 4),
+        log_scales=torch.full((4, 3), -4.0),
+        logit_opacities=torch.zeros(4),
+        sh=torch.zeros(4, 1, 3),
+    )
+    means_px = ReferenceRenderer().render(scene, FRONT).means_px
+    assert torch.allclose(means_px[0], torch.tensor([32.5, 32.5]))
+    assert (means_px[1:3] == 0).all()  # behind the camera, not a number
+    assert means_px[3, 0] > 65  # beside the picture, but it has a place
 
 
 def test_hostile_values_give_finite_gradients() -> None:
