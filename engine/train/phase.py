@@ -1,7 +1,8 @@
-"""What a training method is to the trainer: named parameters, phases that optimise them, an avatar at the end."""
+"""What a training method is to the trainer: named parameters, phases that optimise them, an avatar."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,6 +24,7 @@ class ParameterGroup:
     tensors: Sequence[Tensor]
     rate: float  # before the phase's schedule
     eps: float = 1e-15  # Adam's; tiny, because gradients of single Gaussians are
+    clip_norm: float = math.inf  # the group's gradient is scaled down to this norm
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Method(Protocol):
         ...
 
     def state_dict(self) -> Mapping[str, Any]:
-        """All that is not derived: tensors, numbers, strings, lists and dicts of them. Includes parameters."""
+        """Parameters and all else that is not derived: tensors, numbers, strings, lists and dicts of them."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
