@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.backends import Backend
 from render.avatar import Avatar
 from render.rigs.rig import Rig
 
@@ -40,14 +41,16 @@ _PAPER, _INK = 245, (40, 40, 40)
 
 
 def contact_sheet(
-    avatar: Avatar, cell: int, progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None
+    avatar: Avatar,
+    cell: int,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+    *,
+    backend: Backend,
 ) -> Picture:
     """uint8 RGB [H, W, 3], cells of `cell` pixels a side. `progress(items, total)` passes the items on."""
-    from render.cpu.renderer import CpuRenderer
-
     rows = dict(_rows(avatar.rig))
     views = _VIEWS_DEG if len(rows) > 1 else _STILL_VIEWS_DEG
-    renderer = CpuRenderer(cell, cell)
+    drawer = backend.drawer(cell, cell)
     camera = avatar.default_camera(cell, cell)
     sheet = np.full((len(rows) * (cell + _BAR_PX), len(views) * cell, 3), _PAPER, np.uint8)
     cells = [(r, c) for r in range(len(rows)) for c in range(len(views))]
@@ -55,14 +58,13 @@ def contact_sheet(
         for r, c in cells if progress is None else progress(cells, len(cells)):
             (label, weights), (view, (yaw, pitch)) = list(rows.items())[r], list(views.items())[c]
             turn = torch.tensor([math.radians(pitch), math.radians(yaw), 0.0])
-            with torch.inference_mode():
-                gaussians = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+            posed = backend.pose(avatar, avatar.params_from_units(weights, turn, torch.zeros(3)))
             top, left = r * (cell + _BAR_PX), c * cell
-            picture = renderer.render_rgb8(gaussians, camera, (0.93, 0.94, 0.95))
+            picture = drawer.render_rgb8(posed, camera, (0.93, 0.94, 0.95))
             sheet[top + _BAR_PX : top + _BAR_PX + cell, left : left + cell] = picture
             _write(sheet, f"{label}, {view}", left + 6, top + _BAR_PX - 6)
     finally:
-        renderer.close()
+        drawer.close()
     return sheet
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.images import read_picture
+from engine.backends import BACKENDS, open_backend
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from render.cpu.renderer import Background
 
-BACKENDS = ("auto", "cpu", "cuda")
 SIZE_LIMITS = (64, 4096)  # what every H.264 player shows
 DEFAULT_AVATAR = "vera"  # as render.library has it, which takes a second to import
 DEFAULT_BACKGROUND = "#d8dce2"
@@ -30,7 +30,7 @@ class Look:
     width: int  # pixels, even
     height: int
     background: Background  # RGB in 0..1, or a picture uint8 [height, width, 3]
-    backend: str = "cpu"
+    backend: str = "cpu"  # as engine.backends.open_backend takes it
 
 
 def add_look_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,20 +48,25 @@ def add_look_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLOUR|IMAGE",
         help=f"#rrggbb, {', '.join(COLOURS)}, or a picture to fill it with (%(default)s)",
     )
+    add_backend_argument(parser)
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what renders (%(default)s)")
 
 
 def parse_look(args: argparse.Namespace) -> Look:
     """The look that the options of `add_look_arguments` describe. Raises UsageError or SourceError."""
     width, height = parse_size(args.size)
-    return Look(width, height, parse_background(args.background, width, height), choose_backend(args.backend))
+    background = parse_background(args.background, width, height)
+    check_backend(args.backend)
+    return Look(width, height, background, args.backend)
 
 
-def choose_backend(name: str) -> str:
-    """The back end that draws for `--backend name`. Raises UsageError when it cannot run."""
-    if name == "cuda":
-        raise UsageError("--backend cuda: this version has no CUDA back end; use --backend cpu")
-    return "cpu"
+def check_backend(name: str) -> None:
+    """Raise UsageError at once when a back end that was named cannot run; `auto` chooses when it draws."""
+    if name != "auto":
+        open_backend(name)
 
 
 def parse_size(text: str) -> tuple[int, int]:

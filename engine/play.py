@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.backends import Backend, Posed, open_backend
 from engine.look import Look
 from engine.motion import Motion
 from engine.prefetch import prefetched
 from engine.report import StageTimes
 from render.avatar import Avatar
-from render.cpu.renderer import CpuRenderer
-from render.gaussians import Gaussians
 
 POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread
 
@@ -25,21 +24,22 @@ def pictures(motion: Motion, avatar: Avatar, look: Look, times: StageTimes) -> G
     The array is overwritten by the next picture. Adds the stages "pose" and "render" to `times`.
     """
     camera = avatar.default_camera(look.width, look.height)
-    renderer = CpuRenderer(look.width, look.height)
+    backend = open_backend(look.backend)
+    drawer = backend.drawer(look.width, look.height)
     out = np.empty((look.height * 3 // 2, look.width), np.uint8)
     try:
-        with prefetched(_posed(motion, avatar, times), POSED_AHEAD) as posed:
-            for gaussians in posed:
+        with prefetched(_posed(motion, avatar, backend, times), POSED_AHEAD) as ahead:
+            for posed in ahead:
                 with times.timed("render"):
-                    renderer.render_yuv420(gaussians, camera, look.background, out, colorspace="bt709")
+                    drawer.render_yuv420(posed, camera, look.background, out, colorspace="bt709")
                 yield out
     finally:
-        renderer.close()
+        drawer.close()
 
 
-def _posed(motion: Motion, avatar: Avatar, times: StageTimes) -> Iterator[Gaussians]:
-    torch.set_num_threads(1)  # the renderer uses every core; one pose is too small to share out
+def _posed(motion: Motion, avatar: Avatar, backend: Backend, times: StageTimes) -> Iterator[Posed]:
+    torch.set_num_threads(1)  # the CPU renderer uses every core; one pose is too small to share out
     for params in motion.params(avatar):
-        with torch.inference_mode(), times.timed("pose"):
-            gaussians = avatar.pose(params)
-        yield gaussians
+        with times.timed("pose"):
+            posed = backend.pose(avatar, params)
+        yield posed

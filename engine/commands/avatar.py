@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import UsageError
+from engine.look import add_backend_argument, check_backend
 
 if TYPE_CHECKING:
     from render.avatar import Avatar
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_avatar(preview)
     _add_output(preview, "the .png file to write")
     preview.add_argument("--size", type=int, default=256, help="side of one picture in pixels (default 256)")
+    add_backend_argument(preview)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -234,6 +236,7 @@ def _number(text: str, value: str) -> float:
 
 
 def _preview(args: argparse.Namespace) -> int:
+    from engine.backends import open_backend
     from engine.contact_sheet import contact_sheet, png_bytes
     from engine.progress import Bars
     from render.avatar_file import write_atomically
@@ -242,9 +245,16 @@ def _preview(args: argparse.Namespace) -> int:
     output = _checked_output(args.output, ".png")
     if not 32 <= args.size <= 1024:
         raise UsageError(f"--size {args.size}: give 32 to 1024 pixels")
+    check_backend(args.backend)
     avatar = open_avatar(args.avatar)
+    backend = open_backend(args.backend)
     with Bars() as bars:
-        sheet = contact_sheet(avatar, args.size, lambda cells, total: bars.over(cells, "preview", total))
+        sheet = contact_sheet(
+            avatar,
+            args.size,
+            lambda cells, total: bars.over(cells, "preview", total),
+            backend=backend,
+        )
     data = png_bytes(sheet)
     write_atomically(output, lambda temporary: Path(temporary).write_bytes(data))
     print(f"{output}: {sheet.shape[1]}x{sheet.shape[0]} pixels")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from engine.backends import open_backend
 from engine.live.acting import Actor, FaceActor, MotionActor
 from engine.live.controls import LiveControls
 from engine.live.lifeline import Lifeline
@@ -77,7 +78,7 @@ class LiveLoop:
             self.stage = Stage(
                 actor,
                 self.scene,
-                Painter(width, height),
+                Painter(width, height, open_backend(settings.look.backend)),
                 self._broadcast,
                 self.statistics,
                 self._lifeline,

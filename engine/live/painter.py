@@ -1,4 +1,4 @@
-"""Draws posed Gaussians into the picture that is sent: I420 at the stream's size, whatever was rendered."""
+"""Poses and draws into the picture that is sent: I420 at the stream's size, whatever was rendered."""
 
 from __future__ import annotations
 
@@ -8,51 +8,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backends import Backend, Drawer, Posed
 from engine.live.scene import View
 from render.avatar import Avatar
 from render.camera import Camera
-from render.cpu.renderer import Background, CpuRenderer
-from render.gaussians import Gaussians
+from render.cpu.renderer import Background
+from render.rigs.params import RigParams
 
 Picture = NDArray[np.uint8]
 
 
 class Painter:
-    """One stream's renderer; belongs to the thread that draws. Close it."""
+    """One stream's drawer; belongs to the thread that draws. Close it."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, backend: Backend) -> None:
         """`width`, `height`: of the stream, pixels, even."""
+        self._backend = backend
         self._size = (width, height)
-        self._renderer: CpuRenderer | None = None
+        self._drawer: Drawer | None = None
         self._camera: tuple[Avatar, View, Camera] | None = None
         self._background: tuple[Background, tuple[int, int], Background] | None = None
 
-    def paint(self, gaussians: Gaussians, avatar: Avatar, view: View, scale: float = 1.0) -> Picture:
+    def pose(self, avatar: Avatar, params: RigParams) -> Posed:
+        """The avatar with these parameters, for `paint`."""
+        return self._backend.pose(avatar, params)
+
+    def paint(self, posed: Posed, avatar: Avatar, view: View, scale: float = 1.0) -> Picture:
         """A new I420 picture [H * 3/2, W] (BT.601, limited range), rendered at `scale` of the full size."""
         width, height = (max(2, 2 * round(side * scale / 2)) for side in self._size)
-        renderer = self._renderer_for(width, height)
+        drawer = self._drawer_for(width, height)
         camera = self._camera_for(avatar, view)
         if (width, height) != self._size:
             camera = camera.resized(width, height)
         background = self._background_for(view.background, (width, height))
-        picture = renderer.render_yuv420(gaussians, camera, background, colorspace="bt601")
+        picture = drawer.render_yuv420(posed, camera, background, colorspace="bt601")
         if (width, height) == self._size and not view.mirror:
             return picture
         return _resized(picture, (width, height), self._size, view.mirror)
 
     def close(self) -> None:
-        """End the renderer's threads; closing twice does no harm."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the drawer's threads and memory; closing twice does no harm."""
+        if self._drawer is not None:
+            self._drawer.close()
+            self._drawer = None
 
-    def _renderer_for(self, width: int, height: int) -> CpuRenderer:
-        # one at a time: a renderer keeps memory for every Gaussian, and sizes seldom change
-        renderer = self._renderer
-        if renderer is None or (renderer.width, renderer.height) != (width, height):
+    def _drawer_for(self, width: int, height: int) -> Drawer:
+        # one at a time: a drawer keeps memory for every Gaussian, and sizes seldom change
+        drawer = self._drawer
+        if drawer is None or (drawer.width, drawer.height) != (width, height):
             self.close()
-            renderer = self._renderer = CpuRenderer(width, height)
-        return renderer
+            drawer = self._drawer = self._backend.drawer(width, height)
+        return drawer
 
     def _camera_for(self, avatar: Avatar, view: View) -> Camera:
         kept = self._camera

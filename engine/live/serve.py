@@ -79,14 +79,15 @@ def warm_up(cast: Cast, look: Look) -> None:
     """Draw one picture, so that the first visitor does not wait for compilers."""
     import torch
 
+    from engine.backends import open_backend
     from engine.live.painter import Painter
     from engine.live.scene import View
 
-    painter = Painter(look.width, look.height)
+    painter = Painter(look.width, look.height, open_backend(look.backend))
     try:
         with torch.inference_mode():
-            gaussians = cast.avatar.pose(cast.avatar.rig.neutral_params())
-            painter.paint(gaussians, cast.avatar, View(look.background))
+            posed = painter.pose(cast.avatar, cast.avatar.rig.neutral_params())
+            painter.paint(posed, cast.avatar, View(look.background))
     finally:
         painter.close()
 

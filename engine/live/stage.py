@@ -97,9 +97,9 @@ class Stage:
 
     def _show(self, avatar: Avatar, moment: Moment) -> FrameStamps:
         view = self._scene.view
-        gaussians = avatar.pose(moment.params)
+        posed = self._painter.pose(avatar, moment.params)
         posed_ns = self._clock_ns()
-        picture = self._painter.paint(gaussians, avatar, view, self.deadline.scale)
+        picture = self._painter.paint(posed, avatar, view, self.deadline.scale)
         if self._timecode:
             draw_timecode(picture, moment.stamps.capture_ns)
         stamps = replace(moment.stamps, posed_ns=posed_ns, rendered_ns=self._clock_ns())

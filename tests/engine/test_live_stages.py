@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.backends import CpuBackend
 from engine.live.acting import FaceActor, Moment, MotionActor
 from engine.live.lifeline import Lifeline
 from engine.live.lookahead import HorizonErrors, Lookahead
@@ -287,7 +288,7 @@ def play(
     stage = Stage(
         ListActor(avatar, lifeline, times),
         Scene(cast_of(avatar), view or View((0.2, 0.4, 0.6))),
-        Painter(400, 240),
+        Painter(400, 240, CpuBackend()),
         audience,
         statistics,
         lifeline,
@@ -335,7 +336,7 @@ def test_the_mirror_turns_the_picture_but_not_the_timecode(avatar: Avatar) -> No
 
 @pytest.mark.parametrize("scale", [0.84, 0.5])
 def test_a_smaller_drawing_fills_the_same_picture(avatar: Avatar, scale: float) -> None:
-    painter = Painter(400, 240)
+    painter = Painter(400, 240, CpuBackend())
     gaussians = avatar.pose(avatar.rig.neutral_params())
     picture = np.full((240, 400, 3), 90, np.uint8)
     full = painter.paint(gaussians, avatar, View(picture))
@@ -347,7 +348,7 @@ def test_a_smaller_drawing_fills_the_same_picture(avatar: Avatar, scale: float) 
 
 
 def test_the_view_can_be_turned_and_brought_closer(avatar: Avatar) -> None:
-    painter = Painter(400, 240)
+    painter = Painter(400, 240, CpuBackend())
     gaussians = avatar.pose(avatar.rig.neutral_params())
     views = [View((0, 0, 0)), View((0, 0, 0), yaw_deg=60), View((0, 0, 0), zoom=2.0)]
     covered = [int((painter.paint(gaussians, avatar, view)[:240] > 20).sum()) for view in views]
@@ -385,7 +386,7 @@ def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar)
         stage = Stage(
             SlowActor(avatar, lifeline, clock),
             Scene(cast_of(avatar), View((0.0, 0.0, 0.0))),
-            Painter(64, 64),
+            Painter(64, 64, CpuBackend()),
             audience,
             LiveStatistics(clock),
             lifeline,
@@ -412,7 +413,7 @@ def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) ->
     stage = Stage(
         actor,
         scene,
-        Painter(64, 64),
+        Painter(64, 64, CpuBackend()),
         audience,
         LiveStatistics(clock),
         lifeline,

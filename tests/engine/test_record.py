@@ -73,8 +73,8 @@ def test_record_keeps_frames_times_and_sound_and_reports(
     clip: Path, models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, report_path = tmp_path / "out.mp4", tmp_path / "report.json"
-    code = cli.main(["record", str(clip), "-o", str(out), "--size", "192x128", "--report", str(report_path)])
-    assert code == 0
+    options = ["--size", "192x128", "--backend", "cpu", "--report", str(report_path)]
+    assert cli.main(["record", str(clip), "-o", str(out), *options]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "45 frames" in printed.out
@@ -127,7 +127,7 @@ def test_a_video_without_a_face_is_written_and_warned_about(
             wall = np.full((128, 128, 3), 90 + i, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(wall, format="rgb24")))
         container.mux(stream.encode(None))
-    assert cli.main(["record", str(source), "-o", str(out), "--size", "128"]) == 0
+    assert cli.main(["record", str(source), "-o", str(out), "--size", "128", "--backend", "cpu"]) == 0
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert "no face" in line
@@ -138,7 +138,7 @@ def test_a_video_without_a_face_is_written_and_warned_about(
 
 def test_demo_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo.mp4"
-    assert cli.main(["demo", "-o", str(out), "--size", "128", "--seconds", "0.5"]) == 0
+    assert cli.main(["demo", "-o", str(out), "--size", "128", "--seconds", "0.5", "--backend", "cpu"]) == 0
     times, sound = video_facts(out)
     assert len(times) == 15
     assert sound is None
@@ -218,7 +218,8 @@ def test_a_pose_that_fails_ends_the_recording(
 
 
 def test_ctrl_c_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "engine.cli", "demo", "--seconds", "600", "-o", str(tmp_path / "o.mp4")]
+    demo = ["demo", "--seconds", "600", "--backend", "cpu", "-o", str(tmp_path / "o.mp4")]
+    command = [sys.executable, "-m", "engine.cli", *demo]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not any(file.stat().st_size > 10_000 for file in tmp_path.iterdir()):
@@ -235,7 +236,8 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_ctrl_c_in_a_terminal_while_the_tracker_loads(clip: Path, models_dir: Path, tmp_path: Path) -> None:
     """A terminal sends it to the tracker's processes as well, at any moment of their start."""
-    command = [sys.executable, "-m", "engine.cli", "record", str(clip), "-o", str(tmp_path / "o.mp4")]
+    options = ["-o", str(tmp_path / "o.mp4"), "--backend", "cpu"]
+    command = [sys.executable, "-m", "engine.cli", "record", str(clip), *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -256,9 +258,10 @@ DISK_FULL = """
 import resource, sys
 from engine.cli import main
 # numba may want to fill its cache first
-assert main(["demo", "--seconds", "0.1", "--size", "64", "-o", sys.argv[1] + "/warm.mp4"]) == 0
+cpu = ["demo", "--backend", "cpu", "-o"]
+assert main([*cpu, sys.argv[1] + "/warm.mp4", "--seconds", "0.1", "--size", "64"]) == 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-sys.exit(main(["demo", "-o", sys.argv[1] + "/full/o.mp4"]))
+sys.exit(main([*cpu, sys.argv[1] + "/full/o.mp4"]))
 """
 
 
