@@ -14,13 +14,10 @@ import argparse
 import asyncio
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +25,7 @@ from typing import Any, Literal
 from bench.chromium import Chromium, find_chromium
 from bench.live_client import ClientOrigin, WatchReport, measure_again, measure_watching, start_sending
 from bench.live_clips import as_camera_file, film, retimed
+from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import children, cpu_seconds
 from engine.errors import UsageError
@@ -96,25 +94,9 @@ def _run(
         source = ["--browser"]
     with ClientOrigin() as client:
         options = [*source, "--avatar", avatar, "--size", size, "--timecode", "--allow-origin", client.origin]
-        with _server(options) as (process, address):
-            seen = asyncio.run(_watch(client, address, process.pid, flags, direction, rate, seconds))
+        with LiveServerProcess(options) as server:
+            seen = asyncio.run(_watch(client, server.address, server.pid, flags, direction, rate, seconds))
     return {"direction": direction, "size": size, "source_fps": rate, **seen}
-
-
-@contextmanager
-def _server(options: list[str]) -> Any:
-    """A `visavis live` of its own on a free port; gives its process and address."""
-    command = [sys.executable, "-m", "engine.cli", "live", "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        if not address:
-            raise RuntimeError(f"the server did not start (exit code {process.wait()}): {' '.join(command)}")
-        yield process, address.split("/#")[0].rstrip("/")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
 
 
 async def _watch(

@@ -143,7 +143,7 @@ export class Sending extends Session {
 export async function openCamera() {
   if (!window.isSecureContext || !navigator.mediaDevices) {
     throw new Error('Browsers give the camera only to pages served over https or from this computer. ' +
-      'Start visavis with --certificate, or open it on the computer it runs on.');
+      'Start visavis with --cert, or open it on the computer it runs on.');
   }
   try {
     return await navigator.mediaDevices.getUserMedia({

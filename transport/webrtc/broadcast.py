@@ -87,6 +87,11 @@ class Viewer:
         self.rate.estimate = value
         self._broadcast.update_rates()
 
+    @property
+    def num_queued(self) -> int:
+        """Pictures waiting for this viewer's socket."""
+        return len(self._queue)
+
     def request_key_frame(self) -> None:
         """The receiver lost its picture and asks for a whole one."""
         self._broadcast.request_key_frame(self)
@@ -287,6 +292,7 @@ class Broadcast:
         recent = [] if full is None else [entry for entry in list(full.sizes) if now - entry[0] <= 2.0]
         figures = {
             "viewers": float(len(self._viewers)),
+            "queued_pictures": float(max((viewer.num_queued for viewer in self._viewers), default=0)),
             "fps": len(recent) / 2.0,
             "encoded_bits_per_second": 8 * sum(size for _, size in sizes) / 2.0,
             "target_bits_per_second": float(full.bitrate) if full is not None else 0.0,

@@ -122,7 +122,7 @@ class LiveServer:
         """What the person who started it should know, one line each."""
         if is_loopback(self._settings.host) or self._tls is not None:
             return []
-        return ["browsers give no camera to pages without TLS: add --certificate to use one from elsewhere"]
+        return ["browsers give no camera to pages without TLS: add --cert to use one from elsewhere"]
 
     async def start(self) -> None:
         """Listen. Raises OutputError when the port is taken or the address is not ours; nothing is left."""
