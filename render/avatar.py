@@ -16,16 +16,13 @@ from render.bindings import Binding, Poser
 from render.camera import Camera
 from render.gaussians import Gaussians
 from render.rig_reference import RigReference
-from render.rigs.gaze import eye_pose_from_units
+from render.rigs.drive import params_from_units
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 
 if TYPE_CHECKING:
     from render.cpu.posing import CpuPoser
 
-_NECK_SHARE = (
-    0.35  # of a head rotation, taken by the neck joint; the head joint adds the rest about the same axis
-)
 _DEFAULT_FOV_DEG = 20.0  # portrait lens: a head fills the picture from about a metre
 _HEAD_SHARE_OF_PICTURE = 0.85  # height of head and neck in the default view
 
@@ -194,17 +191,7 @@ class Avatar:
         share, about one axis, so that they compose to it exactly; a rig without them turns at its root. The
         eyeLook units turn the eye joints where the rig has them.
         """
-        names = self.rig.joint_names
-        rows = [torch.zeros_like(head_rotation)] * len(names)
-        if "neck" in names and "head" in names:
-            rows[names.index("neck")] = _NECK_SHARE * head_rotation
-            rows[names.index("head")] = (1 - _NECK_SHARE) * head_rotation
-        else:
-            rows[0] = head_rotation
-        if "left_eye" in names and "right_eye" in names:
-            left, right = eye_pose_from_units(self.rig.expression_names, weights)
-            rows[names.index("left_eye")], rows[names.index("right_eye")] = left, right
-        return RigParams(expression=weights, pose=torch.stack(rows, -2), translation=head_translation)
+        return params_from_units(self.rig, weights, head_rotation, head_translation)
 
     def default_camera(
         self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
