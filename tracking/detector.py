@@ -8,10 +8,13 @@ pictures use this.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from capture.closing import Closing
 from capture.frame import Frame
@@ -81,11 +84,9 @@ class FaceDetector(Closing):
         import mediapipe as mp
 
         image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame.rgb))
-        if self._mode == "video":
-            result = self._landmarker.detect_for_video(image, self._clock.milliseconds(frame.capture_ns))
-        else:
-            result = self._landmarker.detect(image)
-        return _to_detection(result, frame)
+        time_ms = self._clock.milliseconds(frame.capture_ns) if self._mode == "video" else None
+        with _raw_result(self._landmarker, image, time_ms) as result:
+            return _to_detection(result, frame)
 
     def close(self) -> None:
         """Free the model; closing twice does no harm."""
@@ -128,21 +129,47 @@ def _open_landmarker(path: Path, mode: DetectorMode) -> Any:
         ) from error
 
 
+@contextlib.contextmanager
+def _raw_result(landmarker: Any, image: Any, time_ms: int | None) -> Iterator[Any]:
+    """The C library's own result for one picture, valid inside; without `time_ms` it stands for itself.
+
+    MediaPipe's Python would make an object of every landmark, which takes a sixth of the detection.
+    """
+    from mediapipe.tasks.python.vision import face_landmarker
+
+    library, handle = landmarker._lib, landmarker._handle
+    result = face_landmarker.MpFaceLandmarkerResultC()
+    if time_ms is None:
+        library.MpFaceLandmarkerDetectImage(handle, image._image_ptr, None, ctypes.byref(result))
+    else:
+        library.MpFaceLandmarkerDetectForVideo(handle, image._image_ptr, None, time_ms, ctypes.byref(result))
+    try:
+        yield result
+    finally:
+        library.MpFaceLandmarkerCloseResult(ctypes.byref(result))
+
+
 def _to_detection(result: Any, frame: Frame) -> Detection:
-    if not result.face_landmarks:
+    if not result.face_landmarks_count:
         return Detection.lost(frame.capture_ns, frame.index, frame.width, frame.height)
     # MediaPipe's z is in units of the picture's width, like x.
     scale = np.array([frame.width, frame.height, frame.width], np.float32)
-    flat = (value for point in result.face_landmarks[0] for value in (point.x, point.y, point.z))
-    landmarks = np.fromiter(flat, np.float32, NUM_LANDMARKS * 3).reshape(NUM_LANDMARKS, 3) * scale
-    scores = np.fromiter((unit.score for unit in result.face_blendshapes[0]), np.float32, NUM_SCORES)
+    landmarks = _columns(result.face_landmarks[0].landmarks, NUM_LANDMARKS, "x", "y", "z") * scale
     return Detection(
         landmarks=landmarks,
-        scores=scores,
-        head_matrix=np.asarray(result.facial_transformation_matrixes[0], np.float32).reshape(4, 4),
+        scores=_columns(result.face_blendshapes[0].categories, NUM_SCORES, "score")[:, 0],
+        head_matrix=result.facial_transformation_matrixes[0].to_numpy().astype(np.float32).reshape(4, 4),
         found=True,
         capture_ns=frame.capture_ns,
         index=frame.index,
         width=frame.width,
         height=frame.height,
     )
+
+
+def _columns(pointer: Any, count: int, *names: str) -> NDArray[np.float32]:
+    """A copy [count, fields] of some float fields of an array of C structures."""
+    structure = pointer._type_
+    memory = ctypes.cast(pointer, ctypes.POINTER(structure * count)).contents
+    places = [getattr(structure, name).offset // 4 for name in names]
+    return np.frombuffer(memory, np.float32).reshape(count, -1)[:, places]
