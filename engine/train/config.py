@@ -7,23 +7,22 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from engine.errors import UsageError
 
-Config = TypeVar("Config")
 Value = bool | int | float | str | None | tuple[Any, ...]
 
 
-def flatten(config: Any) -> dict[str, Value]:
-    """A (nested) dataclass as dotted keys and plain values, in order."""
+def flatten(sections: Mapping[str, Any]) -> dict[str, Value]:
+    """Named (nested) dataclasses as dotted keys and plain values, in order."""
     flat: dict[str, Value] = {}
-    for field in fields(config):
-        value = getattr(config, field.name)
+    for name, value in sections.items():
         if is_dataclass(value):
-            flat.update({f"{field.name}.{key}": inner for key, inner in flatten(value).items()})
+            inner = flatten({field.name: getattr(value, field.name) for field in fields(value)})
+            flat.update({f"{name}.{key}": item for key, item in inner.items()})
         else:
-            flat[field.name] = value
+            flat[name] = value
     return flat
 
 
@@ -52,16 +51,19 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
-def changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    """A copy with some dotted keys set. Raises UsageError for an unknown key or a value of another type."""
-    known = flatten(config)
+def changed(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of named dataclasses with some dotted keys set, such as `trainer.seed`.
+
+    Raises UsageError for an unknown key, naming the nearest, and for a value of another type.
+    """
+    known = flatten(sections)
     for key in changes:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
             hint = f", did you mean {(leaf or near)[0]}?" if leaf or near else ""
             raise UsageError(f"there is no setting {key!r}{hint}")
-    return _changed(config, changes, "")
+    return {name: _changed(config, changes, f"{name}.") for name, config in sections.items()}
 
 
 def refuse_other_config(where: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -75,11 +77,11 @@ def refuse_other_config(where: Path, stored: Mapping[str, Any], wanted: Mapping[
             )
 
 
-def to_toml(config: Any) -> str:
-    """The configuration as a TOML file that gives it again; a setting without a value is left out."""
+def to_toml(sections: Mapping[str, Any]) -> str:
+    """Named dataclasses as a TOML file that gives it again; a setting without a value is left out."""
     lines = []
     section = ""
-    for key, value in sorted(flatten(config).items(), key=lambda item: item[0].rpartition(".")[0]):
+    for key, value in sorted(flatten(sections).items(), key=lambda item: item[0].rpartition(".")[0]):
         table, _, name = key.rpartition(".")
         if table != section:
             lines.append(f"\n[{table}]")

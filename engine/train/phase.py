@@ -64,7 +64,11 @@ class Phase(Generic[Item]):
 
 
 class Method(Protocol):
-    """One paper's system. The trainer owns the loop, the optimiser and the files; the method all the rest."""
+    """One paper's system. The trainer owns the loop, the optimiser and the files; the method all the rest.
+
+    The module that `visavis train` loads for it offers `Config`, a frozen dataclass whose fields have
+    defaults, and `build(dataset: Dataset, config: Config, device: torch.device) -> Method`.
+    """
 
     @property
     def name(self) -> str: ...
