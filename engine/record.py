@@ -16,6 +16,7 @@ from typing import Any
 from capture.source import open_input
 from capture.video import VideoFile
 from engine.backends import open_backend
+from engine.encoding import choose_h264
 from engine.look import Look
 from engine.model_fetch import ensure_model
 from engine.motion import Motion, load_motion
@@ -69,7 +70,6 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
         recorder = stack.enter_context(
             _open_recorder(output, look, driver.fps, sound_from=sound, sound_origin_s=start_s - offset_s)
         )
-        open_backend(look.backend)  # says what it chose, before minutes of tracking
         bars = stack.enter_context(Bars())
         motion = track_source(driver, avatar, times, bars)
         if isinstance(driver, VideoFile) and driver.problem:
@@ -89,10 +89,8 @@ def record_motion(
     """Play `motion` with `avatar` into the mp4 `output`, without sound. Raises OutputError."""
     start = time.perf_counter()
     times = StageTimes()
-    with _open_recorder(output, look, motion.fps) as recorder:
-        open_backend(look.backend)  # says what it chose before a bar is drawn
-        with Bars() as bars:
-            _write(motion, avatar, look, recorder, times, bars)
+    with _open_recorder(output, look, motion.fps) as recorder, Bars() as bars:
+        _write(motion, avatar, look, recorder, times, bars)
     return Recording(_report(motion, avatar, look, times, time.perf_counter() - start, source, output))
 
 
@@ -113,6 +111,7 @@ def _open_recorder(
         ),  # the standard rates are whole numbers over 1 or 1001
         sound_from=sound_from,
         sound_origin_s=sound_origin_s,
+        encoder=choose_h264(look),  # says what was chosen, before minutes of tracking
     )
 
 
@@ -154,6 +153,7 @@ def _report(
         num_gaussians=avatar.gaussians.num_gaussians,
         size=[look.width, look.height],
         backend=open_backend(look.backend).name,
+        encoder=choose_h264(look),
         found=round(float(motion.found.mean()), 4),
         duration_s=round(motion.duration_s, 3),
         peak_memory_mb=peak_memory_mb(),

@@ -10,7 +10,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import av
 import numpy as np
@@ -23,6 +23,8 @@ from transport.sound import Sound
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
+H264 = Literal["libx264", "h264_nvenc"]  # by the processor, by an NVIDIA card: FFmpeg's names
+
 TIME_BASE = Fraction(1, 90_000)  # exact for 24, 25, 30, 50, 60 and 30000/1001 frames per second
 NS_PER_TICK = 1e9 / 90_000
 MAX_WAITING = 8  # pictures between the caller and the encoder: 3 MB at 512x512
@@ -30,7 +32,11 @@ SOUND_AHEAD_S = 0.5
 
 # Measured on 150 frames of a talking head, 512x512, one core: ultrafast 1.6 ms, 1921 kb/s, 47.6 dB; superfast
 # 1.8 ms, 1038 kb/s, 47.7 dB; veryfast 3.4 ms, 614 kb/s, 46.5 dB; faster 6.5 ms, 664 kb/s, 47.7 dB.
-ENCODER_OPTIONS = {"preset": "superfast", "crf": "18"}
+# NVENC's constant quality at the same number; not yet measured on a card that has the encoder.
+ENCODER_OPTIONS: dict[H264, dict[str, str]] = {
+    "libx264": {"preset": "superfast", "crf": "18"},
+    "h264_nvenc": {"preset": "p5", "rc": "vbr", "cq": "18"},
+}
 
 
 class Recorder:
@@ -53,6 +59,7 @@ class Recorder:
         frame_rate: Fraction,
         sound_from: str | os.PathLike[str] | None = None,
         sound_origin_s: float = 0.0,
+        encoder: H264 = "libx264",
     ) -> None:
         """Open the file.
 
@@ -62,6 +69,7 @@ class Recorder:
             frame_rate: nominal frames per second: gives the last frame its duration.
             sound_from: media file whose first audio stream is kept.
             sound_origin_s: that file's time which is time 0 of the pictures, seconds.
+            encoder: what encodes the pictures; the caller knows that it works here.
 
         Raises:
             OutputError: the file cannot be written there.
@@ -86,7 +94,7 @@ class Recorder:
                 # the fine movie time scale keeps a late first picture to the tick, not the millisecond
                 options={"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)},
             )
-            self._stream = self._open_stream(frame_rate)
+            self._stream = self._open_stream(frame_rate, encoder)
             if sound_from is not None:
                 self._sound = Sound(Path(sound_from), self._container, sound_origin_s)
             self._container.start_encoding()  # writes the header: a full disk or a closed folder shows here
@@ -181,8 +189,8 @@ class Recorder:
         elif not self._finished:
             self.abort()
 
-    def _open_stream(self, frame_rate: Fraction) -> VideoStream:
-        stream = self._container.add_stream("libx264", rate=frame_rate, options=ENCODER_OPTIONS)
+    def _open_stream(self, frame_rate: Fraction, encoder: H264) -> VideoStream:
+        stream = self._container.add_stream(encoder, rate=frame_rate, options=ENCODER_OPTIONS[encoder])
         stream.width, stream.height, stream.pix_fmt = self._width, self._height, "yuv420p"
         stream.time_base = TIME_BASE
         context = stream.codec_context

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from engine.backends import open_backend
+from engine.encoding import live_encoders
 from engine.live.acting import Actor, FaceActor, MotionActor
 from engine.live.controls import LiveControls
 from engine.live.lifeline import Lifeline
@@ -72,7 +73,7 @@ class LiveLoop:
         self._started_s = time.monotonic()
         width, height = settings.look.width, settings.look.height
         try:
-            self._broadcast = Broadcast(fps=self._fps())
+            self._broadcast = Broadcast(fps=self._fps(), encoders=live_encoders(settings.look))
             self.scene = Scene(cast, View(settings.look.background, settings.mirror))
             self._tracker, self._lookahead, actor = self._make_actor(settings)
             self.stage = Stage(

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from transport.webrtc.encoders import (
     ENCODERS,
     Codec,
     EncodedPicture,
+    MakeEncoder,
     VideoEncoder,
     i420_size,
     to_i420,
@@ -154,10 +155,12 @@ class Broadcast:
         *,
         fps: float = 30.0,
         limits: BitrateLimits | None = None,
+        encoders: Mapping[Codec, MakeEncoder] = ENCODERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`fps`: the usual rate of pictures; the real one may differ. `limits`: by picture size if None."""
         self._fps = fps
+        self._encoders = encoders
         self._fixed_limits = limits
         self._limits = limits or BitrateLimits()
         self._clock = clock
@@ -297,6 +300,7 @@ class Broadcast:
             "encoded_bits_per_second": 8 * sum(size for _, size in sizes) / 2.0,
             "target_bits_per_second": float(full.bitrate) if full is not None else 0.0,
             "key_frames": float(sum(rung.num_keys for rung in self._rungs)),
+            "hardware_encoding": float(self._encoders["h264"] is not ENCODERS["h264"]),
             "dropped_pictures": float(self._slot.num_dropped),
         }
         for name, values in (("encode", self._encode_ms), ("arrival_to_sent", self._arrival_to_sent_ms)):
@@ -362,7 +366,7 @@ class Broadcast:
 
     def _encoder_for(self, rung: _Rung, width: int, height: int) -> VideoEncoder:
         if rung.encoder is None or rung.encoder.size != (width, height):
-            make = ENCODERS[rung.codec]
+            make = self._encoders[rung.codec]
             rung.encoder = make(
                 width, height, fps=self._fps, bitrate=rung.bitrate, max_bitrate=self._limits.highest
             )

@@ -37,6 +37,14 @@ class EncodedPicture:
     codec: Codec
 
 
+class MakeEncoder(Protocol):
+    """Opens an encoder of one codec, such as `X264Encoder`."""
+
+    def __call__(
+        self, width: int, height: int, *, fps: float, bitrate: int, max_bitrate: int
+    ) -> VideoEncoder: ...
+
+
 class VideoEncoder(Protocol):
     """Encodes I420 pictures one by one, without delay."""
 
@@ -130,7 +138,7 @@ class X264Encoder:
 
     def encode(self, picture: NDArray[np.uint8], ticks: int, key: bool, capture_ns: int) -> EncodedPicture:
         """Encode one I420 picture [H * 3/2, W]. Raises ValueError when its size is not the encoder's."""
-        frame = _video_frame(picture, self.size, ticks, key)
+        frame = video_frame(picture, self.size, ticks, key)
         data = b"".join(bytes(packet) for packet in self._context.encode(frame))
         units = [unit for unit in split_annex_b(data) if unit[0] & 31 != SEI]
         data = b"".join(b"\x00\x00\x00\x01" + unit for unit in units)
@@ -190,7 +198,7 @@ class Vp8Encoder:
 
     def encode(self, picture: NDArray[np.uint8], ticks: int, key: bool, capture_ns: int) -> EncodedPicture:
         """Encode one I420 picture [H * 3/2, W]. Raises ValueError when its size is not the encoder's."""
-        frame = _video_frame(picture, self.size, ticks, key or self._num_encoded == 0)
+        frame = video_frame(picture, self.size, ticks, key or self._num_encoded == 0)
         packets = self._context.encode(frame)
         self._num_encoded += 1
         data = b"".join(bytes(packet) for packet in packets)
@@ -199,7 +207,7 @@ class Vp8Encoder:
         return EncodedPicture(data, ticks, is_key, capture_ns, *self.size, "vp8")
 
 
-ENCODERS: dict[Codec, type[X264Encoder] | type[Vp8Encoder]] = {"h264": X264Encoder, "vp8": Vp8Encoder}
+ENCODERS: dict[Codec, MakeEncoder] = {"h264": X264Encoder, "vp8": Vp8Encoder}
 
 
 def split_annex_b(data: bytes) -> list[bytes]:
@@ -217,7 +225,8 @@ def split_annex_b(data: bytes) -> list[bytes]:
     return units
 
 
-def _video_frame(picture: NDArray[np.uint8], size: tuple[int, int], ticks: int, key: bool) -> av.VideoFrame:
+def video_frame(picture: NDArray[np.uint8], size: tuple[int, int], ticks: int, key: bool) -> av.VideoFrame:
+    """An I420 picture [H * 3/2, W] as the encoders take it. Raises ValueError when its size is not `size`."""
     if i420_size(picture) != size:
         raise ValueError(f"picture of size {i420_size(picture)}, the encoder was made for {size}")
     frame = av.VideoFrame.from_numpy_buffer(picture, format="yuv420p")  # no copy: 4 us
