@@ -1,0 +1,211 @@
+"""An environment of distant lights with cast shadows: what leaves each vertex towards a camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import ArrayLike, NDArray
+
+from engine.train.synthetic.raster import depth_map
+from render.persona.fields import to_display, unit
+
+Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
+
+_NUM_LIGHTS = 56
+_MAP = 224  # texels along a shadow map's side
+_MAP_M = 0.62
+_BIAS_M, _SOFT_M = 3.0e-3, 5.0e-3
+_EXPOSURE = 1.05
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Distant lights that stand for a whole room."""
+
+    towards: Array  # [D, 3] unit, world
+    radiance: Array  # [D, 3] linear
+
+
+def make_environment(seed: int) -> Environment:
+    """A room with a soft key on one side, a fill and a rim light whose places and colours vary."""
+    rng = np.random.default_rng([seed, 2])
+    index = np.arange(_NUM_LIGHTS) + 0.5
+    y = 1 - 2 * index / _NUM_LIGHTS
+    turn = index * np.pi * (3 - 5**0.5)
+    d = np.c_[np.sqrt(1 - y * y) * np.cos(turn), y, np.sqrt(1 - y * y) * np.sin(turn)]
+    side = rng.choice([-1.0, 1.0])
+    warm = rng.uniform(-1, 1)
+    tint = np.array([1 + 0.07 * warm, 1.0, 1 - 0.10 * warm])
+
+    def lobe(
+        direction: ArrayLike, sharpness: float, strength: float, colour: ArrayLike
+    ) -> NDArray[np.float64]:
+        facing = d @ unit(direction)
+        return np.exp(sharpness * (facing - 1))[:, None] * np.asarray(colour) * strength * sharpness / 2
+
+    room = 0.34 * (0.65 + 0.35 * d[:, 1:2]) * (2 - tint) + np.clip(-d[:, 1:2], 0, 1) * np.array(
+        [0.15, 0.12, 0.1]
+    )
+    lit = room + lobe(
+        (side * rng.uniform(0.4, 0.8), rng.uniform(0.35, 0.7), 0.85), 10, rng.uniform(1.2, 1.7), tint
+    )
+    lit += lobe((-side * 0.8, 0.2, 0.7), 6, rng.uniform(0.2, 0.5), 2 - tint)
+    lit += lobe((-side * 0.85, 0.45, -0.75), 12, rng.uniform(0.4, 0.9), (0.9, 0.95, 1.05))
+    return Environment(d.astype(np.float32), lit.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Lit:
+    """Light that reaches the vertices of one pose; the cameras share it."""
+
+    diffuse: Array  # [N, 3] to be multiplied with the albedo
+    visible: Array  # [N, D] of each light, 0..1
+
+
+def light(
+    environment: Environment,
+    points: Array,
+    normals: Array,
+    wrap: Array,
+    casters: Array,
+    faces: NDArray[np.int32],
+) -> Lit:
+    """Light `points` [N, 3] that stand behind the triangles of `casters` [M, 3].
+
+    `wrap` [N, 3] per channel: how far light bleeds round the terminator, as it does in flesh, red furthest.
+    """
+    centre = np.array([0, -0.03, 0], np.float32)
+    scale = np.float32(_MAP / _MAP_M)
+    visible = np.empty((len(points), _NUM_LIGHTS), np.float32)
+    for number, direction in enumerate(environment.towards):
+        axis = np.array([1.0, 0, 0] if abs(direction[0]) < 0.7 else [0, 1.0, 0])
+        u = unit(np.cross(axis, direction))
+        frame = np.stack([scale * u, scale * np.cross(direction, u), direction]).astype(np.float32)
+        offset = np.array([_MAP / 2, _MAP / 2, 0], np.float32)
+        seen = depth_map((casters - centre) @ frame.T + offset, faces, _MAP)
+        _shadow((points - centre) @ frame.T + offset, normals @ direction, seen, visible, number)
+    diffuse = _gather(normals, wrap.astype(np.float32), visible, environment.towards, environment.radiance)
+    return Lit(diffuse, visible)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _shadow(points: Array, facing: Array, seen: Array, visible: Array, number: int) -> None:
+    size = seen.shape[0]
+    for i in prange(points.shape[0]):
+        if facing[i] < -0.5:  # no wrap reaches that far round
+            visible[i, number] = 0
+            continue
+        x, y = points[i, 0] - 0.5, points[i, 1] - 0.5
+        a, b = int(np.floor(x)), int(np.floor(y))
+        if a < 0 or b < 0 or a >= size - 1 or b >= size - 1:
+            visible[i, number] = 1
+            continue
+        total = 0.0
+        for db in range(2):
+            for da in range(2):
+                weight = (x - a if da else 1 - x + a) * (y - b if db else 1 - y + b)
+                hidden = seen[b + db, a + da] - points[i, 2] - _BIAS_M
+                total += weight * (1.0 if hidden <= 0 else np.exp(-hidden / _SOFT_M))
+        visible[i, number] = total
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _gather(normals: Array, wrap: Array, visible: Array, towards: Array, radiance: Array) -> Array:
+    out = np.zeros((normals.shape[0], 3), np.float32)
+    num = towards.shape[0]
+    for i in prange(normals.shape[0]):
+        sky, open_sky = 1e-6, 0.0
+        for d in range(num):
+            facing = (
+                normals[i, 0] * towards[d, 0] + normals[i, 1] * towards[d, 1] + normals[i, 2] * towards[d, 2]
+            )
+            if facing > -0.1:
+                sky += facing + 0.1
+                open_sky += (facing + 0.1) * visible[i, d]
+            for c in range(3):
+                lit = (facing + wrap[i, c]) / (1 + wrap[i, c]) ** 2
+                if lit > 0:
+                    out[i, c] += lit * visible[i, d] * radiance[d, c]
+        ambient = 0.5 + 0.5 * min(1.0, 1.25 * open_sky / sky)
+        for c in range(3):
+            out[i, c] *= 4 / num * ambient
+    return out
+
+
+def shine(
+    lit: Lit,
+    environment: Environment,
+    points: Array,
+    normals: Array,
+    strength: Array,
+    gloss: Array,
+    eye: Array,
+    tangents: Array | None = None,
+) -> Array:
+    """Highlights [N, 3] towards a camera at `eye` [3]; with `tangents` [N, 3] those of hair.
+
+    Source: J. Blinn, "Models of light reflection", 1977; J. Kajiya and T. Kay, "Rendering fur with three
+    dimensional textures", 1989.
+    """
+    strongest = np.flatnonzero(environment.radiance.max(1) > 0.10 * environment.radiance.max())
+    along = np.zeros((0, 3), np.float32) if tangents is None else tangents
+    return _shine(
+        lit.visible,
+        environment.towards,
+        environment.radiance,
+        strongest,
+        points,
+        normals,
+        along,
+        strength.astype(np.float32),
+        gloss.astype(np.float32),
+        eye.astype(np.float32),
+    )
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _shine(
+    visible: Array,
+    towards: Array,
+    radiance: Array,
+    lights: NDArray[np.int64],
+    points: Array,
+    normals: Array,
+    tangents: Array,
+    strength: Array,
+    gloss: Array,
+    eye: Array,
+) -> Array:
+    out = np.zeros((points.shape[0], 3), np.float32)
+    is_hair = tangents.shape[0] > 0
+    for i in prange(points.shape[0]):
+        vx, vy, vz = eye[0] - points[i, 0], eye[1] - points[i, 1], eye[2] - points[i, 2]
+        length = np.sqrt(vx * vx + vy * vy + vz * vz)
+        vx, vy, vz = vx / length, vy / length, vz / length
+        if not is_hair and vx * normals[i, 0] + vy * normals[i, 1] + vz * normals[i, 2] < -0.2:
+            continue
+        scale = strength[i] * 4 / towards.shape[0] * (gloss[i] + 2) / 8
+        for d in lights:
+            if visible[i, d] < 0.02:
+                continue
+            hx, hy, hz = vx + towards[d, 0], vy + towards[d, 1], vz + towards[d, 2]
+            size = np.sqrt(hx * hx + hy * hy + hz * hz)
+            if is_hair:
+                dot = (hx * tangents[i, 0] + hy * tangents[i, 1] + hz * tangents[i, 2]) / size
+                base = np.sqrt(max(0.0, 1 - dot * dot))
+            else:
+                base = (hx * normals[i, 0] + hy * normals[i, 1] + hz * normals[i, 2]) / size
+            if base < 0.6:
+                continue
+            s = scale * visible[i, d] * base ** gloss[i]
+            for c in range(3):
+                out[i, c] += s * radiance[d, c]
+    return out
+
+
+def display(colour: Array) -> Array:
+    """Linear light -> the picture's values in 0..1."""
+    return to_display(_EXPOSURE * colour).astype(np.float32)

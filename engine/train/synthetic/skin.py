@@ -1,0 +1,214 @@
+"""Colour and relief of the skin and everything else on the mesh: what the rig itself cannot express."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.train.synthetic.person import Person
+from engine.train.synthetic.regions import Regions
+from engine.train.synthetic.surface import FineMesh
+from render.persona import wrinkles
+from render.persona.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+
+Array = NDArray[np.float64]
+
+# Which units press which fold into the skin, and how deep in millimetres at weight 1.
+_FOLDS: dict[str, tuple[dict[str, float], float]] = {
+    "forehead": ({"browInnerUp": 0.6, "browOuterUp@": 0.7}, 1.1),
+    "nasolabial": ({"mouthSmile@": 1.0, "cheekSquint@": 0.3, "mouthUpperUp@": 0.5, "noseSneer@": 0.5}, 1.5),
+    "crows_feet": ({"eyeSquint@": 0.8, "cheekSquint@": 0.5, "mouthSmile@": 0.3}, 0.9),
+    "under_eye": ({"cheekSquint@": 0.6, "eyeSquint@": 0.5, "mouthSmile@": 0.25}, 0.7),
+    "glabella": ({"browDown@": 1.0}, 1.3),
+    "nose_bridge": ({"noseSneer@": 1.0}, 0.9),
+    "marionette": ({"mouthFrown@": 1.0, "mouthStretch@": 0.4}, 0.8),
+}
+_FOLDS_AT_REST = {
+    "nasolabial": 0.35,
+    "forehead": 0.16,
+    "crows_feet": 0.22,
+    "under_eye": 0.3,
+    "marionette": 0.25,
+}
+_IRIS_M = 5.9e-3
+
+
+@dataclass(frozen=True)
+class Coat:
+    """What lies on the fine mesh of one person; N fine vertices, K folds."""
+
+    albedo: Array  # [N, 3] linear
+    shine: Array  # [N] strength of the highlight
+    gloss: Array  # [N] exponent of the highlight
+    relief_mm: Array  # [N] along the normal, at rest
+    fold_relief_mm: Array  # [K, N] added per unit of its drive
+    fold_shade: Array  # [K, N] darkening per unit of its drive
+    fold_drivers: tuple[Mapping[str, float], ...]  # unit -> share of the drive; `@` is the vertex's own side
+    left: Array  # [N] 1 on the subject's left, 0 on the right, smooth between
+
+    def drive(self, units: Mapping[str, float]) -> Array:
+        """How far each fold is pressed, [K, N] in 0..1.3."""
+        out = np.zeros_like(self.fold_relief_mm)
+        for row, drivers in enumerate(self.fold_drivers):
+            for name, share in drivers.items():
+                if name.endswith("@"):
+                    base = name[:-1]
+                    both = units.get(base + "Left", 0.0) * self.left
+                    out[row] += share * (both + units.get(base + "Right", 0.0) * (1 - self.left))
+                else:
+                    out[row] += share * units.get(name, 0.0)
+        return np.clip(out, 0, 1.3)
+
+
+def make_coat(person: Person, mesh: FineMesh, canonical: Array, regions: Regions, eyes: Array) -> Coat:
+    """Paint one person: `canonical` [N, 3] millimetres, `regions` of all N, `eyes` from `eye_directions`."""
+    body = mesh.of("body")
+    c = canonical
+    mirrored = np.c_[np.abs(c[:, 0]), c[:, 1:]]
+    albedo = np.full((len(c), 3), 0.3)
+    shine, gloss = np.full(len(c), 0.35), np.full(len(c), 14.0)
+    relief = np.zeros(len(c))
+    bare = body & (regions.cloth < 0.99)
+    albedo[bare] = _skin(person, c[bare], mirrored[bare], _rows(regions, bare))
+    relief[body] = _relief(person, c[body], mirrored[body], _rows(regions, body))
+    shine[body] = 0.30 + 0.25 * blob(mirrored[body], (0, 20, 30), (25, 60, 40))
+    wet = regions.lips + 1.2 * regions.lining
+    shine += 0.8 * wet
+    gloss += 26 * np.clip(wet, 0, 1)
+    cloth = regions.cloth * body
+    fabric = linear(*person.garment) * (1 + 0.10 * value_noise(c, 0.8, 7) + 0.12 * fbm(c, 0.03, 9))[:, None]
+    albedo = mix(albedo, fabric, cloth)
+    shine *= 1 - cloth
+    for part, colour, strength in (
+        ("tongue", linear(168, 84, 80), 0.8),
+        ("upper_teeth", linear(226, 214, 192), 1.0),
+        ("lower_teeth", linear(216, 202, 180), 0.9),
+    ):
+        rows = mesh.of(part)
+        albedo[rows], shine[rows], gloss[rows] = colour, strength, 50.0
+        if part != "tongue":  # dark gaps stand for the single teeth
+            gaps = np.exp(-0.5 * ((np.abs(np.mod(c[rows, 0] + 3.8, 7.6) - 3.8)) / 0.45) ** 2)
+            albedo[rows] *= (1 - 0.35 * gaps)[:, None]
+    for part, sign in (("left_eye", 1), ("right_eye", -1)):
+        rows = mesh.of(part)
+        albedo[rows] = _eye_colours(person, eyes[rows], sign)
+        shine[rows], gloss[rows] = 3.0, 420.0
+        from_axis = np.hypot(eyes[rows, 0], eyes[rows, 1]) * 1e3
+        relief[rows] = np.where(eyes[rows, 2] > 0, 0.9 * smoothstep(7.5, 3.0, from_axis), 0)  # the cornea
+    folds = [wrinkles.fold(name, c) for name in _FOLDS]
+    deep = (0.6 + 0.7 * person.age) * body * (1 - regions.scalp)
+    depth = np.array([mm for _, mm in _FOLDS.values()])[:, None] * deep
+    furrow, ridge = np.stack([f for f, _ in folds]), np.stack([r for _, r in folds])
+    resting = np.array([_FOLDS_AT_REST.get(name, 0.0) for name in _FOLDS])[:, None] * person.age
+    relief += (resting * depth * (0.45 * ridge - furrow)).sum(0)
+    shade = 0.38 * furrow * deep
+    albedo *= (1 - np.clip(0.5 * (resting * shade).sum(0), 0, 0.6))[:, None]
+    return Coat(
+        albedo=np.clip(albedo, 0.003, 0.9),
+        shine=shine,
+        gloss=gloss,
+        relief_mm=relief,
+        fold_relief_mm=depth * (0.45 * ridge - furrow),
+        fold_shade=shade,
+        fold_drivers=tuple(drivers for drivers, _ in _FOLDS.values()),
+        left=np.asarray(smoothstep(-4, 4, c[:, 0])),
+    )
+
+
+def _rows(regions: Regions, rows: NDArray[np.bool_]) -> Regions:
+    return Regions(**{name: values[rows] for name, values in vars(regions).items()})
+
+
+def _skin(person: Person, c: Array, mirrored: Array, at: Regions) -> Array:
+    seed = person.seed * 31 % 997
+    melanin = person.melanin * (1 + 0.10 * fbm(c, 0.022, seed + 1) + 0.05 * fbm(c, 0.12, seed + 5))
+    blood = person.haemoglobin * (1 + 0.16 * fbm(c, 0.05, seed + 11) + 0.10 * fbm(c, 0.2, seed + 13))
+    blood += 0.30 * blob(mirrored, (42, -30, 10), (15, 13, 40)) + 0.20 * blob(
+        mirrored, (0, -38, 42), (9, 8, 20)
+    )
+    blood += 0.14 * blob(mirrored, (0, -96, 20), (15, 10, 40)) + 0.35 * at.ears
+    eye = blob(mirrored, (29, -2, 10), (17, 13, 30))
+    blood += 0.22 * eye
+    melanin += (0.05 + 0.10 * person.melanin) * eye
+    if person.freckles:
+        spots = value_noise(c, 0.55, seed + 21) + 0.6 * value_noise(c, 0.9, seed + 22)
+        where = blob(mirrored, (22, -20, 20), (28, 16, 40)) + 0.25
+        melanin += person.freckles * 0.8 * smoothstep(0.55, 1.1, spots) * where
+    moles = smoothstep(0.93, 0.99, value_noise(c, 0.12, seed + 25)) * (c[:, 1] < 50)
+    melanin += 1.2 * moles
+    albedo = skin_colour(melanin, np.maximum(blood, 0.1))
+    pores = 1 + 0.05 * value_noise(c, 0.9, seed + 31)
+    albedo *= pores[:, None]
+    if person.stubble:
+        jaw = smoothstep(-42, -60, c[:, 1] - 0.45 * np.maximum(mirrored[:, 0] - 40, 0))
+        jaw = (
+            jaw
+            * smoothstep(-128, -112, c[:, 1])
+            * smoothstep(-85, -55, c[:, 2])
+            * smoothstep(76, 64, mirrored[:, 0])
+        )
+        tips = 0.6 + 0.4 * value_noise(c, 1.3, seed + 35)
+        dark = 0.55 * person.stubble * np.maximum(jaw, blob(mirrored, (11, -53, 33), (13, 5, 30)))
+        albedo *= 1 - (dark * tips * (1 - at.lips))[:, None] * np.array([1.0, 0.95, 0.85])
+    lip_lines = 1 + 0.14 * value_noise(c, (0.7, 0.15, 0.15), seed + 41)
+    lips = skin_colour(0.8 * person.melanin + 0.14, blood + 0.55) * lip_lines[:, None]
+    albedo = mix(albedo, lips, 0.9 * at.lips)
+    albedo = mix(albedo, linear(120, 46, 44), at.lining)
+    nostrils = smoothstep(0.15, 0.6, blob(mirrored, (9.6, -40.7, 30.5), (3.3, 1.6, 3.8)))
+    albedo *= (1 - 0.9 * nostrils)[:, None]
+    albedo = mix(albedo, 0.25 * albedo + linear(70, 30, 26) * 0.3, 0.85 * at.lid_rim * (c[:, 1] > -1.5))
+    albedo *= (1 - 0.35 * at.lid_crease)[:, None]
+    hairs = smoothstep(
+        -0.5, 0.7, value_noise(c, (0.55, 0.9, 0.3), seed + 51) + 0.5 * value_noise(c, 1.6, seed + 52)
+    )
+    brow = linear(*person.hair_dark) * 1.1
+    albedo = mix(albedo, brow, at.brows * (0.55 + 0.35 * hairs))
+    root = linear(*person.hair_dark)
+    return np.asarray(mix(albedo, root, 0.92 * at.scalp))
+
+
+def _relief(person: Person, c: Array, mirrored: Array, at: Regions) -> Array:
+    """Millimetres [N] at rest: asymmetry no identity mode has, brow hair, pores, cloth."""
+    seed = person.seed * 37 % 991
+    smooth = (1 - at.cloth) * (1 - at.lid_rim) * (1 - at.lining)
+    face = smoothstep(-60, -20, c[:, 2]) * (c[:, 1] > -120)
+    near_eye = blob(mirrored, (29, 0, 10), (14, 9, 30))
+    broad = 1.6 * fbm(c, 0.018, seed + 1, octaves=2) * face * (1 - near_eye)
+    fine = 0.16 * fbm(c, 0.35, seed + 5) * (0.5 + person.age)
+    bumps = 0.35 * fbm(c, 0.09, seed + 9) * face * (1 - near_eye)
+    brows = 1.0 * at.brows * (0.6 + 0.4 * value_noise(c, (0.5, 0.9, 0.3), seed + 13))
+    lips = -0.25 * at.lips * (0.5 + 0.5 * value_noise(c, (0.7, 0.12, 0.12), seed + 17))
+    cloth = at.cloth * (3.5 + 2.2 * fbm(c, (0.016, 0.03, 0.016), seed + 21) + 0.25 * value_noise(c, 0.8, 23))
+    return np.asarray(smooth * (broad + fine + bumps + brows + lips) + cloth)
+
+
+def eye_directions(points: Array, centres: Mapping[str, Array], mesh: FineMesh) -> Array:
+    """Offset [N, 3] metres of the eyeballs' fine vertices from their ball's centre, zero elsewhere."""
+    out = np.zeros((len(points), 3))
+    for part, centre in centres.items():
+        rows = mesh.of(part)
+        out[rows] = points[rows] - centre
+    return out
+
+
+def _eye_colours(person: Person, offset: Array, sign: int) -> Array:
+    """Linear colours [N, 3] of one eyeball: veined white, limbal ring, fibres of the iris, pupil."""
+    out = unit(offset)
+    radius = np.linalg.norm(offset, axis=1)
+    white = np.tile(linear(206, 198, 194), (len(out), 1))
+    rim = smoothstep(0.35, 0.95, np.hypot(out[:, 0], out[:, 1]))
+    vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3) * rim
+    white *= 1 - rim[:, None] * np.array([0.06, 0.22, 0.22]) - (0.12 * vein)[:, None] * np.array([0.2, 1, 1])
+    q = np.where(out[:, 2] > 0, np.hypot(out[:, 0], out[:, 1]) * radius / _IRIS_M, 9.0)
+    turn = np.arctan2(out[:, 1], out[:, 0])
+    ring = np.c_[np.cos(turn), np.sin(turn), np.zeros(len(turn))]
+    fibre = value_noise(ring * 9 + [0, 0, 1] * (q * 1.2)[:, None], 1.0, 91 + person.seed % 50)
+    iris = mix(
+        np.tile(linear(*person.iris_inner), (len(q), 1)), linear(*person.iris_outer), smoothstep(0.42, 0.8, q)
+    )
+    iris *= (1 + 0.4 * fibre)[:, None] * (1 - 0.8 * smoothstep(0.8, 1.0, q))[:, None]
+    iris = mix(iris, linear(8, 6, 6), smoothstep(0.46, 0.38, q))
+    return np.asarray(mix(iris, white, smoothstep(0.94, 1.06, q)))
