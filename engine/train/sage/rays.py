@@ -1,0 +1,130 @@
+"""Field against surfels: MonoSDF-style supervision in phase one, appearance consistency in phase two."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.train.fields.sdf import SdfSample
+from engine.train.fields.volume import render_rays
+from engine.train.sage.losses import normal_error
+from engine.train.sage.model import SageModel
+from engine.train.sage.regions import triangles_seen
+from engine.train.sage.warp import Rays, surface_rays
+from render.camera import Camera
+from render.renderer import RenderOutput
+from render.rigs.params import RigParams
+
+_OPAQUE = 0.95
+_METRES_TO_DECIMETRES = 10.0  # keeps depths and normals of one size
+
+
+def field_losses(
+    model: SageModel, params: RigParams, camera: Camera, out: RenderOutput, target: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Colour, depth and normals of the field along rays of a training picture [H, W, 3], weighted.
+
+    Depth and normals are those that the surfels drew, which do not learn from this.
+    Source: Z. Yu et al., "MonoSDF", 2022, equations 8-12.
+    """
+    assert out.depth is not None
+    assert out.normal is not None
+    weights = model.config.losses
+    rows, columns = _drawn(out.alpha.detach() > _OPAQUE, None, model.config.rays, generator)
+    vertices = model.rig(params).vertices
+    rays = surface_rays(model.rig, vertices, camera, rows, columns, out.depth.detach()[rows, columns])
+    kept = (rays.face >= 0) & model.regions.visible[rays.face.clamp_min(0)]
+    if not kept.any():
+        return {}
+    rows, columns = rows[kept], columns[kept]
+    rays = Rays(rays.origins[kept], rays.directions[kept], rays.face[kept])
+    seen = _march(model, rays, generator)
+    covered = seen.alpha.detach() > 0.5
+    on_surface = rays.origins + rays.directions * (seen.depth - model.config.ray_reach_m)[:, None].detach()
+    sample = model.field(on_surface, 1)
+    assert sample.gradient is not None
+    drawn = functional.normalize(out.normal.detach()[rows, columns], dim=1) @ camera.world_to_camera[:3, :3].to(target)
+    # A normal is carried to rest like a direction.
+    from engine.train.sage.warp import to_rest
+
+    _, normals = to_rest(model.rig, vertices, rays.face, rays.origins, drawn)
+    unit = functional.normalize(sample.gradient, dim=1)
+    disagree = (unit - normals).abs().sum(1) + (1 - (unit * normals).sum(1))
+    depth_error = (seen.depth - model.config.ray_reach_m).abs() * _METRES_TO_DECIMETRES
+    colour_error = (seen.rgb - target[rows, columns] * seen.alpha[:, None]).abs().mean(1)
+    one = covered.float()
+    return {
+        "ray_rgb": weights.ray_rgb * colour_error.mean(),
+        "ray_depth": weights.ray_depth * (one * depth_error).mean(),
+        "ray_normal": weights.ray_normal * (one * disagree).mean(),
+    }
+
+
+def appearance_consistency(
+    model: SageModel, params: RigParams, camera: Camera, out: RenderOutput, generator: torch.Generator
+) -> Tensor:
+    """|C(gamma(r)) - I|^2 over rays drawn where the avatar disagrees with itself.
+
+    C, the frozen field's colour at rest, is what the posed picture I is pulled to.
+    Source: SAGE, section 3.4.
+    """
+    assert out.depth is not None
+    config = model.config.consistency
+    seen = triangles_seen(model.rig(params).vertices, model.rig.faces, camera)
+    usable = (out.alpha.detach() > _OPAQUE) & (seen >= 0)
+    usable &= (model.regions.face & ~model.regions.hair)[seen.clamp_min(0)]
+    rows, columns = _drawn(usable, error_map(out, camera), config.rays, generator, config.uniform_share)
+    if not len(rows):
+        return out.rgb.sum() * 0
+    with torch.no_grad():
+        depth = out.depth.detach()[rows, columns]
+        rays = surface_rays(model.rig, model.rig(params).vertices, camera, rows, columns, depth, seen)
+        canonical = _march(model, rays, None)
+    sure = (canonical.alpha > 0.8).float()[:, None]
+    wanted = canonical.rgb / canonical.alpha.clamp_min(0.5)[:, None]
+    return (sure * (out.rgb[rows, columns] - wanted) ** 2).sum() / sure.sum().clamp_min(1) / 3
+
+
+@torch.no_grad()
+def error_map(out: RenderOutput, camera: Camera) -> Tensor:
+    """Where to look [H, W]: normal inconsistency and the depth of the distortion, each over its mean."""
+    assert out.distortion is not None
+    normal = functional.pad(normal_error(out, camera), (1, 1, 1, 1))
+    spread = out.distortion.clamp_min(0).sqrt()
+    return normal / normal.mean().clamp_min(1e-9) + spread / spread.mean().clamp_min(1e-9)
+
+
+def _march(model: SageModel, rays: Rays, jitter: torch.Generator | None):  # type: ignore[no-untyped-def]
+    """The field's colours along rays from `ray_reach_m` before the surface to as far behind it."""
+    reach = model.config.ray_reach_m
+    near = torch.zeros(len(rays.face)).to(rays.origins)
+    start = rays.origins - reach * rays.directions
+
+    def colour(points: Tensor, directions: Tensor, sample: SdfSample) -> Tensor:
+        return model.appearance_at(points, directions, sample)
+
+    return render_rays(
+        model.field, colour, start, rays.directions, near, near + 2 * reach, jitter=jitter
+    )
+
+
+def _drawn(
+    usable: Tensor,
+    error: Tensor | None,
+    count: int,
+    generator: torch.Generator,
+    uniform_share: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Pixel rows and columns [R] of `usable` [H, W], by chance or by `error` [H, W]."""
+    places = usable.flatten().nonzero()[:, 0]
+    if not len(places):
+        return places, places
+    weights = torch.ones(len(places))
+    if error is not None:
+        own = error.flatten()[places].clamp_min(0)
+        weights = uniform_share + (1 - uniform_share) * own / own.mean().clamp_min(1e-9)
+    picked = places[torch.multinomial(weights, count, replacement=True, generator=generator)]
+    return picked // usable.shape[1], picked % usable.shape[1]
+
+
