@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import aiortc
@@ -18,7 +19,13 @@ from aiortc.codecs.h264 import H264PayloadDescriptor
 from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
-from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket, unpack_header_extensions
+from aiortc.rtp import (
+    RTP_HISTORY_SIZE,
+    HeaderExtensions,
+    HeaderExtensionsMap,
+    RtpPacket,
+    unpack_header_extensions,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +40,7 @@ from transport.webrtc.aiortc_patches import (
     deliver_to,
     is_key_frame,
     pack_picture,
+    send_from,
 )
 from transport.webrtc.encoders import EncodedPicture, X264Encoder, to_i420
 
@@ -82,6 +90,29 @@ def test_playout_delay_0_0_is_sent_only_when_agreed() -> None:
     refused.configure(RTCRtpParameters(headerExtensions=[send_time]))
     assert dict(unpack_header_extensions(*agreed.set(values))) == {3: b"\x00\x00\x01", 12: b"\x00\x00\x00"}
     assert dict(unpack_header_extensions(*refused.set(values))) == {3: b"\x00\x00\x01"}
+
+
+def test_a_packet_asked_for_too_late_brings_a_key_frame() -> None:
+    again: list[int] = []
+    wishes: list[str] = []
+
+    async def stock(sequence_number: int) -> None:
+        again.append(sequence_number)
+
+    sender: Any = SimpleNamespace(_retransmit=stock)
+    newest = 1000
+    sender._RTCRtpSender__rtp_history = {
+        number % RTP_HISTORY_SIZE: rtp(number, 0)
+        for number in range(newest - RTP_HISTORY_SIZE + 1, newest + 1)
+    }
+    send_from(sender, SimpleNamespace(request_key_frame=lambda: wishes.append("key")))  # type: ignore[arg-type]
+    asyncio.run(sender._retransmit(newest))
+    asyncio.run(sender._retransmit(newest - RTP_HISTORY_SIZE + 1))
+    assert again == [newest, newest - RTP_HISTORY_SIZE + 1]
+    assert wishes == []
+    asyncio.run(sender._retransmit(newest - RTP_HISTORY_SIZE))
+    assert len(again) == 2
+    assert wishes == ["key"]
 
 
 def test_h264_is_cut_and_put_together_again() -> None:

@@ -29,7 +29,7 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RTP_HISTORY_SIZE, RtpPacket
 from aiortc.utils import uint16_add, uint16_gt
 
 from transport.errors import OutputError
@@ -118,13 +118,27 @@ def pack_picture(picture: EncodedPicture, picture_id: int) -> PackedPicture:
 
 
 def send_from(sender: RTCRtpSender, outlet: PictureOutlet) -> None:
-    """Make a video sender send the outlet's pictures; key-frame wishes and bitrate reports go to it."""
+    """Make a video sender send the outlet's pictures; key-frame wishes and bitrate reports go to it.
+
+    A receiver that asks for a packet no longer kept gets a key frame. It would not ask for one itself before
+    three seconds had passed, as after a browser tab that slept.
+    """
 
     async def next_encoded_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame:
         packed = await outlet.next_picture()
         return RTCEncodedFrame(packed.payloads, packed.picture.ticks & 0xFFFFFFFF, None)  # type: ignore[arg-type]
 
     patched: Any = sender
+    stock_retransmit = patched._retransmit
+
+    async def retransmit(sequence_number: int) -> None:
+        kept = patched._RTCRtpSender__rtp_history.get(sequence_number % RTP_HISTORY_SIZE)
+        if kept is None or kept.sequence_number != sequence_number:
+            outlet.request_key_frame()
+        else:
+            await stock_retransmit(sequence_number)
+
+    patched._retransmit = retransmit
     patched._next_encoded_frame = next_encoded_frame
     patched._send_keyframe = outlet.request_key_frame  # stock: a flag its own encoder reads
     patched._RTCRtpSender__encoder = outlet  # stock: sets `target_bitrate` on it when a REMB arrives
