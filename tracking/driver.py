@@ -87,6 +87,7 @@ class Driver:
         self._jaw = names.index("jawOpen") if "jawOpen" in names else None
         limits = unit_limits(names).within(self.response.unit_reach)
         self.solver = ExpressionSolver(self.response, limits, names)
+        self.solver.solve(np.zeros(self.solver.unit_rows.shape[1]))  # loads the kernels now
         self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
         self.restart()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.face_signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
-from tracking.gauss_newton import bounded_step
+from tracking.gauss_newton import bounded_minimum
 from tracking.response import DetectorResponse
 from tracking.units import UnitLimits, one_sidedness, unit_coupling
 
@@ -119,13 +119,18 @@ class ExpressionSolver:
         return weights
 
     def _solve(self, rows: Array, start: Array) -> Array:
-        aim, value = self._jacobian @ rows, start
-        for _ in range(_MAX_STEPS):
-            before = value
-            value = bounded_step(self._hessian, aim - self._hessian @ value, value, self._lower, self._upper)
-            if np.abs(value - before).max() < _CONVERGED:
-                break
-        return value
+        return self._minimum(self._jacobian @ rows, start)
+
+    def _minimum(self, aim: Array, start: Array) -> Array:
+        return bounded_minimum(
+            self._hessian,
+            aim,
+            start,
+            self._lower,
+            self._upper,
+            most_steps=_MAX_STEPS,
+            converged=_CONVERGED,
+        )
 
 
 def _rigid_rows(points: Array) -> Array:
