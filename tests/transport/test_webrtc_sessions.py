@@ -151,6 +151,27 @@ def test_a_whip_client_sends_its_camera(live: SyntheticLive) -> None:
     asyncio.run(run())
 
 
+def test_who_sits_on_this_machine_is_seen_from_the_media(
+    live: SyntheticLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may bring the request from anywhere to anywhere: only the pictures' way counts."""
+    sessions = live.server._sessions
+    assert sessions is not None
+
+    async def unlimited() -> bool:
+        async with watching(live.url) as (_, track, _answer):
+            await asyncio.wait_for(track.recv(), 10)
+            (session,) = sessions.viewers()
+            assert session.viewer is not None
+            return session.viewer.rate.unlimited
+
+    with monkeypatch.context() as elsewhere:  # the request seems to come from another machine
+        elsewhere.setattr("transport.webrtc.signalling.is_loopback", lambda host: False)
+        assert asyncio.run(unlimited()) is True
+    monkeypatch.setattr("transport.webrtc.sessions.is_on_this_machine", lambda connection: False)
+    assert asyncio.run(unlimited()) is False
+
+
 def test_one_viewer_too_many_is_told_to_come_back(live: SyntheticLive) -> None:
     async def run() -> None:
         async with contextlib.AsyncExitStack() as stack:

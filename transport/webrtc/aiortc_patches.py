@@ -21,7 +21,7 @@ import aioice.ice
 import aiortc
 import aiortc.rtp
 import av
-from aiortc import MediaStreamTrack, RTCRtpReceiver, RTCRtpSender, rtcrtpreceiver
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, rtcrtpreceiver
 from aiortc.codecs import HEADER_EXTENSIONS, get_decoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
@@ -414,6 +414,16 @@ def _pass_on(loop: asyncio.AbstractEventLoop, output_q: Any, frame: Any, arrival
 
 
 # --- addresses ---------------------------------------------------------------------------------------------
+
+
+def is_on_this_machine(connection: RTCPeerConnection) -> bool:
+    """Whether the media of an established connection stays on this machine."""
+    ice: Any = connection.getTransceivers()[0].sender.transport.transport._connection
+    pair = ice._nominated.get(1)
+    if pair is None:
+        return False
+    remote = str(pair.remote_addr[0]).partition("%")[0]
+    return remote in aioice.ice.get_host_addresses(True, True)
 
 
 def _with_loopback(stock: Callable[..., list[str]]) -> Callable[..., list[str]]:

@@ -20,7 +20,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 
-from transport.webrtc.aiortc_patches import OutletTrack, deliver_to, send_from
+from transport.webrtc.aiortc_patches import OutletTrack, deliver_to, is_on_this_machine, send_from
 from transport.webrtc.broadcast import Broadcast, Viewer
 from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.encoders import Codec
@@ -225,6 +225,10 @@ class Sessions:
         def on_state() -> None:
             if session.connection.connectionState in ("failed", "closed"):
                 self._close_soon(session)
+            elif session.connection.connectionState == "connected" and session.viewer is not None:
+                # the request may have come through a proxy on this machine, the pictures do not
+                session.viewer.rate.unlimited = is_on_this_machine(session.connection)
+                self._broadcast.update_rates()
 
         session.task = asyncio.create_task(self._expect_connection(session))
 
