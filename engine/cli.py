@@ -27,6 +27,7 @@ COMMANDS = {
     "live": ("engine.commands.live", "let your face drive an avatar, live, in the browser"),
     "record": ("engine.commands.record", "drive an avatar with a video and write the reenactment"),
     "track": ("engine.commands.track", "write the motion of a video's face to a file that record plays"),
+    "train": ("engine.commands.train", "make an avatar of a person from a video or pictures"),
     "avatar": ("engine.commands.avatar", "look at, convert and picture avatars"),
     "models": ("engine.commands.models", "list and fetch the tracker's model files"),
     "bench": ("engine.commands.bench", "measure rendering, tracking, encoding and recording"),
@@ -41,6 +42,7 @@ examples:
   visavis track talk.mp4 -o talk.npz             keep the motion, render it later:
   visavis record talk.npz -o avatar.mp4
   visavis avatar preview vera -o vera.png        a sheet of expressions and views
+  visavis train prepare me.mp4 -o me.data        an avatar of yourself: docs/train.md
   visavis bench render                           frames per second on this machine
 
 `visavis COMMAND --help` explains a command. Results go to stdout, messages to stderr.

@@ -28,14 +28,6 @@ class Frame:
     quality: Quality
 
 
-def truth_over(view: View, background: Tensor) -> tuple[Tensor, Tensor]:
-    """The view's person over a colour [H, W, 3], and the mask [H, W]."""
-    picture = view.read()
-    mask = picture.mask.cpu()
-    rgb = picture.rgb.cpu()
-    return rgb * mask[..., None] + background * (1 - mask[..., None]), mask
-
-
 def evaluate(
     draw: Draw, views: Iterable[View], lpips: Lpips | None = None, seconds: float = float("inf")
 ) -> list[Frame]:
@@ -46,8 +38,9 @@ def evaluate(
     for view in views:
         if frames and time.perf_counter() > until:
             break
-        truth, mask = truth_over(view, background)
-        frames.append(Frame(view.name, measure(draw(view, background).cpu(), truth, mask, lpips)))
+        truth = view.read()
+        rgb = draw(view, background).cpu()
+        frames.append(Frame(view.name, measure(rgb, truth.over(background), truth.mask, lpips)))
     return frames
 
 

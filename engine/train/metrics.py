@@ -26,10 +26,7 @@ class Quality:
 
 
 def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None) -> Quality:
-    """Compare [H, W, 3] pictures in 0..1; `mask` [H, W] in 0..1.
-
-    Raises TrainingError when torchmetrics is not installed.
-    """
+    """Compare [H, W, 3] pictures in 0..1; `mask` [H, W] in 0..1."""
     rgb, truth = rgb.clamp(0, 1).float(), truth.float()
     squared = (rgb - truth).square().mean(-1)
     similar = _ssim_map(rgb, truth)
@@ -42,6 +39,16 @@ def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None
         masked_ssim=_weighted(similar, weight),
         lpips=None if lpips is None else lpips(rgb, truth),
     )
+
+
+def check_installed() -> None:
+    """Raise TrainingError when torchmetrics is not there, before hours of work."""
+    try:
+        import torchmetrics  # noqa: F401
+    except ImportError as error:
+        raise TrainingError(
+            "training measures itself with torchmetrics; install it: pip install 'visavis[train]'"
+        ) from error
 
 
 def psnr(rgb: Tensor, truth: Tensor) -> float:
@@ -59,12 +66,7 @@ def _weighted(values: Tensor, weight: Tensor) -> float:
 
 def _ssim_map(rgb: Tensor, truth: Tensor) -> Tensor:
     """[H, W] structural similarity, 11x11 Gaussian window of sigma 1.5, mean of the colours."""
-    try:
-        from torchmetrics.functional.image import structural_similarity_index_measure
-    except ImportError as error:
-        raise TrainingError(
-            "training measures itself with torchmetrics; install it: pip install 'visavis[train]'"
-        ) from error
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, similar = structural_similarity_index_measure(
         rgb.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None], data_range=1.0, return_full_image=True

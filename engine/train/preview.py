@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from engine.contact_sheet import png_bytes
-from engine.train.evaluate import WHITE, truth_over
+from engine.train.evaluate import WHITE
 from engine.train.metrics import psnr
 from engine.train.phase import Method
 from engine.train.views import View
@@ -22,7 +22,7 @@ class Preview:
         self.view = view
         self.path = path
         self._background = torch.tensor(WHITE)
-        self._truth, _ = truth_over(view, self._background)
+        self._truth = view.read().over(self._background)
 
     @torch.no_grad()
     def update(self) -> float:

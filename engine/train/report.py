@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.contact_sheet import png_bytes
 from engine.train.curves import svg, thinned
-from engine.train.evaluate import WHITE, Draw, Frame, means, truth_over
+from engine.train.evaluate import WHITE, Draw, Frame, means
 from engine.train.history import History
 from engine.train.views import View
 from render.avatar_file import write_atomically
@@ -161,7 +161,7 @@ def _pictures(report: TrainingReport, views: Sequence[View], draw: Draw) -> str:
     figures = []
     for label, frame in chosen.items():
         view = by_name[frame.name]
-        truth, _ = truth_over(view, background)
+        truth = view.read().over(background)
         rgb = draw(view, background).clamp(0, 1)
         cells = {"truth": _bytes(truth), "avatar, as played": _bytes(rgb), "error": _heat(truth, rgb)}
         row = "".join(

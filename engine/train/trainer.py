@@ -37,10 +37,15 @@ class TrainerConfig:
     seed: int = 0
     checkpoint_seconds: float = 60.0  # a killed run loses at most this much
     preview_seconds: float = 5.0  # between two preview pictures
-    finish_share: float = 0.12  # of a time budget, kept for held-out metrics, baking and the report
+    finish_share: float = 0.12  # of a time budget, kept for held-out metrics, baking and the report,
+    finish_seconds: float = 75.0  # but at least this, up to half of the budget
     evaluate_views: int = 100  # held-out views measured at the end, evenly spread; fewer if time is short
     window: int = 200  # steps over which a climbing loss is noticed
     halvings: int = 6  # of the learning rates after divergences, before giving up
+
+    def finish_reserve_s(self, budget_s: float) -> float:
+        """How much of a budget is kept for what follows training."""
+        return min(max(self.finish_share * budget_s, self.finish_seconds), budget_s / 2)
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,7 @@ class Trainer:
 
     def _fit_to_budget(self, elapsed_s: float) -> None:
         assert self.budget_s is not None
-        left = self.budget_s * (1 - self.config.finish_share) - elapsed_s
+        left = self.budget_s - self.config.finish_reserve_s(self.budget_s) - elapsed_s
         ahead = fitted_steps(self._full, self._step_seconds, self._phase, self._done, left)
         self._steps = self._steps[: self._phase] + ahead
 
@@ -286,7 +291,7 @@ class Trainer:
         )
         self._say(
             f"plan for {self.budget_s / 60:g} min: {steps}; "
-            f"{self.budget_s * self.config.finish_share / 60:.1f} min kept for metrics, baking and the report"
+            f"{self.config.finish_reserve_s(self.budget_s) / 60:.1f} min kept for metrics, baking, the report"
         )
 
     # -- state -------------------------------------------------------------------------------------------
