@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
-from engine.train.synthetic.raster import depth_map
+from engine.train.raster import depth_map
 from render.persona.fields import to_display, unit
 
 Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
