@@ -255,7 +255,7 @@ def measure(
 
 
 async def _measured(case: Case, clip: str, avatar: str, seconds: float) -> dict[str, Any]:
-    ports = _free_ports(2)
+    ports = free_ports(2)
     origins = [word for port in ports for word in ("--allow-origin", f"http://127.0.0.1:{port}")]
     # links and their viewers need an address that is not this machine's loopback
     options = ["--avatar", avatar, "--timecode", "--host", "0.0.0.0", "--token", TOKEN, *origins]
@@ -290,7 +290,8 @@ def _holdings(pid: int) -> dict[str, float]:
     }
 
 
-def _free_ports(num: int) -> list[int]:
+def free_ports(num: int) -> list[int]:
+    """Ports of this machine that nobody listens on now."""
     probes = [socket.socket() for _ in range(num)]
     try:
         for probe in probes:

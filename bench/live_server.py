@@ -27,12 +27,21 @@ class LiveServerProcess:
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def send_signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
     def __enter__(self) -> LiveServerProcess:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        # a session of its own: Ctrl-C is for the measurement, which then ends its server
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         assert self._process.stdout is not None
         address = self._process.stdout.readline().strip()
         if not address:

@@ -88,6 +88,7 @@ class Watcher:
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"TMPDIR": self._folder.name},
             limit=1 << 24,
+            start_new_session=True,  # Ctrl-C is for the measurement, which then ends its viewers
         )
         self._reading = asyncio.create_task(self._read())
         begun = asyncio.create_task(self._begun.wait())
