@@ -167,9 +167,9 @@ class Avatar:
         local = self.gaussians if local is None else local
         if self.deformation is not None:
             local = self.deformation(local, params.expression)
+        if _is_play(params.pose, local) and _is_played(self.rig, params):
+            return self._cpu_poser(local, params)
         posed = self.rig(params)
-        if _is_play(params.pose, local) and not posed.vertices.requires_grad:
-            return self._cpu_poser(local, posed, params.expression)
         if len(self._runs) == 1:
             return self._runs[0][2](local, posed, params.expression)
         parts = [pose(_run(local, start, stop), posed, params.expression) for start, stop, pose in self._runs]
@@ -242,6 +242,18 @@ def _is_play(driver: Tensor, gaussians: Gaussians) -> bool:
     tensors = (driver, g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)
     plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
     return plain and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
+def _is_played(rig: Rig, params: RigParams) -> bool:
+    """Whether the fast code of the CPU poses this rig: one pose of a baked identity, without gradients."""
+    inputs = (params.expression, params.pose, params.translation)
+    tensors = (*inputs, rig.template, rig.expression_basis, rig.joints_template, rig.skin_weights)
+    if not all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
+        return False
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    single = params.expression.ndim == 1 and params.expression.shape[0] <= rig.num_expressions
+    return params.shape is None and single and params.pose.ndim == 2
 
 
 def _run(gaussians: Gaussians, start: int, stop: int) -> Gaussians:

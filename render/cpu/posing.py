@@ -19,8 +19,10 @@ from torch import Tensor
 from render.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.cpu.functions import LOG2_E, log2_lane
 from render.cpu.lanes import inlined, kernel
+from render.cpu.rigs import CpuRig
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
+from render.rigs.params import RigParams
 from render.rigs.rig import PosedRig, Rig
 from render.rotations import matrix_to_quaternion
 
@@ -39,12 +41,14 @@ class CpuPoser:
     """Poses all bindings of an avatar into one set of Gaussians, without gradients."""
 
     def __init__(self, rig: Rig, bindings: Sequence[Binding]) -> None:
+        self._rig = CpuRig(rig)
         self._runs: list[_Triangles | _Joints] = [
             _Triangles.of(rig, b) if isinstance(b, TriangleBinding) else _Joints.of(rig, b) for b in bindings
         ]
 
-    def __call__(self, local: Gaussians, posed: PosedRig, expression: Tensor) -> Gaussians:
-        """Canonical Gaussians and the posed rig -> Gaussians in world axes, new arrays."""
+    def __call__(self, local: Gaussians, params: RigParams) -> Gaussians:
+        """Canonical Gaussians and the rig's parameters -> Gaussians in world axes, new arrays."""
+        posed, expression = self._rig(params), params.expression
         means, quats, scales = (torch.empty_like(t) for t in (local.means, local.quats, local.log_scales))
         turns = torch.empty_like(local.quats) if local.sh_degree else None
         arrays = [_array(t) for t in (local.means, local.quats, local.log_scales)]

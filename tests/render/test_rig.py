@@ -249,3 +249,26 @@ def test_collapsed_triangles_stay_finite_with_their_gradients():
     assert all(bool(r.isfinite().all()) for r in results)
     assert vertices.grad is not None
     assert bool(vertices.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("vertices", "turn", "given"),
+    [(300, 1.0, 4), (128, 0.01, 2), (5, 0.0, 0)],
+    ids=["blocks and large turns", "one block, turns below the series' limit, a short expression", "at rest"],
+)
+def test_the_fast_code_of_the_cpu_poses_the_same_rig(vertices: int, turn: float, given: int) -> None:
+    from render.cpu.rigs import CpuRig
+
+    rig = random_rig(1, vertices=vertices).with_shape(torch.tensor([0.3], dtype=torch.float64))
+    drawn = random_params(rig, 2, shape=False)
+    weights = drawn.expression[:given].clone()
+    weights[1:2] = 0
+    params = drawn.replace(expression=weights, pose=turn * drawn.pose)
+    wanted = rig(params)
+    narrow = {name: getattr(params, name).float() for name in ("expression", "pose", "translation")}
+    fast = CpuRig(rig.to(dtype=torch.float32))
+    fast(params.replace(**{name: value + 1 for name, value in narrow.items()}))  # the memory is used again
+    posed = fast(params.replace(**narrow))
+    # float32 over some dozen terms of a size up to 10
+    torch.testing.assert_close(posed.vertices.double(), wanted.vertices, atol=3e-5, rtol=1e-5)
+    torch.testing.assert_close(posed.joint_transforms.double(), wanted.joint_transforms, atol=1e-5, rtol=1e-5)
