@@ -38,11 +38,11 @@ class LossConfig:
     eikonal: float = 0.1  # MonoSDF
     smooth: float = 0.005  # MonoSDF
     normal: float = 0.02  # 2DGS: normals of surfels against those of the depth map
-    distortion: float = 10.0  # 2DGS
+    distortion: float = 0.02  # 2DGS
     offset: float = 0.01  # GaussianAvatars: distance from the triangle beyond `offset_threshold_m` ...
     offset_threshold_m: float = 0.004
-    scale: float = 1.0  # ... and scales beyond `scale_threshold_m`
-    scale_threshold_m: float = 0.006
+    scale: float = 0.1  # ... and scales beyond `scale_threshold` times those at the start
+    scale_threshold: float = 2.0
     residual: float = 1e-3  # keeps what the networks can say with the networks
     deltas: float = 0.01
 
@@ -51,7 +51,7 @@ class LossConfig:
 class RateConfig:
     """Learning rates of Adam; all fall to a tenth over a phase."""
 
-    means_m: float = 2.5e-4  # metres a step, on average of the triangles
+    means: float = 5e-3  # in units of the triangles, as GaussianAvatars has it
     networks: float = 2e-3
     residual_appearance: float = 0.02
     residual_shape: float = 0.01
@@ -76,9 +76,8 @@ class ConsistencyConfig:
     """Phase two: no pictures, only the avatar's agreement with itself."""
 
     normal: float = 0.05
-    distortion: float = 10.0
+    distortion: float = 0.05
     appearance: float = 0.5
-    residual_drift: float = 0.02  # keeps residuals near those of phase one
     rays: int = 384
     uniform_share: float = 0.25  # of the rays; the others go where normals and distortion err
     turn_deg: float = 12.0  # standard deviation of the head turns added to the poses seen
@@ -113,6 +112,7 @@ class SageConfig:
     ray_reach_m: float = 0.012  # before and behind the surface
     steps: int = 8000  # of phase one
     phase_two_steps: int = 600
+    phase_two_rate: float = 0.1  # of the rates, which fall to a tenth of that
     wrinkle_strength: float = 0.15  # how dark the most creased surfel becomes
     seed: int = 0
     surfels: SurfelConfig = field(default_factory=SurfelConfig)

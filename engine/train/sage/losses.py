@@ -11,6 +11,7 @@ from render.renderer import RenderOutput
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW = 7
+_SPREAD_M = 0.005
 
 
 def photometric(rgb: Tensor, target: Tensor, ssim_weight: float) -> Tensor:
@@ -54,6 +55,17 @@ def normal_error(out: RenderOutput, camera: Camera) -> Tensor:
     alpha = out.alpha[1:-1, 1:-1]
     agree = (out.normal[1:-1, 1:-1] * surface).sum(-1)
     return torch.where(alpha > 0.5, (alpha - agree).clamp_min(0), 0)
+
+
+def spread(out: RenderOutput) -> Tensor:
+    """How far apart in depth the surfels of each pixel lie [H, W], in 0..1: 0.5 at half a centimetre.
+
+    The renderer's distortion counts squares, in which one silhouette before a shoulder would outweigh a face
+    full of loose surfels; so large spreads saturate. Source: S. Geman & D. McClure, 1987.
+    """
+    assert out.distortion is not None
+    square = out.distortion.clamp_min(0)
+    return square / (square + _SPREAD_M**2)
 
 
 def beyond(values: Tensor, threshold: float) -> Tensor:

@@ -20,8 +20,8 @@ from render.rigs.frames import triangle_frames
 from render.rigs.params import RigParams
 from render.rigs.rig import PosedRig, Rig
 from render.rotations import matrix_to_quaternion, quaternion_multiply
+from render.sh import SH_C0
 
-SH_DC = 0.28209479177387814
 _INITIAL_OPACITY = 0.8
 _MARGIN_M = 0.04  # of the field's cube around the rig
 
@@ -49,6 +49,7 @@ class SageModel(nn.Module):
     curvatures: Tensor
     curvature_directions: Tensor
     drivers: Tensor
+    darkening: Tensor
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class SageModel(nn.Module):
         self.d_colours = nn.Parameter(torch.zeros(rows if config.deltas.colours else 0, count, 3))
         self.mouth_gain = nn.Parameter(torch.zeros(3))  # logarithm, of the prior's colours
         self.mouth = mouth
+        self.register_buffer("darkening", torch.zeros(rows, count))
         self.register_buffer("field_gradient", placement.normals.clone())
         self.register_buffer("field_features", torch.zeros(count, config.sdf.num_features))
         self.register_buffer("grid_features", torch.zeros(count, config.sdf.grid.width))
@@ -194,6 +196,8 @@ class SageModel(nn.Module):
             means = means + (weights @ self.d_means.flatten(1)).view_as(means)
         if len(self.d_colours):
             colours = colours + (weights @ self.d_colours.flatten(1)).view_as(colours)
+        if self.config.wrinkles:
+            colours = colours * (1 - weights @ self.darkening)[:, None]
         surfels = Gaussians(
             means=means,
             quats=quaternion_multiply(
@@ -201,7 +205,7 @@ class SageModel(nn.Module):
             ),
             log_scales=log_scales - scale.log()[:, None],
             logit_opacities=attributes.logit_opacities,
-            sh=((colours - 0.5) / SH_DC)[:, None],
+            sh=((colours - 0.5) / SH_C0)[:, None],
         )
         return surfels if self.mouth is None else Gaussians.concat([surfels, self.mouth_local()])
 
@@ -209,8 +213,8 @@ class SageModel(nn.Module):
         """The mouth's prior with this person's light on it."""
         assert self.mouth is not None
         prior = self.mouth[1]
-        colours = (prior.sh[:, 0] * SH_DC + 0.5) * self.mouth_gain.exp()
-        return replace(prior, sh=((colours - 0.5) / SH_DC)[:, None])
+        colours = (prior.sh[:, 0] * SH_C0 + 0.5) * self.mouth_gain.exp()
+        return replace(prior, sh=((colours - 0.5) / SH_C0)[:, None])
 
     def coefficients(self, expression: Tensor) -> Tensor:
         """Weights [B] of the changes by expression, each in 0..1."""

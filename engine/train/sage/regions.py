@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.train.synthetic.raster import see
+from engine.train.raster import see
 from render.camera import Camera
 from render.rigs.rig import Rig
 

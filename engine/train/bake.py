@@ -1,0 +1,145 @@
+"""A trained avatar as one that plays: networks become stored attributes, corrections a linear deformation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engine.train.metrics import psnr
+from engine.train.phase import Method
+from engine.train.sage.model import SageModel
+from engine.train.views import Dataset, View
+from render.avatar import Avatar, AvatarInfo, LinearDeformation
+from render.cpu.renderer import CpuRenderer
+from render.gaussians import Gaussians
+from render.sh import SH_C0, sh_basis
+
+_VIEWS = 16  # directions from which a surfel's colour is asked, to fit spherical harmonics
+_RIDGE = 0.05  # of the first-degree coefficients: directions nobody looked from get no colour of their own
+_LEAST_CHANGE = 1e-3  # a row of the deformation below this changes nothing one could see
+
+
+@torch.no_grad()
+def bake(model: SageModel, dataset: Dataset) -> Avatar:
+    """The avatar of a trained model, its Gaussians bound to triangles and deformed linearly by expression.
+
+    Colours become spherical harmonics of degree 1, fitted over the training views' directions. The surfel
+    correction's scales are taken at each unit of the basis and added linearly; its turns are left out.
+    """
+    model.refresh_field()
+    neutral = model.rig.neutral_params()
+    views = _spread(dataset.of("train"), _VIEWS)
+    directions = torch.stack(
+        [model.directions_at_rest(model.rig(v.params), v.camera.position()) for v in views], 1
+    )
+    colours = torch.stack([model.attributes(d).colours for d in directions.unbind(1)], 1)
+    attributes = model.attributes(directions[:, 0])
+    sh = _fitted_sh(directions, colours)
+    rest = model.local(attributes, model.rig(neutral), neutral.expression)
+    surfels = _rows(rest, slice(0, model.num_surfels))
+    surfels = replace(surfels, sh=sh)
+    parts = [surfels]
+    if model.mouth is not None:
+        mouth = model.mouth_local()
+        parts.append(replace(mouth, sh=torch.cat([mouth.sh, mouth.sh.new_zeros(len(mouth.sh), 3, 3)], 1)))
+    gaussians = Gaussians.concat(parts)
+    return Avatar(
+        info=AvatarInfo(name=dataset.name or "avatar", provenance="visavis train sage"),
+        rig=model.rig,
+        bindings=(model.binding,),
+        gaussians=gaussians,
+        deformation=_deformation(model, rest, sh),
+        rig_reference=dataset.rig_reference,
+    )
+
+
+def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
+    """Coefficients [N, 4, 3] that give `colours` [N, K, 3] at unit `directions` [N, K, 3], ridge regression."""
+    basis = sh_basis(directions, 1)
+    normal = basis.mT @ basis / basis.shape[1]
+    normal = normal + torch.diag(torch.tensor([1e-6, _RIDGE, _RIDGE, _RIDGE]) * 0.05)
+    return torch.linalg.solve(normal, basis.mT @ (colours - 0.5) / basis.shape[1])
+
+
+def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeformation | None:
+    rows, count = model.drivers.shape[1], model.num_surfels
+    neutral = model.rig.neutral_params()
+    full = model.drivers.amax(0)
+    scales = torch.zeros(rows, count, 2)
+    for row, unit in enumerate(model.drivers.argmax(0).tolist()):
+        weights = torch.zeros(model.rig.num_expressions)
+        weights[unit] = 1 / full[row]
+        posed = model.rig(neutral.replace(expression=weights))
+        attributes = model.attributes(-model.field_gradient)
+        scales[row] = model.local(attributes, posed, neutral.expression).log_scales[:count]
+    scales = scales - rest.log_scales[:count]
+    means = model.d_means.detach() if len(model.d_means) else torch.zeros(rows, count, 3)
+    painted = model.d_colours.detach() if len(model.d_colours) else torch.zeros(rows, count, 3)
+    if model.config.wrinkles:
+        painted = painted - model.darkening[..., None] * (sh[:, 0] * SH_C0 + 0.5)
+    changed = (
+        (scales.abs().amax((0, 2)) > _LEAST_CHANGE)
+        | (means.abs().amax((0, 2)) > _LEAST_CHANGE)
+        | (painted.abs().amax((0, 2)) > _LEAST_CHANGE)
+    )
+    index = changed.nonzero()[:, 0]
+    if not len(index):
+        return None
+
+    def kept(deltas: Tensor) -> Tensor | None:
+        chosen = deltas[:, index]
+        return chosen.contiguous() if float(chosen.abs().max()) > _LEAST_CHANGE else None
+
+    return LinearDeformation(
+        drivers=model.drivers.clone(),
+        offset=torch.zeros(rows),
+        indices=index,
+        d_means=kept(means),
+        d_log_scales=kept(scales),
+        d_sh0=kept(painted / SH_C0),
+    )
+
+
+def _rows(gaussians: Gaussians, rows: slice) -> Gaussians:
+    g = gaussians
+    return Gaussians(
+        g.means[rows],
+        g.quats[rows],
+        g.log_scales[rows],
+        g.logit_opacities[rows],
+        g.sh[rows],
+        None,
+        g.antialiased,
+    )
+
+
+def _spread(views: Sequence[View], count: int) -> list[View]:
+    step = max(1, len(views) // count)
+    return list(views)[::step][:count]
+
+
+@dataclass(frozen=True)
+class BakeLoss:
+    """What baking changed, mean PSNR over some views, dB."""
+
+    trained: float  # the method's render against the truth
+    baked: float  # the avatar's, by the code that plays it, against the truth
+    between: float  # one against the other
+
+
+@torch.no_grad()
+def bake_loss(method: Method, avatar: Avatar, views: Sequence[View]) -> BakeLoss:
+    """Compare the trained method with its avatar on `views`, over white."""
+    white = torch.ones(3)
+    figures = []
+    for view in views:
+        truth = view.read().over(white)
+        trained = method.render(view, white).rgb.clamp(0, 1)
+        renderer = CpuRenderer(view.camera.width, view.camera.height)
+        played = renderer.render(avatar.pose(view.params), view.camera, white).rgb.clamp(0, 1)
+        renderer.close()
+        figures.append([psnr(trained, truth), psnr(played, truth), psnr(played, trained)])
+    return BakeLoss(*torch.tensor(figures).mean(0).tolist())
