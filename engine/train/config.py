@@ -123,6 +123,7 @@ def _checked(key: str, value: Any, wanted: Any) -> Any:
         inner = get_args(wanted)[0]
         if isinstance(value, (list, tuple)):
             return tuple(_checked(key, item, inner) for item in value)
+        raise UsageError(f"{key} = {value!r}: give a list, such as [1, 2]")
     elif str(origin) == "typing.Literal":
         if value in options:
             return value

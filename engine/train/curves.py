@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#db2777")
 _CURVE_POINTS = 300
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 250, 62, 150, 14, 34
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 250, 62, 150, 14, 40
 
 
 def thinned(values: Sequence[float]) -> list[tuple[float, float]]:
@@ -53,9 +53,9 @@ def svg(lines: Mapping[str, list[tuple[float, float]]], axis: str, *, logarithmi
         )
         x = x0 + (x1 - x0) * number / 4
         px, _ = place(x, y0)
-        parts.append(f'<text x="{px:.0f}" y="{_HEIGHT - 14}" text-anchor="middle">{x:.0f}</text>')
+        parts.append(f'<text x="{px:.0f}" y="{_HEIGHT - 22}" text-anchor="middle">{x:.0f}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 1}" text-anchor="middle">{axis}</text>')
+    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{axis}</text>')
     for number, (name, points) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (place(x, y) for x, y in points))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,20 +99,16 @@ def _linear_layers(backbone: str) -> list[Tensor]:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise UsageError(f"--lpips {path}: there is no such file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"--lpips {path}: there is no such file") from error
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of damaged bytes both raise whatever they are led to
         raise UsageError(f"--lpips {path}: not a file of weights") from error
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise UsageError(f"--lpips {path}: not a file of weights") from error
-        raise
     if not isinstance(stored, Mapping):
         raise UsageError(f"--lpips {path}: not a file of weights")
     return stored

@@ -104,7 +104,9 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
     if not ranks.first:
         return None
 
-    left = float("inf") if trainer.budget_s is None else trainer.budget_s - trainer.elapsed_s
+    left = float("inf")
+    if trainer.budget_s is not None:  # a resumed run may be late, and is measured all the same
+        left = max(trainer.budget_s - trainer.elapsed_s, order.config.finish_reserve_s(trainer.budget_s))
     views = spread_out(held_out, order.config.evaluate_views)
     with _timed(seconds, "measure"), torch.no_grad():
         trained = evaluate(_drawn_by(method), views, order.lpips, left / 4)

@@ -155,11 +155,18 @@ def _pictures(report: TrainingReport, views: Sequence[View], draw: Draw) -> str:
     if not report.played:
         return ""
     by_quality = sorted(report.played, key=lambda frame: frame.quality.masked_psnr)
-    chosen = {"worst": by_quality[0], "median": by_quality[len(by_quality) // 2], "best": by_quality[-1]}
+    chosen: dict[str, tuple[str, Frame]] = {}  # by view: of few views, one may be two of the three
+    for label, frame in zip(
+        ("worst", "median", "best"),
+        (by_quality[0], by_quality[len(by_quality) // 2], by_quality[-1]),
+        strict=True,
+    ):
+        labels = f"{chosen[frame.name][0]}, {label}" if frame.name in chosen else label
+        chosen[frame.name] = labels, frame
     by_name = {view.name: view for view in views}
     background = torch.tensor(WHITE)
     figures = []
-    for label, frame in chosen.items():
+    for label, frame in chosen.values():
         view = by_name[frame.name]
         truth = view.read().over(background)
         rgb = draw(view, background).clamp(0, 1)
