@@ -43,6 +43,15 @@ MODELS: dict[str, ModelFile] = {
         purpose="478 face landmarks, 52 face unit scores, head matrix",
         stand_in_name="face_landmarker_from_wheel.task",
     ),
+    "selfie_segmenter": ModelFile(
+        name="selfie_segmenter",
+        file_name="selfie_segmenter.tflite",
+        url=f"{_BUCKET}/image_segmenter/selfie_segmenter/float16/latest/selfie_segmenter.tflite",
+        sha256="191ac9529ae506ee0beefa6b2c945a172dab9d07d1e802a290a4e4038226658b",
+        num_bytes=249_537,
+        licence="Apache-2.0 (Google, MediaPipe)",
+        purpose="mask of the person, for training an avatar only",
+    ),
 }
 
 
