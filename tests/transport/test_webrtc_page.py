@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -301,6 +302,34 @@ def test_camera_troubles_are_told(
 # --- what can go wrong ------------------------------------------------------------------------------------
 
 
+def test_too_many_viewers_are_told_and_let_in_later(browser: Browser) -> None:
+    with SyntheticLive(ServerSettings(port=0, max_viewers=0)) as running:
+        browser.open(running.url, live=False)
+        browser.wait("document.getElementById('notice-title').innerText === 'All places are taken'")
+        assert running.server._sessions is not None
+        running.server._sessions._max_viewers = 1  # somebody left
+        browser.wait(LIVE)
+
+
+LONG_TROUBLE = "camera HD Pro Webcam C920 stopped: it is unplugged or another program took it"
+
+
+def test_a_long_message_does_not_widen_the_page_of_a_phone(browser: Browser, live: SyntheticLive) -> None:
+    calm = live.controls.live
+    browser.run(browser.page.resize(390, 844, phone=True))
+    try:
+        for source_ok in (True, False):
+            live.controls.live = replace(calm, source_ok=source_ok, message=LONG_TROUBLE)
+            browser.open(live.url)
+            shown = "status-text" if source_ok else "trouble"
+            browser.wait(f"document.getElementById('{shown}').innerText.startsWith('Camera HD')")
+            assert browser.js("document.documentElement.scrollWidth") <= 390
+            assert browser.js("document.getElementById('help-button').getBoundingClientRect().right") <= 390
+    finally:
+        live.controls.live = calm
+        browser.run(browser.page.resize(1280, 800))
+
+
 def test_a_token_is_asked_for_and_taken(browser: Browser) -> None:
     with SyntheticLive(ServerSettings("0.0.0.0", 0)) as running:
         url = f"http://127.0.0.1:{running.server.port}/"
@@ -341,13 +370,11 @@ def test_too_many_viewers_and_old_browsers_are_told(browser: Browser) -> None:
 
 
 def test_trouble_with_the_source_is_told(browser: Browser, live: SyntheticLive) -> None:
-    from dataclasses import replace
-
     browser.open(live.url)
     calm = live.controls.live
     live.controls.live = replace(calm, source_ok=False, message="the camera is unplugged, trying again")
     try:
-        browser.wait("document.getElementById('status-text').innerText.includes('camera is unplugged')")
+        browser.wait("document.getElementById('trouble').innerText.includes('camera is unplugged')")
         assert browser.js(LIVE)
     finally:
         live.controls.live = calm

@@ -4,7 +4,7 @@ import {ServerError, adoptToken, get, post, setToken} from './api.js';
 import * as figures from './figures.js';
 import {Orbit} from './orbit.js';
 import {closeSheets, prepareBackgrounds, saveRecording, showAvatars, toast, toggleSheet, wish} from './panels.js';
-import {Sending, Watching, openCamera} from './session.js';
+import {CameraError, Sending, Watching, openCamera} from './session.js';
 
 const STATE_EVERY_MS = 2000, FIGURES_EVERY_MS = 1000, FROZEN_AFTER_MS = 2500;
 const RETRY_MS = [1000, 2000, 4000, 8000];
@@ -24,7 +24,11 @@ let lastFrameAt = 0;
 
 function status(kind, text) {
   $('status').dataset.state = kind;
-  $('status-text').textContent = text;
+  $('status-text').textContent = capitalised(text);
+}
+
+function capitalised(text) {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
 // An overlay on the stage: {title, text, button: {label, run}, spinner, token}; null takes it away.
@@ -69,7 +73,8 @@ function showError(error) {
     return;
   }
   const wait = RETRY_MS[Math.min(retries++, RETRY_MS.length - 1)];
-  notice({title: error.status === 0 ? 'The server is away' : 'The connection is interrupted', spinner: true,
+  const titles = {0: 'The server is away', 503: 'All places are taken'};
+  notice({title: titles[error.status] ?? 'The connection is interrupted', spinner: true,
     text: `${error.message} Trying again…`, button: {label: 'Try now', run: connect}});
   clearTimeout(retryTimer);
   retryTimer = setTimeout(connect, wait);
@@ -114,7 +119,8 @@ async function connect() {
     } else {
       wanted = false;
       status('error', 'Not connected');
-      notice({title: 'That did not work', text: error.message, button: {label: 'Try again', run: start}});
+      const title = error instanceof CameraError ? 'Your camera cannot be used' : 'That did not work';
+      notice({title, text: error.message, button: {label: 'Try again', run: start}});
     }
     showStartButton();
   }
@@ -233,13 +239,15 @@ async function lookAtState() {
     return;
   }
   const still = isStill();
+  $('trouble').hidden = state.source_ok || still;
+  $('trouble').textContent = capitalised(state.message);
   if (!stage.classList.contains('live')) {
     if (still) notice({title: 'Waiting for the picture', spinner: true, text: state.message});
   } else if (still) {
     status('busy', 'No new picture');
     notice({title: 'The picture stands still', spinner: true, text: state.message || 'Waiting for the server…'});
   } else if (!state.source_ok || state.message) {
-    status(state.source_ok ? 'live' : 'busy', state.message || 'No source');
+    status(state.source_ok ? 'live' : 'busy', state.source_ok ? state.message : 'Waiting');
     notice(null);
   } else {
     status('live', 'Live');

@@ -140,9 +140,12 @@ export class Sending extends Session {
   }
 }
 
+// Why no camera can be had, in words for the visitor.
+export class CameraError extends Error {}
+
 export async function openCamera() {
   if (!window.isSecureContext || !navigator.mediaDevices) {
-    throw new Error('Browsers give the camera only to pages served over https or from this computer. ' +
+    throw new CameraError('Browsers give the camera only to pages served over https or from this computer. ' +
       'Start visavis with --cert, or open it on the computer it runs on.');
   }
   try {
@@ -159,6 +162,6 @@ export async function openCamera() {
       AbortError: 'The camera stopped while it was being opened. Start again.',
       SecurityError: 'This browser forbids cameras on this page.',
     };
-    throw new Error(reasons[error.name] ?? `The camera cannot be used: ${error.message}`);
+    throw new CameraError(reasons[error.name] ?? `The camera cannot be used: ${error.message}`);
   }
 }
