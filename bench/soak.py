@@ -40,6 +40,7 @@ SAMPLE_EVERY_S = 10.0
 MINUTE_S = 60.0
 WARMUP_S = 120.0  # caches fill: what the issue allows
 MEMORY_TOLERANCE = 0.03  # growth of a process's memory after the warm-up
+JUDGED = ("server", "tracker", "chromium renderer")  # what runs our code; the browser's own parts are listed
 LATENCY_TOLERANCE_MS = 5.0  # p95 of single minutes on a machine with other work differs by so much
 
 Sample = dict[str, Any]  # {"seconds": .., "processes": {name: {"rss_mb", "pss_mb", "threads", "files"}}}
@@ -147,7 +148,7 @@ def judge(samples: list[Sample], by_minute: list[dict[str, Any]]) -> dict[str, A
     verdict: dict[str, Any] = {}
     if len(settled) >= 3:
         third = len(settled) // 3
-        for name in settled[0]:
+        for name in JUDGED:
             row = {}
             for key in ("rss_mb", "pss_mb", "threads", "files"):
                 first, last = (
