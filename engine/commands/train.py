@@ -16,6 +16,7 @@ import importlib
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,6 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     _check(args)
-    settings = _explicit_settings(args)
     # torch loads from here on
     import torch
 
@@ -133,6 +133,7 @@ def _train(args: argparse.Namespace) -> int:
     output = Output(args.output)
     module = importlib.import_module(METHODS[args.action][0])
     sections = {"trainer": TrainerConfig(), args.action: module.Config()}
+    settings = _explicit_settings(args, flatten(sections))
     if args.resume:
         settings = {**_stored_settings(output, sections), **settings}
     sections = changed(sections, settings)
@@ -190,14 +191,14 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--budget {args.budget:g}: give minutes, such as 30")
 
 
-def _explicit_settings(args: argparse.Namespace) -> dict[str, Any]:
+def _explicit_settings(args: argparse.Namespace, known: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line says, by dotted key: file, then --set, then the options of their own."""
     from engine.train.config import parse_assignments, read_toml
 
     settings = {} if args.config is None else read_toml(args.config)
     settings |= parse_assignments(args.set)
     if args.seed is not None:
-        settings["trainer.seed"] = args.seed
+        settings |= {key: args.seed for key in ("trainer.seed", f"{args.action}.seed") if key in known}
     if args.regime is not None:
         settings[f"{args.action}.regime"] = args.regime
     return settings
