@@ -181,7 +181,8 @@ class _Upright:
 
     def __call__(self, decoded: av.VideoFrame) -> NDArray[np.uint8]:
         width, height = self._square_size(decoded)
-        rgb = decoded.to_ndarray(format="rgb24", width=width, height=height)
+        # By itself swscale wakes dozens of threads for a picture, which costs more than converting it.
+        rgb = decoded.to_ndarray(format="rgb24", width=width, height=height, threads=1)
         # FFmpeg's rotation, like np.rot90's, counts counter-clockwise.
         return np.ascontiguousarray(np.rot90(rgb, self._quarter_turns))
 

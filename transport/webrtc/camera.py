@@ -71,8 +71,8 @@ class BrowserCamera(Closing):
 
     def accept(self, picture: VideoFrame, arrival_ns: int) -> None:
         """Take a decoded picture that arrived at this Unix time."""
-        # swscale honours the stream's own colour matrix
-        rgb = np.ascontiguousarray(picture.to_ndarray(format="rgb24"), np.uint8)
+        # swscale honours the stream's own colour matrix; by itself it would wake dozens of threads for it
+        rgb = np.ascontiguousarray(picture.to_ndarray(format="rgb24", threads=1), np.uint8)
         with self._changing:
             index = self._index
             self._index += 1
