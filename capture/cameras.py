@@ -138,7 +138,7 @@ class _AvCamera:
             raise SourceError(f"camera {self._name} stopped: {_advice(error)}") from error
         if decoded is None:
             raise SourceError(f"camera {self._name} stopped: it is unplugged or another program took it")
-        return decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        return decoded.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False)
 
     def close(self) -> None:
         self._decoded.close()
