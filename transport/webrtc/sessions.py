@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ from transport.webrtc.offer import (
 
 logger = logging.getLogger(__name__)
 
+MAX_GONE = 64
 CONNECT_TIMEOUT_S = 20.0  # a session that has not connected by then is forgotten
 
 
@@ -75,6 +77,7 @@ class Sessions:
         self._configuration = RTCConfiguration(iceServers=[RTCIceServer(url) for url in ice_servers])
         self._sessions: dict[str, Session] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._gone: deque[tuple[str, Role]] = deque(maxlen=MAX_GONE)  # ended by their connections
         self._num_opening = 0
 
     def __len__(self) -> int:
@@ -147,6 +150,20 @@ class Sessions:
             # a connection that is closing takes no candidates any more
             with contextlib.suppress(ValueError, ConnectionError, InvalidStateError):
                 await session.connection.addIceCandidate(candidate)
+
+    async def end(self, session_id: str, role: Role) -> bool:
+        """End a session for its owner; False when there is none.
+
+        Clients that close their connection first find the session ended already: that is no error.
+        """
+        session = self.find(session_id, role)
+        if session is not None:
+            await self.close(session)
+            return True
+        if (session_id, role) not in self._gone:
+            return False
+        self._gone.remove((session_id, role))
+        return True
 
     async def close(self, session: Session) -> None:
         """End a session; closing twice does no harm."""
@@ -238,6 +255,8 @@ class Sessions:
             await self.close(session)
 
     def _close_soon(self, session: Session) -> None:
+        if not session.closed:
+            self._gone.append((session.id, session.role))
         task = asyncio.ensure_future(self.close(session))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

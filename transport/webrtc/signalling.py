@@ -96,7 +96,8 @@ class Signalling:
 
     def _closer(self, role: Role) -> Answerer:
         async def close(request: web.Request) -> web.Response:
-            await self._sessions.close(self._find(request, role))
+            if not await self._sessions.end(request.match_info["id"], role):
+                raise _unknown_session()
             return web.Response(status=200)
 
         return close
@@ -104,7 +105,7 @@ class Signalling:
     def _find(self, request: web.Request, role: Role) -> Session:
         session = self._sessions.find(request.match_info["id"], role)
         if session is None:
-            raise Refusal(404, "no such session: it was closed or never opened")
+            raise _unknown_session()
         return session
 
     async def _endpoint_options(self, request: web.Request) -> web.Response:
@@ -115,6 +116,10 @@ class Signalling:
 
     async def _session_options(self, request: web.Request) -> web.Response:
         return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
+
+
+def _unknown_session() -> Refusal:
+    return Refusal(404, "no such session: it was closed or never opened")
 
 
 async def read_bytes(request: web.Request, limit: int) -> bytes:
