@@ -24,7 +24,7 @@ def rotation_matrix(w, x, y, z):
 
 @inlined
 def rotation_matrix_backward(w, x, y, z, d):
-    """Gradient of the quaternion from that of its matrix: across the quaternion, because its length is free."""
+    """Gradient of the quaternion from that of its matrix: across it, because its length is free."""
     inverse = 1.0 / sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
     d00, d01, d02, d10, d11, d12, d20, d21, d22 = d

@@ -196,7 +196,7 @@ class _Block:
         return result
 
     def _halves(self, first: ir.Value | None, second: ir.Value | None, step: int) -> ir.Value | None:
-        """Pairs `step` lanes apart summed: those of `second` in the lanes with that bit, of `first` elsewhere."""
+        """Sums of lanes `step` apart: of `second` in the lanes with that bit, of `first` elsewhere."""
         if first is None and second is None:
             return None
         b, zero = self.builder, self.ops.const(0.0)

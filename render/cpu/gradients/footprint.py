@@ -139,7 +139,7 @@ def _moments_backward(u, v, m, d_xx, d_yy, d_xy, d_det):
 
 @inlined
 def gaussian(x, y, z, axes, s0, s1, s2, camera):
-    """Conic A, B, C of a record, the covariance's xx and yy with the low-pass, and the share of opacity kept."""
+    """Conic A, B, C of a record, the low-passed covariance's xx and yy, and the share of opacity kept."""
     u, v = _spread(axes, _jacobian(x, y, z, camera), s0, s1, s2)
     xx, yy, xy, _, det = _moments(u, v)
     after = det + LOW_PASS_PX2 * (xx + yy) + LOW_PASS_PX2 * LOW_PASS_PX2

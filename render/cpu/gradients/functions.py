@@ -112,25 +112,22 @@ class RasterSplats(torch.autograd.Function):
         planes = ALL_PLANES if view.geometry else COLOUR_PLANES
         sums = np.empty((tile_rows, tiles, TILE_BLOCKS * planes * LANES), np.float32)
         batches = np.empty((tile_rows, tiles, TILE_BLOCKS), np.int32)
-        rgb, alpha = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
-        if view.geometry:
-            depth, normal, distortion = np.empty_like(alpha), np.empty_like(rgb), np.empty_like(alpha)
-        else:
-            depth, normal, distortion = _NO_MAP, _NO_PICTURE, _NO_MAP
+        picture, plane = (height, width, 3), (height, width)
+        shapes = [
+            picture,
+            plane,
+            *([plane, picture, plane] if view.geometry else [(0, 0), (0, 0, 0), (0, 0)]),
+        ]
+        maps = [np.empty(shape, np.float32) for shape in shapes]
         splats = row_starts, members, means_px.numpy(), records.numpy(), _array(background)
         counter = np.zeros(1, np.int64)
         view.on_all_threads(
-            lambda _: raster_rows(
-                counter, view.is_surfel, view.geometry, *splats, sums, batches, rgb, alpha, depth, normal, distortion
-            )
-        )  # fmt: skip
-        results = tuple(
-            torch.from_numpy(a.copy() if a.size == 0 else a) for a in (rgb, alpha, depth, normal, distortion)
+            lambda _: raster_rows(counter, view.is_surfel, view.geometry, *splats, sums, batches, *maps)
         )
         ctx.save_for_backward(means_px, records, background)
         ctx.view, ctx.lists, ctx.sums, ctx.batches = view, (row_starts, members), sums, batches
         ctx.set_materialize_grads(False)
-        return results
+        return tuple(map(torch.from_numpy, maps))
 
     @staticmethod
     @once_differentiable
@@ -148,15 +145,16 @@ class RasterSplats(torch.autograd.Function):
             _NO_PICTURE if d_normal is None else d_normal,
             _NO_MAP if d_distortion is None else d_distortion,
         )
+        modes = view.is_surfel, view.geometry, geometry
         d_pairs = np.empty((len(members), RECORD), np.float32)
         d_records = np.empty((num, RECORD), np.float32)
         splats = row_starts, members, means_px.numpy(), records.numpy(), _array(background)
         counter = np.zeros(1, np.int64)
         view.on_all_threads(
             lambda _: raster_rows_backward(
-                counter, view.is_surfel, view.geometry, geometry, *splats, ctx.sums, ctx.batches, *gradients, d_pairs
+                counter, *modes, *splats, ctx.sums, ctx.batches, *gradients, d_pairs
             )
-        )  # fmt: skip
+        )
         share = (num + view.threads - 1) // view.threads
         view.on_all_threads(
             lambda t: sum_pairs(min(t * share, num), min((t + 1) * share, num), members, d_pairs, d_records)
@@ -175,7 +173,7 @@ def _array(tensor: Tensor) -> Floats:
 
 def _arrays(tensors: Any) -> list[Floats]:
     """The Gaussians' tensors as the kernels take them: harmonics as one row for each Gaussian."""
-    return [_array(t).reshape(len(t), -1) if t.ndim == 3 else _array(t) for t in tensors]
+    return [_array(t.flatten(1)) if t.ndim == 3 else _array(t) for t in tensors]
 
 
 def _camera_gradient(d_cameras: NDArray[np.float64], world_to_camera: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What the kernels of the training renderer pass to one another, and how they are compiled.
 
-A picture is drawn in tiles of 16x16 pixels, a tile in blocks of 8x2: one vector of sixteen lanes. Block i of a
-tile stands at column i // 8 and row i % 8 of its blocks.
+A picture is drawn in tiles of 16x16 pixels, a tile in blocks of 8x2: one vector of sixteen lanes. Block i of
+a tile stands at column i // 8 and row i % 8 of its blocks.
 """
 
 from __future__ import annotations

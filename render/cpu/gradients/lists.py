@@ -18,7 +18,7 @@ def first_and_last(bits):
 
 @kernel
 def _count(records, keys, starts):
-    """Keys of drawn splats, depth above index, and the number of splats of each row of tiles in starts[1:]."""
+    """Keys of drawn splats, depth above index; and in starts[1:] the number of splats of each tile row."""
     total = 0
     for i in range(records.shape[0]):
         if records[i, DEPTH] > 0:

@@ -105,7 +105,7 @@ def _scales(log_scales):
 
 @inlined
 def _surfel_box(x, y, z, rows, rim, camera):
-    """Corners of the ellipse u^2 + v^2 = rim together with the disc, and whether all lies before the camera."""
+    """Box of the ellipse u^2 + v^2 = rim and the disc, and whether all lies before the camera."""
     p0, p1, q0, q1, w0, w1 = rows
     plane = rim * (w0 * w0 + w1 * w1) - z * z
     whole = plane < 0.0

@@ -169,7 +169,7 @@ def raster_rows(
     counter, surfel, geometry, row_starts, members, means_px, records, background,
     sums, batches, rgb, alpha, depth, normal, distortion,
 ):  # fmt: skip
-    """Draw rows of tiles until `counter` runs out; `sums` and `batches` of each tile are kept for backward."""
+    """Draw rows of tiles until `counter` runs out; each tile's `sums` and `batches` serve backward."""
     tiles = batches.shape[1]
     tile_starts, places = np.empty(tiles + 1, np.int64), np.empty(0, np.int32)
     batch, blocks = np.empty(BATCH * RECORD, np.float32), np.empty(BATCH, np.int32)

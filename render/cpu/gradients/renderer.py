@@ -80,7 +80,8 @@ class CpuTrainingRenderer:
             return torch.zeros(1, 1, 3)
         if background.shape not in ((3,), (self.height, self.width, 3)):
             raise ValueError(
-                f"the background must be [3] or [{self.height}, {self.width}, 3], got {tuple(background.shape)}"
+                f"the background must be [3] or [{self.height}, {self.width}, 3], "
+                f"got {tuple(background.shape)}"
             )
         return background.float().reshape((1, 1, 3) if background.ndim == 1 else background.shape)
 
