@@ -28,6 +28,7 @@ from bench.live_clips import as_camera_file, film, retimed
 from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import children, cpu_seconds
+from engine.backends import BACKENDS
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
@@ -51,6 +52,7 @@ def measure(
     sizes: Sequence[str] = SIZES,
     rates: Sequence[int] = RATES,
     directions: Sequence[Direction] = DIRECTIONS,
+    backend: str = "cpu",
 ) -> dict[str, Any]:
     """Every combination: `{"runs": [{"direction", "size", "source_fps", "displayed_fps", ..}], ..}`.
 
@@ -59,6 +61,7 @@ def measure(
     if find_chromium() is None:
         raise UsageError("no Chromium found to watch the stream; install one (apt install chromium)")
     runs = []
+    look = ["--avatar", avatar_name, "--backend", backend]
     with tempfile.TemporaryDirectory(prefix="visavis-bench-") as name:
         folder = Path(name)
         source = Path(clip) if clip is not None else folder / "filmed.mp4"
@@ -68,11 +71,14 @@ def measure(
             played = folder / f"{rate}.mp4"
             retimed(source, played, rate, CLIP_S)
             for direction in directions:
-                runs += [_run(direction, played, avatar_name, size, rate, seconds) for size in sizes]
+                runs += [
+                    _run(direction, played, [*look, "--size", size], size, rate, seconds) for size in sizes
+                ]
     return {
         "bench": "live",
         "input": Path(clip).name if clip is not None else "built-in motion, filmed",
         "avatar": avatar_name,
+        "backend": backend,
         "seconds": seconds,
         "runs": runs,
         "machine": describe_machine(),
@@ -80,7 +86,7 @@ def measure(
 
 
 def _run(
-    direction: Direction, clip: Path, avatar: str, size: str, rate: int, seconds: float
+    direction: Direction, clip: Path, look: Sequence[str], size: str, rate: int, seconds: float
 ) -> dict[str, Any]:
     flags = [LOOPBACK_FLAG]
     source = ["--input", str(clip)]
@@ -93,7 +99,7 @@ def _run(
         flags.append(f"--use-file-for-fake-video-capture={camera}")
         source = ["--browser"]
     with ClientOrigin() as client:
-        options = [*source, "--avatar", avatar, "--size", size, "--timecode", "--allow-origin", client.origin]
+        options = [*source, *look, "--timecode", "--allow-origin", client.origin]
         with LiveServerProcess(options) as server:
             seen = asyncio.run(_watch(client, server.address, server.pid, flags, direction, rate, seconds))
     return {"direction": direction, "size": size, "source_fps": rate, **seen}
@@ -202,10 +208,13 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--rates", nargs="+", type=int, default=RATES)
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
+    parser.add_argument("--backend", default="cpu", choices=BACKENDS)
     parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    result = measure(args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions)
+    result = measure(
+        args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions, args.backend
+    )
     print(table(result), file=sys.stderr)
     if args.save:
         RESULTS.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """How fast `visavis record` is, tracking and encoding included.
 
-    python -m bench.record [--driver VIDEO] [--avatar A] [--seconds 12]
+    python -m bench.record [--driver VIDEO] [--avatar A] [--seconds 12] [--backend cpu]
 
 Without a driver a built-in avatar in the built-in motion is filmed first and drives itself.
 One JSON line last.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe_machine
+from engine.backends import BACKENDS
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
 from engine.motion import demo_motion
 from engine.record import record, record_motion
@@ -25,11 +26,14 @@ SIZE = 512
 
 
 def measure(
-    driver: str | None = None, avatar_name: str = DEFAULT_AVATAR, seconds: float = 12.0
+    driver: str | None = None,
+    avatar_name: str = DEFAULT_AVATAR,
+    seconds: float = 12.0,
+    backend: str = "cpu",
 ) -> dict[str, Any]:
     """The report of a recording at 512x512 (`visavis record --report`)."""
     avatar = open_avatar(avatar_name)
-    look = Look(SIZE, SIZE, parse_background(DEFAULT_BACKGROUND, SIZE, SIZE))
+    look = Look(SIZE, SIZE, parse_background(DEFAULT_BACKGROUND, SIZE, SIZE), backend)
     with tempfile.TemporaryDirectory() as folder:
         filmed = str(Path(folder) / "driver.mp4")
         if driver is None:
@@ -58,8 +62,9 @@ def main() -> None:
     parser.add_argument("--driver")
     parser.add_argument("--avatar", default=DEFAULT_AVATAR)
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--backend", default="cpu", choices=BACKENDS)
     args = parser.parse_args()
-    result = measure(args.driver, args.avatar, args.seconds)
+    result = measure(args.driver, args.avatar, args.seconds, args.backend)
     print(table(result), file=sys.stderr)
     print(json.dumps(result))
 

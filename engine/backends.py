@@ -102,7 +102,11 @@ def open_backend(name: str) -> Backend:
         return CpuBackend()
     reason = cuda_refusal()
     if reason is None:
-        raise NotImplementedError
+        from engine.cuda_drawer import CudaBackend
+
+        if name == "auto":
+            print("visavis: drawing on the graphics card (CUDA)", file=sys.stderr, flush=True)
+        return CudaBackend()
     if name == "cuda":
         raise UsageError(f"--backend cuda: {reason}; use --backend cpu, docs/gpu.md says what CUDA needs")
     print(f"visavis: drawing on the processor, not with CUDA: {reason}", file=sys.stderr, flush=True)
@@ -112,4 +116,11 @@ def open_backend(name: str) -> Backend:
 @cache
 def cuda_refusal() -> str | None:
     """Why nothing can be drawn with CUDA here, in one line; None when a first small picture was drawn."""
-    return "this version has no CUDA back end"
+    from render.cuda.device import available
+
+    reason = available()
+    if reason is not None:
+        return reason
+    from engine.cuda_drawer import first_picture_fails
+
+    return first_picture_fails()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.images import read_picture
 from engine.backends import BACKENDS, open_backend
 from engine.errors import UsageError
 
@@ -92,6 +91,8 @@ def parse_background(text: str, width: int, height: int) -> Background:
             f"--background {text}: no such picture, and no colour; "
             f"give a picture, #rrggbb or one of {', '.join(COLOURS)}"
         )
+    from capture.images import read_picture
+
     return _filled(read_picture(text), width, height)
 
 

@@ -8,6 +8,16 @@ from pathlib import Path
 import pytest
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` run where the CUDA back end says that it can, and skip with its reason elsewhere."""
+    if item.get_closest_marker("gpu") is not None:
+        from render.cuda.device import available
+
+        reason = available()
+        if reason is not None:
+            pytest.skip(reason)
+
+
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
