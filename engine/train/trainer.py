@@ -27,6 +27,7 @@ from engine.train.random_state import RandomState
 from engine.train.watch import LossWatch
 
 _PROBE_STEPS = 3  # timed, behind one that pays for what is made on first use
+_FEWEST_STEPS = 20  # of a phase that is worth the name
 _LOOKS_PER_PHASE = 100  # how often a budgeted phase looks at the clock
 
 
@@ -290,9 +291,11 @@ class Trainer:
             for name, (planned, full) in self.steps_by_phase.items()
         )
         self._say(
-            f"plan for {self.budget_s / 60:g} min: {steps}; "
+            f"plan for {self.budget_s / 60:g} min ({self.elapsed_s / 60:.1f} spent so far): {steps}; "
             f"{self.config.finish_reserve_s(self.budget_s) / 60:.1f} min kept for metrics, baking, the report"
         )
+        if any(planned < min(full, _FEWEST_STEPS) for planned, full in self.steps_by_phase.values()):
+            self._say("that is too little time for an avatar on this machine; give more with --budget")
 
     # -- state -------------------------------------------------------------------------------------------
 

@@ -158,8 +158,9 @@ def test_budget_plans_by_measured_pace(tmp_path: Path, monkeypatch: pytest.Monke
     assert trainer.steps_by_phase == {"colour": (17, 1000), "shape": (17, 1000)}
     assert now[0] <= 1200 * 0.88
     assert said[0].startswith(
-        "plan for 20 min: colour 17 steps of 1000, shape 17 steps of 1000; 2.4 min kept"
+        "plan for 20 min (3.3 spent so far): colour 17 steps of 1000, shape 17 steps of 1000; 2.4 min kept"
     )
+    assert "too little time" in said[1]
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
