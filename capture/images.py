@@ -44,6 +44,11 @@ class ImageFolder(Closing):
         self._size = (width, height)
 
     @property
+    def paths(self) -> list[Path]:
+        """The pictures in order."""
+        return self._paths
+
+    @property
     def fps(self) -> float:
         return self._fps
 

@@ -72,7 +72,7 @@ class FaceDetector(Closing):
         block_telemetry()
         try:
             with native_stderr_hidden():
-                self._landmarker = _open_landmarker(path, mode)
+                self._landmarker = open_landmarker(path, mode)
         except BaseException:
             unblock_telemetry()
             raise
@@ -104,7 +104,8 @@ class FaceDetector(Closing):
             self.close()
 
 
-def _open_landmarker(path: Path, mode: DetectorMode) -> Any:
+def open_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> Any:
+    """MediaPipe's own object; `tracking.mediapipe_guard` is the caller's. Raises TrackingError."""
     try:
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions
@@ -112,7 +113,7 @@ def _open_landmarker(path: Path, mode: DetectorMode) -> Any:
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(path)),
             running_mode=vision.RunningMode.VIDEO if mode == "video" else vision.RunningMode.IMAGE,
-            num_faces=1,  # MediaPipe smooths the landmarks only when it looks for one face
+            num_faces=num_faces,  # MediaPipe smooths the landmarks only when it looks for one face
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
