@@ -115,6 +115,15 @@ class CudaStage:
         self._start(self._fill(params, cameras, background))
         return self._frame.pictures(self._frame.result, self._layout)
 
+    def repeat(self) -> None:
+        """Draw the last frame again on torch's current stream, from the graph alone, and wait for nothing.
+
+        For measuring. Raises RuntimeError before the first frame, and when memory grew since the last.
+        """
+        if self._graph is None:
+            raise RuntimeError("there is no graph yet: draw a frame first")
+        self._graph.launch()
+
     @property
     def statistics(self) -> Statistics:
         """Pairs, capacity and counters, as of the last frame whose counts have arrived."""
