@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -198,7 +203,16 @@ def test_any_host_header_gets_a_verdict(header: str) -> None:
 PATHS = [
     *("/", "/whep", "/whip", "/whep/x", "/whip/%00", "/api/state", "/api/figures?session=%ff", "/api/avatar"),
     *("/api/neutral", "/api/mirror", "/api/orbit", "/api/background?blur=x", "/api/avatars/%2f/picture"),
-    *("/api/recordings/%2e%2e", "/metrics", "/healthz", "/\u00e9"),
+    *(
+        "/api/recordings/%2e%2e",
+        "/metrics",
+        "/healthz",
+        "/\u00e9",
+        "/api/time",
+        "/page.js",
+        "/whep?codec=%00",
+    ),
+    *("/api/record/start", "/api/record/stop", "/api/record", "/api/state?camera=%ff"),
 ]
 KEYS = ["name", "mirror", "yaw_deg", "pitch_deg", "zoom", "colour", "blur"]
 WISHES = st.recursive(
@@ -225,17 +239,90 @@ def test_no_request_is_a_server_error(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_no_damaged_offer_is_a_server_error(live: SyntheticLive, data: st.DataObject) -> None:
-    lines = _OFFER.split("\r\n")
+@given(data=st.data(), path=st.sampled_from(["/whep", "/whip", "/whep?codec=vp8"]))
+def test_no_damaged_offer_is_a_server_error(live: SyntheticLive, data: st.DataObject, path: str) -> None:
+    lines = (_OFFER if path != "/whip" else _OFFER.replace("a=recvonly", "a=sendonly")).split("\r\n")
     for _ in range(data.draw(st.integers(1, 4))):
         index = data.draw(st.integers(0, len(lines) - 1))
         other = data.draw(st.integers(0, len(lines) - 1))
         lines[index] = data.draw(st.sampled_from(["", lines[index][:-1], lines[other], lines[index] * 2]))
-    answer = ask(live.url + "/whep", "POST", data="\r\n".join(lines).encode(), headers=SDP)
+    answer = ask(live.url + path, "POST", data="\r\n".join(lines).encode(), headers=SDP)
     assert answer.status in (201, 400, 406, 503), answer.text
     if answer.status == 201:
         assert ask(live.url + answer.headers["Location"], "DELETE").status == 200
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lines=st.lists(
+        st.sampled_from(
+            [
+                "a=ice-ufrag:abcd", "a=mid:0", "a=mid:9", "a=end-of-candidates", "m=video 9 UDP 0", "x",
+                "a=candidate:1 1 udp 1 127.0.0.1 9 typ host", "a=candidate:1 1 udp 1 ::1 9 typ host",
+                "a=candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype active", "a=candidate:",
+                "a=candidate:1 1 udp 1 name.local 99999 typ host", "a=candidate:1 2 udp -1 0.0.0.0 0 typ x",
+            ]
+        )
+        | st.text(max_size=30),
+        max_size=6,
+    ),
+    match=st.sampled_from(["etag", "*", '"x"']),
+)  # fmt: skip
+def test_no_fragment_is_a_server_error(
+    live: SyntheticLive, session: tuple[str, str], lines: list[str], match: str
+) -> None:
+    resource, etag = session
+    headers = {"Content-Type": FRAGMENT, "If-Match": etag if match == "etag" else match}
+    answer = ask(live.url + resource, "PATCH", data="\r\n".join(lines).encode(), headers=headers)
+    assert answer.status in (204, 400, 404, 412, 422), answer.text
+
+
+@pytest.fixture(scope="module")
+def session(live: SyntheticLive) -> Iterator[tuple[str, str]]:
+    answer = ask(live.url + "/whep", "POST", data=_OFFER.encode(), headers=SDP)
+    yield answer.headers["Location"], answer.headers["ETag"]
+    ask(live.url + answer.headers["Location"], "DELETE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+def test_refused_and_ended_sessions_leave_nothing(live: SyntheticLive) -> None:
+    broken = _OFFER.replace("a=setup:actpass", "a=setup:nonsense")
+    misfit = _OFFER.replace("a=group:BUNDLE 0", "a=group:BUNDLE 0 1")
+    camera = _OFFER.replace("a=recvonly", "a=sendonly")
+
+    def round_of_requests() -> list[int]:
+        statuses = []
+        for path, text in (("/whep", _OFFER), ("/whep", broken), ("/whep", misfit), ("/whip", camera)):
+            answer = ask(live.url + path, "POST", data=text.encode(), headers=SDP)
+            statuses.append(answer.status)
+            if answer.status == 201:
+                assert ask(live.url + answer.headers["Location"], "DELETE").status == 200
+        return statuses
+
+    def held() -> tuple[float, ...]:
+        files = len(os.listdir("/proc/self/fd"))
+        return files, threading.active_count(), live.figures()["sessions"]
+
+    statuses = round_of_requests()  # what is made once: thread pools, caches
+    assert (statuses[0], statuses[3]) == (201, 201)
+    assert 400 in statuses
+    deadline = time.monotonic() + 30
+    before = held()
+    for _ in range(8):
+        round_of_requests()
+    while any(now > then for now, then in zip(held(), before, strict=True)):  # idle connections close late
+        assert time.monotonic() < deadline, f"{before} grew to {held()}"
+        time.sleep(0.05)
+
+
+def test_what_is_no_http_gets_a_400_and_no_traceback(
+    live: SyntheticLive, caplog: pytest.LogCaptureFixture
+) -> None:
+    for data in (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", live.server.port)) as connection:
+            connection.sendall(data)
+            assert connection.recv(100).split()[1] == b"400"
+    assert caplog.records == []
 
 
 async def _video_offer() -> str:

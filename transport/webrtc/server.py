@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import ssl
 from dataclasses import dataclass, field
 from importlib import resources
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from transport.errors import OutputError
 from transport.webrtc import aiortc_patches
@@ -149,7 +151,12 @@ class LiveServer:
         app.add_routes([web.get(path, self._page_file) for path in PAGE_FILES])
         app.add_routes([web.get("/healthz", self._health), web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=SHUTDOWN_S, handle_signals=False
+            app,
+            access_log=None,
+            logger=_http_logger(),
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=SHUTDOWN_S,
+            handle_signals=False,
         )
         try:
             await self._runner.setup()
@@ -233,6 +240,18 @@ class _Busy(asyncio.Protocol):
             b"Connection: close\r\n\r\n"
         )
         transport.close()
+
+
+def _http_logger() -> logging.Logger:
+    logger = logging.getLogger(f"{__name__}.http")
+    if not logger.filters:
+        logger.addFilter(_is_our_concern)
+    return logger
+
+
+def _is_our_concern(record: logging.LogRecord) -> bool:
+    """Not what strangers send that is no HTTP: they get their 400, the terminal no traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))
 
 
 def _load_certificate(settings: ServerSettings) -> ssl.SSLContext | None:
