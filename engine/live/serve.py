@@ -110,7 +110,8 @@ def serve(loop: LiveLoop, *, open_page: bool, seconds: float | None = None) -> i
         if open_page:
             import webbrowser
 
-            webbrowser.open(address)
+            if not webbrowser.open(address):
+                print("visavis: there is no browser here to open it in", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)
     print(f"visavis: {loop.summary()}", file=sys.stderr)
