@@ -15,6 +15,7 @@ import argparse
 import importlib
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,18 @@ METHODS = {
 }
 REGIMES = ("multiview", "monocular", "oneshot")
 
+PREPARE_HELP = """\
+Make a dataset to train on: find the face in every picture, fit the built-in head to it, cut the person out.
+
+Look at DATA/quality.html before you train: it shows what was found, and what to film better."""
+
+PREPARE_EXAMPLES = """\
+examples:
+  visavis train prepare me.mp4 -o me.data                  a film of a turning, talking head
+  visavis train prepare me.mp4 -o me.data --size 256 --fps 10
+  visavis train prepare me.jpg -o me.data                  one picture, for --regime oneshot
+  visavis train prepare CAPTURE -o her.data                a folder with transforms.json: known cameras"""
+
 SAGE_HELP = """\
 Train a head avatar on what `visavis train prepare` made.
 
@@ -52,6 +65,15 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="|".join(("prepare", *METHODS)), required=True)
+    prepare = actions.add_parser(
+        "prepare",
+        help="find the person in a film, pictures or a capture, and write a dataset",
+        description=PREPARE_HELP,
+        epilog=PREPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_prepare_arguments(prepare)
     sage = actions.add_parser(
         "sage",
         help=METHODS["sage"][1],
@@ -67,6 +89,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: monocular)",
     )
     _add_training_arguments(sage)
+
+
+def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="one film, pictures, or a capture's folder"
+    )
+    parser.add_argument("-o", "--output", metavar="DATA", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--size", metavar="PIXELS", type=int, help="side of the pictures (default 512)")
+    parser.add_argument("--every", metavar="N", type=int, help="take each N-th frame of a film (default 1)")
+    parser.add_argument("--fps", type=float, help="take at most this many frames a second of a film")
+    parser.add_argument("--max-frames", metavar="N", type=int, help="take no more than N")
+    parser.add_argument(
+        "--test-fraction",
+        metavar="SHARE",
+        type=float,
+        help="of the film's end, held out to measure the avatar on (default 0.2)",
+    )
 
 
 def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +148,25 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return _train(args)
+    return _prepare(args) if args.action == "prepare" else _train(args)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from engine.progress import Bars
+    from engine.train.prepare import PrepareOptions, prepare
+
+    given = {name: getattr(args, name) for name in ("size", "every", "fps", "max_frames", "test_fraction")}
+    options = PrepareOptions(**{name: value for name, value in given.items() if value is not None})
+    with Bars() as bars:
+        prepared = prepare(args.inputs, args.output, options, bars)
+    for warning in prepared.warnings:
+        print(f"visavis: {warning}", file=sys.stderr)
+    print(prepared.summary)
+    print(
+        f"train on it: visavis train sage {args.output} -o {args.output.with_suffix('.avatar')} --budget 30 "
+        '--consent "whose face, and what they agreed to"'
+    )
+    return 0
 
 
 def _train(args: argparse.Namespace) -> int:
