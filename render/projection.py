@@ -45,11 +45,12 @@ class Splats:
         k = pixels[:, None, 0:1] * row_w - row_u
         l = pixels[:, None, 1:2] * row_w - row_v  # noqa: E741
         point = torch.linalg.cross(k, l)
-        w = torch.where(point[..., 2].abs() < 1e-20, 1e-20, point[..., 2])
+        parallel = point[..., 2].abs() < 1e-20  # to the ray, or a surfel of no size
+        w = torch.where(parallel, 1, point[..., 2])
         u, v = point[..., 0] / w, point[..., 1] / w
         in_plane = u * u + v * v
         on_screen = (offsets * offsets).sum(-1) / SURFEL_LOW_PASS_PX2
-        meets = in_plane <= on_screen
+        meets = ~parallel & (in_plane <= on_screen)
         at_ray = u * row_w[:, 0] + v * row_w[:, 1] + row_w[:, 2]
         return torch.where(meets, in_plane, on_screen), torch.where(meets, at_ray, self.depths)
 

@@ -13,19 +13,27 @@ from torch import Tensor
 
 from bench.scenes import ellipsoid_head, head_camera
 from render.camera import Camera
+from render.cpu.gradients.renderer import CpuTrainingRenderer
 from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
 from render.reference import ReferenceRenderer
 from render.renderer import Renderer
 from render.sh import SH_C0
+from tests.render.cuda_renderers import DeviceRenderer, emulated_renderer
 
 WIDTH, HEIGHT = 96, 80
 
 # A back end joins the suite here; one that needs a device carries its marker.
-BACK_ENDS: dict[str, Callable[[int, int], Renderer]] = {"cpu": CpuRenderer}
+BACK_ENDS: dict[str, Callable[[int, int], Renderer]] = {
+    "cpu": CpuRenderer,
+    "cpu training": CpuTrainingRenderer,
+    "cuda, emulated": emulated_renderer,
+    "cuda": DeviceRenderer,
+}
+_MARKS = {"cuda": pytest.mark.gpu}
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=[pytest.param(name, marks=_MARKS.get(name, ())) for name in BACK_ENDS])
 def make_renderer(request: pytest.FixtureRequest) -> Callable[[int, int], Any]:
     return BACK_ENDS[request.param]
 

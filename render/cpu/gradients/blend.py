@@ -41,6 +41,10 @@ from render.cpu.gradients.layout import (
     SUM_DEPTH2,
     TILT_X,
     TILT_Y,
+    U_X,
+    U_Y,
+    V_X,
+    V_Y,
 )
 from render.cpu.lanes import (
     BLOCK_WIDTH,
@@ -65,15 +69,14 @@ Values = list[ir.Value]
 class _Coverage:
     """A splat over a block: what its alpha is made of."""
 
-    drawn: ir.Value
     alpha: ir.Value  # 0 where not drawn
-    power: ir.Value
     depth: ir.Value | None  # less the origin
     dx: ir.Value
     dy: ir.Value
     in_plane: ir.Value | None  # surfels: drawn, and the plane is nearer than the disc
-    closeness: ir.Value | None  # surfels: 1 / (1 + e dx + f dy) there, 1 elsewhere
-    quadratic: ir.Value | None
+    closeness: ir.Value | None  # surfels: depth / mean depth there, 1 elsewhere
+    u: ir.Value | None  # surfels: the point of the plane, times sqrt(0.5 / ln 2); any value elsewhere
+    v: ir.Value | None
 
 
 class _Block:
@@ -99,15 +102,15 @@ class _Block:
     def cover(self, pixels: tuple[ir.Value, ir.Value], origin: ir.Value) -> _Coverage:
         b, ops = self.builder, self.ops
         dx, dy = b.fsub(pixels[0], self.column(MEAN_X)), b.fsub(pixels[1], self.column(MEAN_Y))
-        across = ops.muladd(self.column(CONIC_B), dy, b.fmul(self.column(CONIC_A), dx))
-        down = b.fmul(self.column(CONIC_C), dy)
         least = ops.const(math.log2(ALPHA_MIN))
-        in_plane = closeness = quadratic = depth = None
+        in_plane = closeness = depth = u = v = None
         if self.surfel:
-            quadratic = ops.muladd(across, dx, b.fmul(down, dy))
+            u = ops.muladd(self.column(U_X), dx, b.fmul(self.column(U_Y), dy))
+            v = ops.muladd(self.column(V_X), dx, b.fmul(self.column(V_Y), dy))
             tilt = ops.muladd(self.column(TILT_X), dx, ops.muladd(self.column(TILT_Y), dy, ops.const(1.0)))
             closeness = b.fdiv(ops.const(1.0), tilt)
-            plane = b.fmul(quadratic, b.fmul(closeness, closeness))
+            u, v = b.fmul(u, closeness), b.fmul(v, closeness)
+            plane = b.fsub(ops.const(0.0), ops.muladd(u, u, b.fmul(v, v)))
             disc = b.fmul(ops.muladd(dx, dx, b.fmul(dy, dy)), ops.const(_DISC))
             nearer = b.fcmp_ordered(">=", plane, disc)
             power = b.fadd(self.column(LOG2_OPACITY), b.select(nearer, plane, disc))
@@ -115,6 +118,8 @@ class _Block:
             in_plane = b.and_(drawn, nearer)
             closeness = b.select(in_plane, closeness, ops.const(1.0))
         else:
+            across = ops.muladd(self.column(CONIC_B), dy, b.fmul(self.column(CONIC_A), dx))
+            down = b.fmul(self.column(CONIC_C), dy)
             power = ops.muladd(across, dx, ops.muladd(down, dy, self.column(LOG2_OPACITY)))
             drawn = b.fcmp_ordered(">=", power, least)
         if self.geometry:
@@ -122,7 +127,7 @@ class _Block:
             depth = b.fsub(depth, origin)
         alpha = ops.smaller(ops.exp2(power), ops.const(ALPHA_MAX))
         alpha = b.select(drawn, alpha, ops.const(0.0))
-        return _Coverage(drawn, alpha, power, depth, dx, dy, in_plane, closeness, quadratic)
+        return _Coverage(alpha, depth, dx, dy, in_plane, closeness, u, v)
 
     def value_gradient(self, cover: _Coverage, gradients: Values) -> ir.Value:
         """v of the module's text. `gradients`: alpha, red, green, blue, then depth, depth^2, x, y, z."""
@@ -159,29 +164,50 @@ class _Block:
         slope = b.fmul(cover.alpha, ops.const(math.log(2.0)))
         d_power = b.select(free, b.fmul(d_alpha, slope), zero)
         columns[LOG2_OPACITY] = d_power
-        # of the quadratic A dx^2 + B dx dy + C dy^2
-        d_quadratic, d_disc, d_tilt = d_power, None, None
         if self.surfel:
-            square = b.fmul(cover.closeness, cover.closeness)
-            d_quadratic = b.select(cover.in_plane, b.fmul(d_power, square), zero)
-            d_disc = b.select(cover.in_plane, zero, b.fmul(d_power, ops.const(2 * _DISC)))
-            d_tilt = b.fmul(b.fmul(d_quadratic, b.fmul(cover.quadratic, cover.closeness)), ops.const(-2.0))
-            if d_depth is not None:
-                d_tilt = b.fsub(d_tilt, b.fmul(b.fmul(d_depth, self.column(DEPTH)), square))
-            d_tilt = b.select(cover.in_plane, d_tilt, zero)
-            columns[TILT_X], columns[TILT_Y] = b.fmul(d_tilt, cover.dx), b.fmul(d_tilt, cover.dy)
-        with_dx, with_dy = b.fmul(d_quadratic, cover.dx), b.fmul(d_quadratic, cover.dy)
-        columns[CONIC_A] = b.fmul(with_dx, cover.dx)
-        columns[CONIC_B] = b.fmul(with_dx, cover.dy)
-        columns[CONIC_C] = b.fmul(with_dy, cover.dy)
-        a, c = self.column(CONIC_A), self.column(CONIC_C)
-        d_x = ops.muladd(b.fadd(a, a), with_dx, b.fmul(self.column(CONIC_B), with_dy))
-        d_y = ops.muladd(b.fadd(c, c), with_dy, b.fmul(self.column(CONIC_B), with_dx))
-        if d_tilt is not None and d_disc is not None:
-            d_x = ops.muladd(d_tilt, self.column(TILT_X), ops.muladd(d_disc, cover.dx, d_x))
-            d_y = ops.muladd(d_tilt, self.column(TILT_Y), ops.muladd(d_disc, cover.dy, d_y))
+            d_x, d_y = self._surfel_gradient(cover, d_power, d_depth, columns)
+        else:
+            with_dx, with_dy = b.fmul(d_power, cover.dx), b.fmul(d_power, cover.dy)
+            columns[CONIC_A] = b.fmul(with_dx, cover.dx)
+            columns[CONIC_B] = b.fmul(with_dx, cover.dy)
+            columns[CONIC_C] = b.fmul(with_dy, cover.dy)
+            a, c = self.column(CONIC_A), self.column(CONIC_C)
+            d_x = ops.muladd(b.fadd(a, a), with_dx, b.fmul(self.column(CONIC_B), with_dy))
+            d_y = ops.muladd(b.fadd(c, c), with_dy, b.fmul(self.column(CONIC_B), with_dx))
         columns[MEAN_X], columns[MEAN_Y] = b.fsub(zero, d_x), b.fsub(zero, d_y)
         return columns
+
+    def _surfel_gradient(
+        self, cover: _Coverage, d_power: ir.Value, d_depth: ir.Value | None, columns: list[ir.Value | None]
+    ) -> tuple[ir.Value, ir.Value]:
+        """Fill the columns of the forms and of the tilt; returns the gradient of (dx, dy)."""
+        b, ops = self.builder, self.ops
+        zero = ops.const(0.0)
+
+        def in_plane(value: ir.Value) -> ir.Value:
+            return b.select(cover.in_plane, value, zero)
+
+        # power = log2(opacity) - u^2 - v^2 in the plane, of the distance on the screen elsewhere
+        factor = b.fmul(b.fmul(d_power, ops.const(-2.0)), cover.closeness)
+        d_u, d_v = in_plane(b.fmul(factor, cover.u)), in_plane(b.fmul(factor, cover.v))
+        d_disc = b.select(cover.in_plane, zero, b.fmul(d_power, ops.const(2 * _DISC)))
+        # u, v and depth all go with the closeness, the inverse of 1 + tilt . (dx, dy)
+        d_tilt = ops.muladd(d_u, cover.u, b.fmul(d_v, cover.v))
+        if d_depth is not None:
+            d_tilt = ops.muladd(
+                d_depth, b.fmul(b.fmul(self.column(DEPTH), cover.closeness), cover.closeness), d_tilt
+            )
+        d_tilt = b.fsub(zero, in_plane(d_tilt))
+        columns[U_X], columns[U_Y] = b.fmul(d_u, cover.dx), b.fmul(d_u, cover.dy)
+        columns[V_X], columns[V_Y] = b.fmul(d_v, cover.dx), b.fmul(d_v, cover.dy)
+        columns[TILT_X], columns[TILT_Y] = b.fmul(d_tilt, cover.dx), b.fmul(d_tilt, cover.dy)
+        gradient = []
+        for offset, names in ((cover.dx, (U_X, V_X, TILT_X)), (cover.dy, (U_Y, V_Y, TILT_Y))):
+            total = b.fmul(d_disc, offset)
+            for d, name in zip((d_u, d_v, d_tilt), names, strict=True):
+                total = ops.muladd(d, self.column(name), total)
+            gradient.append(total)
+        return gradient[0], gradient[1]
 
     def sums_over_lanes(self, columns: list[ir.Value | None]) -> ir.Value:
         """Lane i of the result is the sum of columns[i]."""

@@ -1,13 +1,15 @@
 """The footprint of a Gaussian on the screen, and back: render/projection.py in numba, for one Gaussian.
 
-A 3D Gaussian's is its covariance, a surfel's the perspective image of its plane. With pixels counted from the
-projected mean the rows of a surfel's homography are (p0, p1, 0), (q0, q1, 0), (w0, w1, z), and
+A 3D Gaussian's is its covariance, in a record the conic A, B, C: alpha = 2^(log2(opacity) + A dx^2 + B dx dy
++ C dy^2). A surfel's is the perspective image of its plane. With pixels counted from the projected mean the
+rows of its homography are (p0, p1, 0), (q0, q1, 0), (w0, w1, z), and the pixel's ray meets the plane at
 
-    rho = z^2 ((q1 dx - p1 dy)^2 + (p0 dy - q0 dx)^2) / (d + (w1 q0 - w0 q1) dx + (p1 w0 - p0 w1) dy)^2
-        = (A dx^2 + B dx dy + C dy^2) / (1 + e dx + f dy)^2,     d = p0 q1 - p1 q0;
-    depth = z / (1 + e dx + f dy).
+    u = z (q1 dx - p1 dy) / d / t,   v = z (p0 dy - q0 dx) / d / t,   depth = z / t,   d = p0 q1 - p1 q0,
+    t = 1 + ((w1 q0 - w0 q1) dx + (p1 w0 - p0 w1) dy) / d.
 
-A record holds A, B, C times -0.5 / ln 2 (the exponent of 2 in alpha), e and f as the tilt, and log2(opacity).
+A record holds the linear forms u t and v t, times sqrt(0.5 / ln 2), and the tilt: the two numbers of t. Not
+the conic of u^2 + v^2, whose terms cancel for a surfel that is seen nearly from its edge.
+
 `axes` is the rotation to camera axes, nine numbers by rows; (x, y, z) the mean in camera axes.
 """
 
@@ -30,12 +32,18 @@ from render.cpu.gradients.layout import (
     LOW_Y,
     TILT_X,
     TILT_Y,
+    U_X,
+    U_Y,
+    V_X,
+    V_Y,
     inlined,
 )
 from render.splatting import LOW_PASS_PX2, SURFEL_LOW_PASS_PX2
 
 LOG2_E = 1.0 / log(2.0)
 _HALF = -0.5 * LOG2_E
+_ROOT = sqrt(0.5 * LOG2_E)
+_STEEP = 1e9
 _EPSILON = 1e-20  # as in render/projection.py: a root's gradient stays finite
 
 
@@ -173,24 +181,29 @@ def gaussian_backward(x, y, z, axes, s0, s1, s2, camera, antialiased, g):
 
 @inlined
 def _homography(x, y, z, axes, s0, s1, camera):
-    """p0, p1, q0, q1, w0, w1 of the module's text, and d kept from zero (edge-on: a line, and the disc)."""
+    """p0, p1, q0, q1, w0, w1 of the module's text, d, and whether it is 0 for our purposes."""
     fx, fy = camera[FOCAL_X], camera[FOCAL_Y]
     w0, w1 = axes[6] * s0, axes[7] * s1
     p0, p1 = fx * (axes[0] * s0 - x / z * w0), fx * (axes[1] * s1 - x / z * w1)
     q0, q1 = fy * (axes[3] * s0 - y / z * w0), fy * (axes[4] * s1 - y / z * w1)
     d = p0 * q1 - p1 * q0
-    least = 1e-9 * (abs(p0 * q1) + abs(p1 * q0)) + 1e-15
-    limited = abs(d) <= least
-    return p0, p1, q0, q1, w0, w1, least if limited else d, limited
+    edge_on = abs(d) <= 1e-7 * (p0 * p0 + p1 * p1 + q0 * q0 + q1 * q1) + 1e-30
+    return p0, p1, q0, q1, w0, w1, d, edge_on
 
 
 @inlined
 def surfel(x, y, z, axes, s0, s1, camera):
-    """Conic A, B, C and tilt e, f of a record, and the rows (p, q, w) that its box is made of."""
-    p0, p1, q0, q1, w0, w1, d, _ = _homography(x, y, z, axes, s0, s1, camera)
-    scale = _HALF * (z / d) * (z / d)
-    conic = scale * (q1 * q1 + q0 * q0), -2.0 * scale * (q1 * p1 + q0 * p0), scale * (p1 * p1 + p0 * p0)
-    return conic, ((w1 * q0 - w0 * q1) / d, (p1 * w0 - p0 * w1) / d), (p0, p1, q0, q1, w0, w1)
+    """Forms u, v and tilt of a record, and the rows (p, q, w) that its box is made of.
+
+    Edge-on only the low-pass disc is seen: the forms are so steep that no pixel meets the plane.
+    """
+    p0, p1, q0, q1, w0, w1, d, edge_on = _homography(x, y, z, axes, s0, s1, camera)
+    rows = (p0, p1, q0, q1, w0, w1)
+    if edge_on:
+        return (_STEEP, 0.0, 0.0, _STEEP), (0.0, 0.0), rows
+    scale = _ROOT * z / d
+    forms = scale * q1, -scale * p1, -scale * q0, scale * p0
+    return forms, ((w1 * q0 - w0 * q1) / d, (p1 * w0 - p0 * w1) / d), rows
 
 
 @inlined
@@ -214,19 +227,18 @@ def _eigenvalues(xx, yy, xy, det):
 def surfel_backward(x, y, z, axes, s0, s1, camera, antialiased, g):
     """Gradients of the camera-axes mean, `axes` and log scales from that of the record, `g`."""
     fx, fy = camera[FOCAL_X], camera[FOCAL_Y]
-    p0, p1, q0, q1, w0, w1, d, limited = _homography(x, y, z, axes, s0, s1, camera)
-    scale = 2.0 * _HALF * (z / d) * (z / d)
-    g_a, g_b, g_c = scale * g[CONIC_A], scale * g[CONIC_B], scale * g[CONIC_C]
-    d_q0, d_q1 = g_a * q0 - g_b * p0, g_a * q1 - g_b * p1
-    d_p0, d_p1 = g_c * p0 - g_b * q0, g_c * p1 - g_b * q1
-    # the conic goes with (z / d)^2
-    conic = g_a * (q1 * q1 + q0 * q0) - 2.0 * g_b * (q1 * p1 + q0 * p0) + g_c * (p1 * p1 + p0 * p0)
-    dz = conic / z
-    e, f = g[TILT_X] / d, g[TILT_Y] / d
-    d_w0, d_w1 = f * p1 - e * q1, e * q0 - f * p0
-    d_q0, d_q1, d_p0, d_p1 = d_q0 + e * w1, d_q1 - e * w0, d_p0 - f * w1, d_p1 + f * w0
-    if not limited:
-        d_d = -(conic + e * (w1 * q0 - w0 * q1) + f * (p1 * w0 - p0 * w1)) / d
+    p0, p1, q0, q1, w0, w1, d, edge_on = _homography(x, y, z, axes, s0, s1, camera)
+    d_p0, d_p1, d_q0, d_q1, d_w0, d_w1, dz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    if not edge_on:
+        scale = _ROOT * z / d
+        e, f = g[TILT_X] / d, g[TILT_Y] / d
+        d_q1, d_p1 = scale * g[U_X] - e * w0, -scale * g[U_Y] + f * w0
+        d_q0, d_p0 = -scale * g[V_X] + e * w1, scale * g[V_Y] - f * w1
+        d_w0, d_w1 = f * p1 - e * q1, e * q0 - f * p0
+        # the forms go with z / d, the tilt with 1 / d
+        forms = scale * (g[U_X] * q1 - g[U_Y] * p1 - g[V_X] * q0 + g[V_Y] * p0)
+        dz = forms / z
+        d_d = -(forms + e * (w1 * q0 - w0 * q1) + f * (p1 * w0 - p0 * w1)) / d
         d_p0, d_q1, d_p1, d_q0 = d_p0 + d_d * q1, d_q1 + d_d * p0, d_p1 - d_d * q0, d_q0 - d_d * p1
     d_tan_x, d_tan_y = -fx * (d_p0 * w0 + d_p1 * w1), -fy * (d_q0 * w0 + d_q1 * w1)
     d_w0 -= fx * x / z * d_p0 + fy * y / z * d_q0

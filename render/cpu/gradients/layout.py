@@ -22,8 +22,9 @@ CHUNK = 256  # Gaussians a thread projects at a time
 # splats the first two hold the box of pixels it may touch, 16 bits each of last and first, as int32 bits.
 MEAN_X, MEAN_Y = 0, 1
 ROWS, COLUMNS = 0, 1
-CONIC_A, CONIC_B, CONIC_C, LOG2_OPACITY, TILT_X, TILT_Y = 2, 3, 4, 5, 6, 7
-RED, GREEN, BLUE, DEPTH, NORMAL_X, NORMAL_Y, NORMAL_Z = 8, 9, 10, 11, 12, 13, 14
+CONIC_A, CONIC_B, CONIC_C = 2, 3, 4  # 3D
+U_X, U_Y, V_X, V_Y = 2, 3, 4, 5  # surfels
+LOG2_OPACITY, TILT_X, TILT_Y, RED, GREEN, BLUE, DEPTH, NORMAL_X, NORMAL_Y, NORMAL_Z = range(6, 16)
 RECORD = 16
 
 # Sums of a block, [planes, 16 lanes]: transmittance, colour and, when asked for, the moments of depth (less

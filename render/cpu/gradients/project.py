@@ -33,9 +33,6 @@ from render.cpu.gradients.layout import (
     BLUE,
     CHUNK,
     COLUMNS,
-    CONIC_A,
-    CONIC_B,
-    CONIC_C,
     DEPTH,
     GREEN,
     HEIGHT,
@@ -48,6 +45,10 @@ from render.cpu.gradients.layout import (
     ROWS,
     TILT_X,
     TILT_Y,
+    U_X,
+    U_Y,
+    V_X,
+    V_Y,
     WIDTH,
     inlined,
     kernel,
@@ -140,12 +141,11 @@ def _project(mean, quat, log_scales, logit, sh, sh_quat, camera, antialiased, ba
     px, py = mean_px(x, y, z, camera)
     mean_out[0], mean_out[1] = px, py
     if is_surfel:
-        conic, tilt, rows = surfel(x, y, z, axes, s0, s1, camera)
+        forms, tilt, rows = surfel(x, y, z, axes, s0, s1, camera)
         if antialiased:
             opacity *= surfel_share(x, y, z, axes, s0, s1, camera)
         rim = 2.0 * log(max(opacity, 1e-30) / ALPHA_MIN)
         left, right, top, bottom, whole = _surfel_box(x, y, z, rows, max(rim, 0.0), camera)
-        record[TILT_X], record[TILT_Y] = tilt
     else:
         conic, xx, yy, share = gaussian(x, y, z, axes, s0, s1, s2, camera)
         if antialiased:
@@ -153,8 +153,9 @@ def _project(mean, quat, log_scales, logit, sh, sh_quat, camera, antialiased, ba
         rim = 2.0 * log(max(opacity, 1e-30) / ALPHA_MIN)
         reach_x, reach_y = sqrt(max(rim, 0.0) * xx), sqrt(max(rim, 0.0) * yy)
         left, right, top, bottom, whole = px - reach_x, px + reach_x, py - reach_y, py + reach_y, True
-    size = abs(conic[0]) + abs(conic[1]) + abs(conic[2]) + abs(left) + abs(right) + abs(top) + abs(bottom)
-    size += abs(record[TILT_X]) + abs(record[TILT_Y])
+        forms, tilt = (conic[0], conic[1], conic[2], 0.0), (0.0, 0.0)
+    size = abs(forms[0]) + abs(forms[1]) + abs(forms[2]) + abs(forms[3]) + abs(tilt[0]) + abs(tilt[1])
+    size += abs(left) + abs(right) + abs(top) + abs(bottom)
     if not (rim > 0.0 and whole and size < _HUGE):
         return
     box_rows, box_columns = _span(top, bottom, camera[HEIGHT]), _span(left, right, camera[WIDTH])
@@ -162,7 +163,8 @@ def _project(mean, quat, log_scales, logit, sh, sh_quat, camera, antialiased, ba
         return
     nx, ny, nz, _ = _normal(axes, _shortest(is_surfel, log_scales), x, y, z)
     record[ROWS], record[COLUMNS] = bits_float(box_rows), bits_float(box_columns)
-    record[CONIC_A], record[CONIC_B], record[CONIC_C] = conic
+    record[U_X], record[U_Y], record[V_X], record[V_Y] = forms  # 3D: the conic and nothing
+    record[TILT_X], record[TILT_Y] = tilt
     record[LOG2_OPACITY] = log(opacity) * LOG2_E
     record[RED], record[GREEN], record[BLUE] = max(red, 0.0), max(green, 0.0), max(blue, 0.0)
     record[DEPTH] = z
