@@ -6,8 +6,8 @@ triangle is worked out again for it instead of once in a kernel before (100k * 1
 scan over tiles is done by the last block that counts; the lists are filled in any order by atomics, which also
 put the counts back to zero; and the block that draws a tile sorts its own list in shared memory, by (depth,
 index), unique keys, so that the result does not depend on the order in which the list was filled. A radix sort
-of all pairs would be at least 8 nodes and 8 passes over the pairs. A list of any length is taken in pieces of
-1,024 keys, nearest first: what lies behind a full tile is never sorted.
+of all pairs would be at least 8 nodes and 8 passes over the pairs. A list of more than 2,048 is sorted by its
+block too, in place, by merging pieces of that size.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 
 #ifndef VISAVIS_EMULATED
 #define DEVICE __device__ __forceinline__
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// `blocks`: that a multiprocessor should hold at once; the registers that leaves are those without spills.
+#define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #endif
 
 typedef unsigned int u32;

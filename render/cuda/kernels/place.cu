@@ -61,8 +61,8 @@ DEVICE void place(const Frame& f) {
     start_lists(f, picture);
 }
 
-KERNEL(THREADS) place_gaussians(const __grid_constant__ Frame f) { place<false>(f); }
-KERNEL(THREADS) place_surfels(const __grid_constant__ Frame f) { place<true>(f); }
+KERNEL(THREADS, 4) place_gaussians(const __grid_constant__ Frame f) { place<false>(f); }
+KERNEL(THREADS, 3) place_surfels(const __grid_constant__ Frame f) { place<true>(f); }
 
 // Writes every splat into the lists of its tiles, in any order: drawing sorts them. Taking places from the back of
 // a list leaves the counts at zero for the next frame. What does not fit into the capacity is left out; the host
@@ -84,5 +84,5 @@ DEVICE void list(const Frame& f) {
     });
 }
 
-KERNEL(THREADS) list_gaussians(const __grid_constant__ Frame f) { list<3>(f); }
-KERNEL(THREADS) list_surfels(const __grid_constant__ Frame f) { list<4>(f); }
+KERNEL(THREADS, 6) list_gaussians(const __grid_constant__ Frame f) { list<3>(f); }
+KERNEL(THREADS, 6) list_surfels(const __grid_constant__ Frame f) { list<4>(f); }

@@ -1,5 +1,5 @@
-// Lists of tiles to pixels: a block a tile, a thread a pixel, a warp 8x4 of them. The block sorts the next piece
-// of its list, loads it in batches, and each warp blends those splats that reach its pixels.
+// Lists of tiles to pixels: a block a tile, a thread a pixel, a warp 8x4 of them. The block sorts its list, loads
+// the splats in batches, and each warp blends those that reach its pixels.
 #include "pixels.cuh"
 #include "sort.cuh"
 
@@ -49,10 +49,9 @@ DEVICE float log2_alpha(float4 r0, float4 r1, float4 r3, float dx, float dy) {
 template <bool SURFEL>
 DEVICE void draw(const Frame& f) {
     constexpr int PLANES = SURFEL ? 4 : 3;
-    __shared__ u64 sorted[SORT_CAPACITY];
+    __shared__ u64 shared[SORT_CAPACITY];
     __shared__ float4 batch[PLANES][THREADS];
     __shared__ u32 reached[THREADS];
-    __shared__ Selection selection;
 
     const int picture = blockIdx.z, tiles = f.tiles_x * f.tiles_y, tile = blockIdx.x;
     const int x0 = tile % f.tiles_x * TILE, y0 = tile / f.tiles_x * TILE;
@@ -64,61 +63,47 @@ DEVICE void draw(const Frame& f) {
 
     const int* starts = f.tile_starts + (size_t)picture * (tiles + 1) + tile;
     const int first = min(starts[0], f.capacity), num = min(starts[1], f.capacity) - first;
-    const u64* list = f.keys + (size_t)picture * f.capacity + first;
+    u64* list = f.keys + (size_t)picture * f.capacity + first;
     const float4* records = f.records + (size_t)picture * f.num_records * PLANES;
+    const u64* sorted = sort_list(list, num, shared);
 
     float red = 0, green = 0, blue = 0, through = inside ? 1 : 0;
-    u64 lower = 0;
-    if (num > SORT_CAPACITY) {
-        find_range(list, num, selection);
-        lower = selection.least;
-    }
     bool open = true;  // light still passes the tile
-    for (int left = num; left > 0 && open;) {
-        int taken = left;
-        if (num > SORT_CAPACITY) {
-            taken = take_next(list, num, lower, sorted, selection);
-        } else {
-            for (int i = thread; i < num; i += THREADS) sorted[i] = list[i];
-            sort_keys(sorted, num);
+    for (int base = 0; base < num && open; base += THREADS) {
+        u32 mask = 0;
+        if (base + thread < num) {
+            const float4* record = records + (size_t)(u32)sorted[base + thread] * PLANES;
+            const float4 r0 = record[0], r1 = record[1], r2 = record[2];
+            batch[0][thread] = r0;
+            batch[1][thread] = r1;
+            batch[2][thread] = r2;
+            if (SURFEL) batch[PLANES - 1][thread] = record[PLANES - 1];
+            mask = warps_reached<SURFEL>(r0, r1, r2, x0, y0);
         }
-        left -= taken;
-        for (int base = 0; base < taken && open; base += THREADS) {
-            u32 mask = 0;
-            if (base + thread < taken) {
-                const float4* record = records + (size_t)(u32)sorted[base + thread] * PLANES;
-                const float4 r0 = record[0], r1 = record[1], r2 = record[2];
-                batch[0][thread] = r0;
-                batch[1][thread] = r1;
-                batch[2][thread] = r2;
-                if (SURFEL) batch[PLANES - 1][thread] = record[PLANES - 1];
-                mask = warps_reached<SURFEL>(r0, r1, r2, x0, y0);
-            }
-            reached[thread] = mask;
-            __syncthreads();
-            const int stop = min(taken - base, THREADS);
-            for (int group = 0; group < stop; group += 32) {
-                if (!__any_sync(FULL_WARP, through >= EXIT_TRANSMITTANCE)) break;
-                u32 splats = __ballot_sync(FULL_WARP, reached[group + lane] >> warp & 1);
-                for (; splats; splats &= splats - 1) {
-                    const int k = group + __ffs(splats) - 1;
-                    const float4 r0 = batch[0][k], r1 = batch[1][k];
-                    const float4 r3 = SURFEL ? batch[PLANES - 1][k] : make_float4(0, 0, 0, 0);
-                    const float power = log2_alpha<SURFEL>(r0, r1, r3, px - r0.x, py - r0.y);
-                    if (power >= LOG2_ALPHA_MIN) {
-                        const float weight = fminf(fast_exp2(power), ALPHA_MAX) * through;
-                        red += weight * r1.z;
-                        green += weight * r1.w;
-                        blue += weight * batch[2][k].x;
-                        through -= weight;
-                    }
+        reached[thread] = mask;
+        __syncthreads();
+        const int stop = min(num - base, THREADS);
+        for (int group = 0; group < stop; group += 32) {
+            if (!__any_sync(FULL_WARP, through >= EXIT_TRANSMITTANCE)) break;
+            u32 splats = __ballot_sync(FULL_WARP, reached[group + lane] >> warp & 1);
+            for (; splats; splats &= splats - 1) {
+                const int k = group + __ffs(splats) - 1;
+                const float4 r0 = batch[0][k], r1 = batch[1][k];
+                const float4 r3 = SURFEL ? batch[PLANES - 1][k] : make_float4(0, 0, 0, 0);
+                const float power = log2_alpha<SURFEL>(r0, r1, r3, px - r0.x, py - r0.y);
+                if (power >= LOG2_ALPHA_MIN) {
+                    const float weight = fminf(fast_exp2(power), ALPHA_MAX) * through;
+                    red += weight * r1.z;
+                    green += weight * r1.w;
+                    blue += weight * batch[2][k].x;
+                    through -= weight;
                 }
             }
-            open = __syncthreads_or(through >= EXIT_TRANSMITTANCE);
         }
+        open = __syncthreads_or(through >= EXIT_TRANSMITTANCE);
     }
     write_tile(f, picture, x0, y0, column, row, inside, red, green, blue, inside ? through : 1);
 }
 
-KERNEL(THREADS) draw_gaussians(const __grid_constant__ Frame f) { draw<false>(f); }
-KERNEL(THREADS) draw_surfels(const __grid_constant__ Frame f) { draw<true>(f); }
+KERNEL(THREADS, 5) draw_gaussians(const __grid_constant__ Frame f) { draw<false>(f); }
+KERNEL(THREADS, 6) draw_surfels(const __grid_constant__ Frame f) { draw<true>(f); }

@@ -1,20 +1,34 @@
-// A tile's list in order, piece by piece: in shared memory, at most SORT_CAPACITY keys at a time.
+// A tile's list in order, by its own block: in shared memory, or in place by merging what shared memory holds.
 #pragma once
-#include "tiles.cuh"
+#include "maths.cuh"
 
-#define SORT_CAPACITY 1024
-#define BINS THREADS
+#define SORT_CAPACITY 2048  // keys sorted in shared memory
 
-struct Selection {  // scratch of a block
-    int bins[BINS], warps[THREADS / 32], taken;
-    u64 least, most;
-};
+// One step of a bitonic sort in the form whose comparisons all put the smaller key first, so that any number of
+// keys can be sorted: what lies behind the last counts as infinite. Keys `stride` apart are compared, or in the
+// first step of a merge those that mirror each other.
+DEVICE void compare_step(u64* keys, int num, int padded, int stride, bool mirrored) {
+    for (int p = threadIdx.x; p < padded / 2; p += THREADS) {
+        const int at = p & (stride - 1), i = 2 * p - at;
+        const int j = mirrored ? i + 2 * (stride - at) - 1 : i + stride;
+        if (j < num && keys[j] < keys[i]) {
+            const u64 smaller = keys[j];
+            keys[j] = keys[i];
+            keys[i] = smaller;
+        }
+    }
+}
 
-// Bitonic sort in the form whose comparisons all put the smaller key first, so that any number of keys can be
-// sorted: what lies behind the last counts as infinite. A warp's 32 pairs of a narrow step are 64 neighbours.
-DEVICE void sort_keys(u64* keys, int num) {
+DEVICE int padded_size(int num) {
     int padded = 2;
     while (padded < num) padded <<= 1;
+    return padded;
+}
+
+// Keys in shared memory. A warp's 32 pairs of a narrow step are 64
+// neighbours, so that the block need not wait between those.
+DEVICE void sort_shared(u64* keys, int num) {
+    const int padded = padded_size(num);
     bool was_wide = true;
     for (int half = 1; half < padded; half <<= 1) {
         for (int stride = half; stride; stride >>= 1) {
@@ -22,67 +36,41 @@ DEVICE void sort_keys(u64* keys, int num) {
             if (was_wide || wide) __syncthreads();
             else __syncwarp();
             was_wide = wide;
-            for (int p = threadIdx.x; p < padded / 2; p += THREADS) {
-                const int at = p & (stride - 1), i = 2 * p - at;
-                const int j = stride == half ? i + 2 * (stride - at) - 1 : i + stride;
-                if (j < num && keys[j] < keys[i]) {
-                    const u64 smaller = keys[j];
-                    keys[j] = keys[i];
-                    keys[i] = smaller;
+            compare_step(keys, num, padded, stride, stride == half);
+        }
+    }
+    __syncthreads();
+}
+
+// Sorts a list of at most SORT_CAPACITY into `shared`, a longer one in place; where the result is.
+DEVICE const u64* sort_list(u64* list, int num, u64* shared) {
+    if (num <= SORT_CAPACITY) {
+        for (int i = threadIdx.x; i < num; i += THREADS) shared[i] = list[i];
+        sort_shared(shared, num);
+        return shared;
+    }
+    const int padded = padded_size(num);
+    for (int half = SORT_CAPACITY / 2; half < padded; half <<= 1) {
+        for (int stride = half; stride >= SORT_CAPACITY; stride >>= 1) {
+            compare_step(list, num, padded, stride, stride == half);
+            __syncthreads();
+        }
+        const bool first = half < SORT_CAPACITY;
+        for (int base = 0; base < num; base += SORT_CAPACITY) {
+            const int count = min(num - base, SORT_CAPACITY);
+            for (int i = threadIdx.x; i < count; i += THREADS) shared[i] = list[base + i];
+            if (first) {
+                sort_shared(shared, count);
+            } else {  // the rest of the merge: no mirrored step
+                for (int stride = SORT_CAPACITY / 2; stride; stride >>= 1) {
+                    __syncthreads();
+                    compare_step(shared, count, SORT_CAPACITY, stride, false);
                 }
+                __syncthreads();
             }
+            for (int i = threadIdx.x; i < count; i += THREADS) list[base + i] = shared[i];
+            __syncthreads();
         }
     }
-    __syncthreads();
-}
-
-// Least and greatest key of a list, by one pass of the block.
-DEVICE void find_range(const u64* list, int num, Selection& s) {
-    if (threadIdx.x == 0) s.least = ~0ull, s.most = 0;
-    __syncthreads();
-    u64 least = ~0ull, most = 0;
-    for (int i = threadIdx.x; i < num; i += THREADS) {
-        least = min(least, list[i]);
-        most = max(most, list[i]);
-    }
-    atomicMin(&s.least, least);
-    atomicMax(&s.most, most);
-    __syncthreads();
-}
-
-// The next keys from `lower` on, sorted, at least one and at most SORT_CAPACITY; moves `lower` behind them.
-// A histogram of the range finds a stretch of keys that fits; keys are unique, so one always does.
-DEVICE int take_next(const u64* list, int num, u64& lower, u64* sorted, Selection& s) {
-    u64 low = lower;
-    const int bits = 64 - __clzll((long long)(s.most - low));
-    int shift = max(bits - 8, 0), bins, taken;
-    for (;;) {
-        __syncthreads();
-        s.bins[threadIdx.x] = 0;
-        if (threadIdx.x == 0) s.taken = 0;
-        __syncthreads();
-        for (int i = threadIdx.x; i < num; i += THREADS) {
-            const u64 key = list[i], bin = (key - low) >> shift;
-            if (key >= low && bin < BINS) atomicAdd(s.bins + bin, 1);
-        }
-        __syncthreads();
-        const int to_here = block_sum_to_here(s.bins[threadIdx.x], s.warps);
-        bins = __syncthreads_count(to_here <= SORT_CAPACITY);
-        if ((int)threadIdx.x == bins - 1) s.taken = to_here;
-        __syncthreads();
-        taken = s.taken;
-        if (taken > 0) break;
-        low += (u64)bins << shift;  // the first bin that is not empty has too many: look into it
-        shift = max(shift - 8, 0);
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) s.taken = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < num; i += THREADS) {
-        const u64 key = list[i];
-        if (key >= low && (key - low) >> shift < (u64)bins) sorted[atomicAdd(&s.taken, 1)] = key;
-    }
-    lower = low + ((u64)bins << shift);
-    sort_keys(sorted, taken);
-    return taken;
+    return list;
 }

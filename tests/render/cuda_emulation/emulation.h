@@ -16,7 +16,7 @@
 #include <ucontext.h>
 
 #define DEVICE inline
-#define KERNEL(threads) extern "C" void
+#define KERNEL(threads, blocks) extern "C" void
 #define __grid_constant__
 #define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
