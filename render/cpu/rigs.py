@@ -1,7 +1,7 @@
 """Posing a rig on the CPU for play: the forward pass of render/rigs/rig.py as one kernel.
 
-That one remains the reference, the path of training, of batches and of other devices. Here weights that are
-zero cost nothing, which is most of them on most frames, and the interpreter's lock is let go of once.
+That one remains the reference, the path of training, of batches and of other devices. Here weights next
+to zero cost nothing, which is most of them on most frames, and the interpreter's lock is let go of once.
 """
 
 from __future__ import annotations
@@ -19,25 +19,23 @@ from render.rigs.params import RigParams
 from render.rigs.rig import PosedRig, Rig
 
 F = np.float32
+_RUN = 48  # columns of a basis, sixteen vertices: whole vectors
 _BLOCK = 128  # vertices worked on together; the scratch stays in the L1 cache
 _SMALL = F(0.0025)  # squared radians, as in render/rotations.py
+_LEAST_WEIGHT = F(1e-5)  # moves a face by less than a micrometre; filters leave many such weights behind
 
 
 class CpuRig:
     """Poses one rig again and again into the same memory; for float32, without gradients."""
 
     def __init__(self, rig: Rig) -> None:
-        self._bases = tuple(
-            _array(t if t is not None else rig.template.new_zeros(0, size))
-            for t, size in (
-                (rig.expression_basis, 3 * rig.num_vertices),
-                (rig.pose_basis, 3 * rig.num_vertices),
-                (rig.joints_expression, 3 * rig.num_joints),
-            )
-        )
+        self._expression = _runs(_array(rig.expression_basis))
+        self._corrections = _array(_given(rig.pose_basis, 3 * rig.num_vertices))
+        self._joints_basis = _array(_given(rig.joints_expression, 3 * rig.num_joints))
         self._template, self._joints = _array(rig.template).reshape(-1), _array(rig.joints_template)
         self._parents = np.array(rig.parents, np.int64)
         self._skin = np.ascontiguousarray(_array(rig.skin_weights).T)  # [J, V]
+        self._points = np.empty(-(-self._template.size // _RUN) * _RUN, F)
         self._posed = PosedRig(torch.empty_like(rig.template), rig.template.new_empty(rig.num_joints, 3, 4))
         self._out = (_array(self._posed.vertices), _array(self._posed.joint_transforms))
 
@@ -46,54 +44,73 @@ class CpuRig:
         pose, translation = _array(params.pose), _array(params.translation)
         _pose_rig(
             _array(params.expression), pose, translation, self._template, self._joints, self._parents,
-            self._skin, *self._bases, *self._out,
+            self._skin, *self._expression, self._corrections, self._joints_basis, self._points, *self._out,
         )  # fmt: skip
         return self._posed
+
+
+def _given(basis: Tensor | None, size: int) -> Tensor:
+    return torch.zeros(0, size) if basis is None else basis
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().contiguous().numpy()
 
 
+def _runs(basis: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """A basis [E, V * 3] without its zeros: a face unit moves a part of the face, a sixth of it on average.
+
+    Gives the values of all runs of _RUN columns that are not zero [R, _RUN], each run's first column [R], and
+    where each weight's runs begin [E + 1].
+    """
+    num, size = basis.shape
+    padded = np.zeros((num, -(-size // _RUN) * _RUN), F)
+    padded[:, :size] = basis
+    runs = padded.reshape(num, -1, _RUN)
+    weight, place = np.nonzero((runs != 0).any(2))
+    return runs[weight, place], place * _RUN, np.searchsorted(weight, np.arange(num + 1))
+
+
 @kernel
 def _pose_rig(
     expression, pose, translation, template, joints, parents, skin,
-    basis, pose_basis, joints_basis, vertices, transforms,
+    run_values, run_columns, run_starts, pose_basis, joints_basis, points, vertices, transforms,
 ):  # fmt: skip
-    """Fill `vertices` [V, 3] and `transforms` [J, 3, 4]; `skin` is [J, V], bases are [weights, values]."""
+    """Fill `vertices` [V, 3] and `transforms` [J, 3, 4]; `skin` is [J, V], `points` scratch."""
     moved = joints.copy()
-    for e in range(joints_basis.shape[0]):
-        if e < expression.shape[0] and expression[e] != F(0):
-            for j in range(joints.shape[0]):
-                for axis in range(3):
-                    moved[j, axis] += expression[e] * joints_basis[e, 3 * j + axis]
+    for e in range(min(joints_basis.shape[0], expression.shape[0])):
+        for j in range(joints.shape[0]):
+            for axis in range(3):
+                moved[j, axis] += expression[e] * joints_basis[e, 3 * j + axis]
     corrections = np.zeros(max(0, 9 * (joints.shape[0] - 1)), F)
     _joint_transforms(pose, translation, moved, parents, corrections, transforms)
-    num = vertices.shape[0]
-    points, matrix = np.empty(3 * _BLOCK, F), np.empty((12, _BLOCK), F)
-    for start in range(0, num, _BLOCK):
-        count = min(_BLOCK, num - start)
-        points[: 3 * count] = template[3 * start : 3 * (start + count)]
-        for e in range(expression.shape[0]):
-            if expression[e] != F(0):
-                _add_scaled(points, basis[e], 3 * start, 3 * count, expression[e])
-        for c in range(pose_basis.shape[0]):
-            if corrections[c] != F(0):
-                _add_scaled(points, pose_basis[c], 3 * start, 3 * count, corrections[c])
+    points[: template.shape[0]] = template
+    for e in range(expression.shape[0]):
+        if abs(expression[e]) > _LEAST_WEIGHT:
+            for run in range(run_starts[e], run_starts[e + 1]):
+                _add_run(points, run_columns[run], run_values, run, expression[e])
+    for c in range(pose_basis.shape[0]):
+        if corrections[c] != F(0):
+            for k in range(template.shape[0]):
+                points[k] += corrections[c] * pose_basis[c, k]
+    matrix = np.empty((12, _BLOCK), F)
+    for start in range(0, vertices.shape[0], _BLOCK):
+        count = min(_BLOCK, vertices.shape[0] - start)
         _blend_transforms(transforms, skin, start, count, matrix)
         for j in range(count):
-            x, y, z = points[3 * j], points[3 * j + 1], points[3 * j + 2]
+            v = start + j
+            x, y, z = points[3 * v], points[3 * v + 1], points[3 * v + 2]
             for r in range(3):
-                vertices[start + j, r] = (
+                vertices[v, r] = (
                     matrix[4 * r, j] * x + matrix[4 * r + 1, j] * y + matrix[4 * r + 2, j] * z
                     + matrix[4 * r + 3, j]
                 )  # fmt: skip
 
 
 @inlined
-def _add_scaled(points, row, start, count, weight):
-    for k in range(count):
-        points[k] += weight * row[start + k]
+def _add_run(points, column, values, run, weight):
+    for k in range(_RUN):
+        points[column + k] += weight * values[run, k]
 
 
 @inlined
