@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 
 NUM_POSE = 6  # rotation, then translation
 
+# Pairs of MediaPipe's landmarks across the opening of both eyes: upper lid, lower lid.
+_LIDS = np.array([(159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373)])
+
 
 @dataclass(frozen=True)
 class Intrinsics:
@@ -41,6 +44,7 @@ class FitSettings:
     score_prior: float = 0.35  # pulls units to the detector's own scores, where given
     spread_m: float = 1.5e-3  # a landmark whose views disagree by this much counts half
     least_trust: float = 0.35  # but none counts less than this: the face's outline holds its pose
+    lids: float = 0.0  # each opening of the lids counts as many landmarks, whatever their trust
     iris: float = 3.0  # ten iris points speak for the gaze against 468 others
     upper: float = 1.0  # bound of every unit
     eye_upper: float = 1.3  # eyes turn further than the angle of weight 1
@@ -179,6 +183,12 @@ class FaceFitter:
         wanted = (around.residual * root[:, None]).reshape(-1, 1)
         both = inner(rows, np.hstack([rows, wanted]))
         hessian, descent = both[:, :-1], both[:, -1]
+        if settings.lids:
+            share = np.sqrt(settings.lids / weight.sum()) / unit_length
+            upper, lower = _LIDS.T
+            rows = (around.jacobian[upper] - around.jacobian[lower]).reshape(-1, rows.shape[1]) * share
+            wanted = (around.residual[upper] - around.residual[lower]).ravel() * share
+            hessian, descent = hessian + rows.T @ rows, descent + rows.T @ wanted
         prior = settings.unit_prior + (0 if scores is None else settings.score_prior)
         pull = 0 if scores is None else settings.score_prior * scores
         diagonal = hessian.diagonal().copy()

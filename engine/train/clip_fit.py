@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 _NUM_IDENTITY_FRAMES = 24
 _NUM_BEND_FRAMES = 80
 _FIRST_ITERATIONS, _ITERATIONS = 8, 3
+# A blink must be one, and few landmarks tell; the outline, once the mesh is bent to it, can be believed.
+_SETTINGS = FitSettings(lids=4.0, least_trust=0.5)
 # The bend of the mesh: as smooth as features are wide, at most what identities differ by beyond the modes.
 _BEND_REACH_M, _BEND_SIGMA_M, _BEND_NOISE_M = 0.022, 3e-3, 1.0e-3
 _MOST_NOISE_M = 8e-3
@@ -81,18 +83,19 @@ def fit_clip(
     settings = (
         IdentitySettings() if len(chosen) > 4 else IdentitySettings(shape_prior=0.01, focal_prior=100.0)
     )
-    identity, _ = fit_identity(average, camera, [Observation(landmarks[i]) for i in chosen], settings)
+    seen = [Observation(landmarks[i]) for i in chosen]
+    identity, _ = fit_identity(average, camera, seen, settings)
     shape = torch.tensor(identity.weights, dtype=torch.float32)
     rig = base.with_shape(shape)
     reference = RigReference(base.fingerprint(), shape=shape)
     model = identity.model
     for _ in range(2 if len(chosen) > 4 else 1):
         some = varied(landmarks, _NUM_BEND_FRAMES)
-        fits = _solved(FaceFitter(model, identity.intrinsics), landmarks[some], connected=False)
+        fits = _solved(FaceFitter(model, identity.intrinsics, _SETTINGS), landmarks[some], connected=False)
         rig, reference = _bent(rig, reference, model, identity.intrinsics, fits)
         model = landmark_model(rig, embedding)
     model = replace(model, modes=identity.model.modes)
-    fitter = FaceFitter(model, identity.intrinsics, FitSettings(least_trust=0.5))
+    fitter = FaceFitter(model, identity.intrinsics, _SETTINGS)
     fits = _solved(fitter, landmarks, connected=video, progress=progress)
     if video:
         fits = steadied(fitter, fits, landmarks, [int(run[0]) for run in runs(detections)[1:]])
@@ -150,7 +153,7 @@ def _bent(
     lines of sight. Landmarks that disagree with their neighbours are the detector's habits and count less.
     Source: C. Rasmussen and C. Williams, "Gaussian processes for machine learning", 2006, equation 2.25.
     """
-    fitter = FaceFitter(model, camera)
+    fitter = FaceFitter(model, camera, _SETTINGS)
     information = np.tile(np.eye(3) / _BEND_SIGMA_M**2 * 1e-2, (len(model.points), 1, 1))
     pull = np.zeros((len(model.points), 3))
     for fit in fits:
