@@ -66,7 +66,7 @@ def _runs(basis: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.i
     num, size = basis.shape
     padded = np.zeros((num, -(-size // _RUN) * _RUN), F)
     padded[:, :size] = basis
-    runs = padded.reshape(num, -1, _RUN)
+    runs = padded.reshape(num, padded.shape[1] // _RUN, _RUN)  # -1 cannot be told of no weights
     weight, place = np.nonzero((runs != 0).any(2))
     return runs[weight, place], place * _RUN, np.searchsorted(weight, np.arange(num + 1))
 
