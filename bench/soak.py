@@ -46,11 +46,15 @@ LATENCY_TOLERANCE_MS = 5.0  # p95 of single minutes on a machine with other work
 Sample = dict[str, Any]  # {"seconds": .., "processes": {name: {"rss_mb", "pss_mb", "threads", "files"}}}
 
 
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def measure(
     clip: str | None = None,
     avatar_name: str = DEFAULT_AVATAR,
     minutes: float = 20.0,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = _to_stderr,
 ) -> dict[str, Any]:
     """`{"samples": [..], "minutes": [..], "verdict": {..}, ..}`; `tell` gets a line a minute.
 
@@ -213,11 +217,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
     args = parser.parse_args()
-
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    result = measure(args.input, args.avatar, args.minutes, tell)
+    result = measure(args.input, args.avatar, args.minutes)
     print(table(result), file=sys.stderr)
     if args.save:
         RESULTS.mkdir(exist_ok=True)

@@ -5,6 +5,10 @@ track    detection and solving per frame
 encode   the recorder: time, size and quality
 record   a whole `visavis record`, tracking and encoding included
 live     `visavis live` watched by a headless Chromium: frames shown and latency to the display (two minutes)
+
+not part of `all`, because they take long:
+faults   `visavis live` on bad links, with bad viewers, its parts unplugged and killed (five minutes; root)
+soak     `visavis live` for twenty minutes: memory, threads, files and latency
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ BENCHES = {
     "record": "bench.record",
     "live": "bench.live",
 }
+LONG = {"faults": "bench.faults", "soak": "bench.soak"}  # only when asked for by name
 DRAWING = ("record", "live")
 RENDERERS = {"cpu": "bench.render", "cuda": "bench.render_cuda"}  # instead of BENCHES["render"]
 
@@ -42,7 +47,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
-    parser.add_argument("what", nargs="?", default="all", choices=["all", *BENCHES], help="(%(default)s)")
+    parser.add_argument(
+        "what", nargs="?", default="all", choices=["all", *BENCHES, *LONG], help="(%(default)s)"
+    )
     add_backend_argument(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the JSON object to a file")
 
@@ -70,7 +77,7 @@ def _all(backend: str) -> dict[str, Any]:
 
 
 def _measured(name: str, backend: str) -> dict[str, Any]:
-    module = importlib.import_module(RENDERERS[backend] if name == "render" else BENCHES[name])
+    module = importlib.import_module(RENDERERS[backend] if name == "render" else (BENCHES | LONG)[name])
     print(f"measuring {name}...", file=sys.stderr, flush=True)
     result: dict[str, Any] = module.measure(**({"backend": backend} if name in DRAWING else {}))
     print(f"{name}\n{module.table(result)}\n", file=sys.stderr)
