@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.errors import UsageError
 from engine.train.fields.pretrain import pretrain
 from engine.train.phase import ParameterGroup, Phase, Step
 from engine.train.sage.basis import choose_drivers
@@ -286,3 +287,13 @@ class Sage:
     def _measure_creases(self, number: int) -> None:
         if self.config.wrinkles and not self._learns_deltas and number % _CREASES_EVERY == 0:
             measure_creases(self.model, self._train[0], self.draw, self.config.wrinkle_strength)
+
+
+Config = SageConfig
+
+
+def build(dataset: Dataset, config: SageConfig, device: torch.device) -> Sage:
+    """The method as `visavis train sage` starts it. Raises UsageError for a device it cannot run on."""
+    if device.type != "cpu":
+        raise UsageError(f"--device {device}: SAGE trains on the CPU; use --device cpu")
+    return Sage(dataset, config)
