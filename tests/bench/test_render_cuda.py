@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from bench import render_cuda
+from bench import cuda_timing, render_cuda
+from bench import host_waits as host_waits_module
 from bench.agreement import EQUAL_DB, motion, psnr_db
 from bench.host_waits import FRAME, host_waits
 from bench.rigged_scenes import NUM_FACES, NUM_VERTICES, flame_size_rig, random_poses, rigged_head, still_head
@@ -16,7 +20,9 @@ from bench.roofline import Workload, counted_bytes, floor_ms
 from bench.scenes import ellipsoid_head
 from engine import cli
 from engine.errors import UsageError
+from render.cuda.stage import CudaStage
 from render.library import open_avatar
+from tests.render.cuda_renderers import emulated_device
 
 TIMES = {"min_ms": 0.04, "p50_ms": 0.05, "p99_ms": 0.07}
 
@@ -178,6 +184,57 @@ def test_the_command_measures_the_back_end_that_is_named(
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1])["device"]["name"] == "NVIDIA H200"
     assert "NVIDIA H200" in printed.err
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels run on the CPU, every frame takes a millisecond, and there is no gsplat."""
+
+    def timed(frame: Callable[[int], object], count: int, **options: Any) -> np.ndarray:
+        for i in range(count):
+            frame(i)
+        return np.ones(count)
+
+    stage = partial(CudaStage, device=emulated_device())
+    monkeypatch.setattr("render.cuda.stage.CudaStage", stage)
+    monkeypatch.setattr("engine.cuda_drawer.CudaStage", stage)
+    for name in ("device_ms", "period_ms", "wall_ms"):
+        monkeypatch.setattr(cuda_timing, name, timed)
+    monkeypatch.setattr(cuda_timing, "copy_bandwidth", lambda: 4.3e12)
+    monkeypatch.setattr(cuda_timing, "used_device_mb", lambda: 500.0)
+    monkeypatch.setattr(host_waits_module, "profiled", lambda frame, frames: [])
+    monkeypatch.setattr(render_cuda, "cuda_refusal", lambda: None)
+    monkeypatch.setattr(render_cuda, "PROFILED", 100)
+    monkeypatch.setattr(render_cuda, "POSES", 2)
+    monkeypatch.setattr(render_cuda, "describe_device", lambda: {"name": "none", "torch": "-", "cuda": "-"})
+    monkeypatch.setattr("bench.agreement.SIZE", 64)
+    monkeypatch.setattr("bench.agreement.MOMENTS", 2)
+    monkeypatch.setattr("bench.agreement._avatars", lambda: [rigged_head(300)])
+
+
+def test_every_step_runs_with_the_kernels_on_the_cpu(emulated: None) -> None:
+    measured = render_cuda.measure([300], ["64x64"], [1], frames=1)
+    assert [(one["kind"], one["rig"]) for one in measured["rows"]] == [
+        ("3d", True), ("3d", False), ("surfels", True), ("surfels", False),
+    ]  # fmt: skip
+    for one in measured["rows"]:
+        assert one["ours"] == one["ours_draw"] == {"min_ms": 1.0, "p50_ms": 1.0, "p99_ms": 1.0}
+        assert one["pairs"] > 100
+        assert one["overflows"] == 0
+        assert 0 < one["floor_ms"] < 1
+        assert one["megabytes"]["rig"] == (pytest.approx(8.6, abs=0.1) if one["rig"] else 0)
+    assert measured["gsplat"] != "measured" or torch.cuda.is_available()
+    (likeness,) = measured["agreement"].values()
+    assert likeness["least_psnr_db"] > 50
+    assert measured["host_waits"]["waits_per_frame"] is None
+    assert "300 3d, 64x64, one joint" in render_cuda.table(measured)
+    json.dumps(measured)
+
+
+def test_a_batch_is_drawn_in_one_launch(emulated: None) -> None:
+    one = render_cuda.measure_case(render_cuda.Case(200, "64x64", "surfels", True, batch=3), 1, 1e12, False)
+    assert one["batch"] == 3
+    assert one["megabytes"]["picture"] == round(3 * 64 * 64 * 3 / 1e6, 2)
 
 
 @pytest.mark.gpu

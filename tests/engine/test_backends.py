@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,15 +18,19 @@ from engine.backends import CpuBackend, cuda_refusal, open_backend
 from engine.cuda_drawer import CudaBackend, CudaDrawer, first_picture_fails
 from engine.encoding import choose_h264, live_encoders
 from engine.errors import UsageError
+from engine.live.painter import Painter
+from engine.live.scene import View
 from engine.look import Look
 from engine.motion import demo_motion
 from engine.play import pictures
 from engine.report import StageTimes
 from render.avatar import Avatar
 from render.camera import Camera
+from render.cuda.stage import CudaStage
 from render.library import open_avatar
 from render.rigs.params import RigParams
 from tests.engine.live_fakes import small_avatar
+from tests.render.cuda_renderers import emulated_device
 from transport.webrtc.encoders import ENCODERS
 from transport.webrtc.nvenc import NvencEncoder
 
@@ -182,6 +187,48 @@ def test_both_back_ends_draw_a_motion_alike(cuda: type[FakeStage], avatar: Avata
     for ours, theirs in zip(drawn["cuda"], drawn["cpu"], strict=True):
         assert np.array_equal(ours, theirs)
     assert all(stage.closed for stage in cuda.made)
+
+
+@pytest.mark.parametrize("background", ["colour", "picture"])
+def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
+    background: str, avatar: Avatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real stage with its kernels run on the CPU: 8 bits of float32 in another order."""
+    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    random = np.random.default_rng(0)
+    behind: Any = (0.1, 0.5, 0.9)
+    if background == "picture":
+        behind = random.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    camera = avatar.default_camera(64, 48, yaw_deg=20)
+    params = avatar.rig.neutral_params().replace(translation=torch.tensor([0.01, 0.0, 0.0]))
+    drawn: dict[str, list[np.ndarray]] = {}
+    for backend in (CpuBackend(), CudaBackend()):
+        one: Any = backend
+        drawer, posed = one.drawer(64, 48), one.pose(avatar, params)
+        drawn[one.name] = [
+            drawer.render_rgb8(posed, camera, behind).copy(),
+            drawer.render_yuv420(posed, camera, behind, colorspace="bt709").copy(),
+            drawer.render_yuv420(posed, camera, behind, colorspace="bt601").copy(),
+        ]
+        drawer.close()
+    assert not np.array_equal(drawn["cpu"][1], drawn["cpu"][2])
+    for ours, theirs in zip(drawn["cuda"], drawn["cpu"], strict=True):
+        assert ours.shape == theirs.shape
+        assert np.mean((ours.astype(int) - theirs) ** 2) < 255**2 / 10**5  # 50 dB
+
+
+def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    view = View((0.2, 0.4, 0.6), mirror=True, yaw_deg=10)
+    painted = []
+    for backend in (CpuBackend(), CudaBackend()):
+        painter = Painter(128, 96, backend)
+        posed = painter.pose(avatar, avatar.rig.neutral_params())
+        painted.append([painter.paint(posed, avatar, view, scale) for scale in (1.0, 0.5, 1.0)])
+        painter.close()
+    for theirs, ours in zip(*painted, strict=True):
+        assert np.mean((ours.astype(int) - theirs) ** 2) < 255**2 / 10**5  # 50 dB
+    assert painted[1][0] is not painted[1][2]  # the broadcast keeps what it was given
 
 
 def test_a_drawer_keeps_its_graph_and_frees_it_before_another(cuda: type[FakeStage], avatar: Avatar) -> None:
