@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +102,18 @@ class FaceFitter:
         self.lower = np.r_[np.full(NUM_POSE, -np.inf), np.zeros(num_units)]
         self.upper = np.r_[np.full(NUM_POSE, np.inf), np.full(num_units, self.settings.upper)]
         self.upper[NUM_POSE + self._looks] = self.settings.eye_upper
+        self._lids: tuple[Array, Array] | None = None
+        self._lid_habit = np.zeros((len(_LIDS), 2))
         self.set_model(model)
+
+    def learn_open_lids(self, landmarks: Array, fits: Sequence[FaceFit]) -> None:
+        """Take these frames [T, 478, 3], fitted without believing the lids, for those of open eyes.
+
+        How far detector and model disagree about open lids is a habit, which goes as they close.
+        """
+        upper, lower = _LIDS.T
+        apart = [(fit.residual[upper] - fit.residual[lower]) / fit.interocular_px for fit in fits]
+        self._lids = np.median(apart, axis=0), np.median([_lid_gaps(points) for points in landmarks], axis=0)
 
     def set_model(self, model: LandmarkModel) -> None:
         """Go on with a better identity; the units keep their meaning."""
@@ -142,6 +154,10 @@ class FaceFitter:
         `scores` [E] are the detector's in the order of the units, the person's neutral taken out.
         """
         fit = start
+        if self._lids is not None:
+            habit, open_gaps = self._lids
+            openness = np.clip(_lid_gaps(landmarks) / np.maximum(open_gaps, 1e-3), 0, 1.3)
+            self._lid_habit = habit * openness[:, None]
         for _ in range(iterations):
             around = self.linearise(landmarks, fit)
             _, hessian, descent = self.normal_equations(around, fit, scores)
@@ -187,7 +203,8 @@ class FaceFitter:
             share = np.sqrt(settings.lids / weight.sum()) / unit_length
             upper, lower = _LIDS.T
             rows = (around.jacobian[upper] - around.jacobian[lower]).reshape(-1, rows.shape[1]) * share
-            wanted = (around.residual[upper] - around.residual[lower]).ravel() * share
+            apart = around.residual[upper] - around.residual[lower]
+            wanted = (apart - fit.interocular_px * self._lid_habit).ravel() * share
             hessian, descent = hessian + rows.T @ rows, descent + rows.T @ wanted
         prior = settings.unit_prior + (0 if scores is None else settings.score_prior)
         pull = 0 if scores is None else settings.score_prior * scores
@@ -243,6 +260,12 @@ class FaceFitter:
             points[rows] = centre + offset
             turns.append((rows, offset))
         return turns
+
+
+def _lid_gaps(landmarks: Array) -> Array:
+    """Distance across every pair of lids' landmarks, [6] interocular distances."""
+    upper, lower = _LIDS.T
+    return np.linalg.norm((landmarks[upper] - landmarks[lower])[:, :2], axis=1) / interocular(landmarks)
 
 
 def interocular(landmarks: Array) -> float:

@@ -91,11 +91,14 @@ def fit_clip(
     model = identity.model
     for _ in range(2 if len(chosen) > 4 else 1):
         some = varied(landmarks, _NUM_BEND_FRAMES)
-        fits = _solved(FaceFitter(model, identity.intrinsics, _SETTINGS), landmarks[some], connected=False)
+        fits = _solved(FaceFitter(model, identity.intrinsics), landmarks[some], connected=False)
         rig, reference = _bent(rig, reference, model, identity.intrinsics, fits)
         model = landmark_model(rig, embedding)
     model = replace(model, modes=identity.model.modes)
     fitter = FaceFitter(model, identity.intrinsics, _SETTINGS)
+    wide = landmarks[_open_eyes(detections, landmarks)]
+    plain = FaceFitter(model, identity.intrinsics)
+    fitter.learn_open_lids(wide, _solved(plain, wide, connected=False))
     fits = _solved(fitter, landmarks, connected=video, progress=progress)
     if video:
         fits = steadied(fitter, fits, landmarks, [int(run[0]) for run in runs(detections)[1:]])
@@ -132,6 +135,13 @@ def varied(landmarks: Array, count: int) -> NDArray[np.intp]:
     return np.sort(np.array(chosen))
 
 
+def _open_eyes(detections: Sequence[Detection], landmarks: Array) -> NDArray[np.intp]:
+    """Rows of a few frames among the half whose eyes the detector scores most open."""
+    shut = np.array([d.score("eyeBlinkLeft") + d.score("eyeBlinkRight") for d in detections])
+    rows = np.flatnonzero(shut <= np.median(shut))
+    return rows[varied(landmarks[rows], _NUM_IDENTITY_FRAMES)]
+
+
 def _solved(
     fitter: FaceFitter, landmarks: Array, *, connected: bool, progress: Progress | None = None
 ) -> list[FaceFit]:
@@ -153,7 +163,7 @@ def _bent(
     lines of sight. Landmarks that disagree with their neighbours are the detector's habits and count less.
     Source: C. Rasmussen and C. Williams, "Gaussian processes for machine learning", 2006, equation 2.25.
     """
-    fitter = FaceFitter(model, camera, _SETTINGS)
+    fitter = FaceFitter(model, camera)
     information = np.tile(np.eye(3) / _BEND_SIGMA_M**2 * 1e-2, (len(model.points), 1, 1))
     pull = np.zeros((len(model.points), 3))
     for fit in fits:
