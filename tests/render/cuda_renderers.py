@@ -36,7 +36,6 @@ class DeviceRenderer:
     """Brings a device's pictures to the host, where the suite compares them."""
 
     def __init__(self, width: int, height: int) -> None:
-        need_device()
         self._renderer = CudaRenderer(width, height)
 
     def render(self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:

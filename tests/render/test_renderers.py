@@ -19,7 +19,7 @@ from render.gaussians import Gaussians
 from render.reference import ReferenceRenderer
 from render.renderer import Renderer
 from render.sh import SH_C0
-from tests.render.cuda_renderers import DeviceRenderer, emulated_renderer
+from tests.render.cuda_renderers import DeviceRenderer, emulated_renderer, need_device
 
 WIDTH, HEIGHT = 96, 80
 
@@ -35,6 +35,8 @@ _MARKS = {"cuda": pytest.mark.gpu}
 
 @pytest.fixture(params=[pytest.param(name, marks=_MARKS.get(name, ())) for name in BACK_ENDS])
 def make_renderer(request: pytest.FixtureRequest) -> Callable[[int, int], Any]:
+    if request.param == "cuda":
+        need_device()
     return BACK_ENDS[request.param]
 
 

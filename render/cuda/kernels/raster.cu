@@ -106,4 +106,4 @@ DEVICE void draw(const Frame& f) {
 }
 
 KERNEL(THREADS, 5) draw_gaussians(const __grid_constant__ Frame f) { draw<false>(f); }
-KERNEL(THREADS, 6) draw_surfels(const __grid_constant__ Frame f) { draw<true>(f); }
+KERNEL(THREADS, 5) draw_surfels(const __grid_constant__ Frame f) { draw<true>(f); }

@@ -92,7 +92,7 @@ DEVICE void write_tables(const Frame& f, const Scene& s, const float* params, co
 }
 
 // Grid: blocks of RIG_VERTICES vertices and one block for the tables; batch in z.
-KERNEL(THREADS, 4) pose_rig(const __grid_constant__ Frame f) {
+KERNEL(THREADS, 3) pose_rig(const __grid_constant__ Frame f) {
     __shared__ float rotations[MAX_JOINTS * 9], rest[MAX_JOINTS * 3], transforms[MAX_JOINTS * 12];
     __shared__ float weights[MAX_ROWS], partial[RIG_WARPS][3][RIG_VERTICES];
     const Scene& s = f.scenes[blockIdx.z];
