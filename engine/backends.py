@@ -83,6 +83,7 @@ class CpuBackend:
     def pose(self, avatar: Avatar, params: RigParams) -> Gaussians:
         import torch
 
+        announce_compiling()
         with torch.inference_mode():
             return avatar.pose(params)
 
@@ -90,6 +91,22 @@ class CpuBackend:
         from render.cpu.renderer import CpuRenderer
 
         return CpuRenderer(width, height)
+
+
+@cache
+def announce_compiling() -> None:
+    """Say once on stderr that the first picture takes long, when the CPU's kernels were never compiled here.
+
+    For after the user's input was found good: a refusal is one line alone.
+    """
+    from render.cpu.rigs import compiled
+
+    if not compiled():
+        print(
+            "visavis: compiling the renderer for this processor, once: about 15 s",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @cache

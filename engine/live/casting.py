@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from engine.backends import announce_compiling
 from engine.live.scene import Cast
 from engine.progress import Bars
 from render.avatar import Avatar
@@ -38,6 +39,7 @@ class Casting:
         avatar = self._avatars.get(choice)
         if avatar is None:
             avatar = open_avatar(self._name_or_path if choice == self.first else choice)
+            announce_compiling()
             if self._driven:
                 avatar = _calibrated(avatar)
             self._avatars[choice] = avatar

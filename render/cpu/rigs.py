@@ -7,6 +7,7 @@ to zero cost nothing, which is most of them on most frames, and the interpreter'
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,14 @@ class CpuRig:
             self._skin, *self._expression, self._corrections, self._joints_basis, self._points, *self._out,
         )  # fmt: skip
         return self._posed
+
+
+def compiled() -> bool:
+    """Whether the CPU's kernels lie on disk as machine code; else the first pose and picture wait for them.
+
+    Every avatar is posed by this kernel first.
+    """
+    return any(Path(_pose_rig.stats.cache_path).glob(f"*{_pose_rig.__qualname__}*.nbi"))
 
 
 def _given(basis: Tensor | None, size: int) -> Tensor:
