@@ -12,12 +12,14 @@ from render.rigs.frames import triangle_frames
 from render.rigs.rig import Rig
 
 _EPSILON = 1e-9
+_SMALLEST_M2, _COLLAPSED_M = 1e-12, 1e-6
 
 
 def deformation_gradients(rest: Tensor, posed: Tensor, faces: Tensor) -> Tensor:
-    """Linear maps [F, 3, 3] that take each triangle's edges from `rest` to `posed`, unit normal to unit normal.
+    """Linear maps [F, 3, 3] that take each triangle's edges from `rest` to `posed`, normal to normal.
 
-    `rest` and `posed` are vertices [V, 3].
+    `rest` and `posed` are vertices [V, 3]. Along the normal the map stretches by the root of the areas'
+    ratio, so that a similarity of the mesh gives itself.
     """
     return _edges(posed, faces) @ torch.linalg.inv(_edges(rest, faces))
 
@@ -25,14 +27,14 @@ def deformation_gradients(rest: Tensor, posed: Tensor, faces: Tensor) -> Tensor:
 def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
     a, b, c = vertices[faces].unbind(1)
     first, second = b - a, c - a
-    normal = torch.nn.functional.normalize(torch.linalg.cross(first, second), dim=1)
-    # A collapsed triangle would have no inverse; a nanometre of normal along its edges keeps it finite.
-    degenerate = (torch.linalg.cross(first, second).norm(dim=1) < 1e-12)[:, None]
-    eye = torch.eye(3).to(vertices)
-    first = torch.where(degenerate, eye[0].expand_as(first) * 1e-6, first)
-    second = torch.where(degenerate, eye[1].expand_as(second) * 1e-6, second)
-    normal = torch.where(degenerate, eye[2].expand_as(normal), normal)
-    return torch.stack([first, second, normal], -1)
+    cross = torch.linalg.cross(first, second)
+    area = cross.norm(dim=1, keepdim=True)
+    normal = cross / area.clamp_min(_EPSILON).sqrt()
+    # A collapsed triangle would have no inverse; a micrometre's own axes keep it finite.
+    collapsed = area < _SMALLEST_M2
+    eye = _COLLAPSED_M * torch.eye(3).to(vertices)
+    edges = [torch.where(collapsed, eye[k].expand_as(a), edge) for k, edge in enumerate((first, second, normal))]
+    return torch.stack(edges, -1)
 
 
 @dataclass(frozen=True)
