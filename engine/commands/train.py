@@ -206,6 +206,9 @@ def _train(args: argparse.Namespace) -> int:
         dataset = read_dataset(args.data)
         if not dataset.of("train"):
             raise UsageError(f"{args.data} has no picture to train on; prepare it again")
+        if ranks.first:
+            counts = f"{len(dataset.of('train'))} pictures to learn from, {len(dataset.of('test'))} held out"
+            print(f"visavis: {args.data}: {counts}; setting up {args.action} on {device}", file=sys.stderr)
         RandomState(sections["trainer"].seed)  # what the method draws when it is built
         method = module.build(dataset, sections[args.action], device)
         order = Order(

@@ -21,8 +21,8 @@ class History:
         """Note one step."""
         totals = self.totals.setdefault(phase, [])
         terms = self.losses.setdefault(phase, {})
-        for name in losses.keys() - terms.keys():
-            terms[name] = [math.nan] * len(totals)
+        for name in losses:
+            terms.setdefault(name, [math.nan] * len(totals))
         for name, values in terms.items():
             values.append(losses.get(name, math.nan))
         totals.append(sum(losses.values()))

@@ -40,7 +40,9 @@ def refusal(capfd: pytest.CaptureFixture[str], *args: str | Path) -> str:
     assert cli.main(["train", *map(str, args)]) == 2
     printed = capfd.readouterr()
     assert printed.out == ""
-    (line,) = (text for text in printed.err.splitlines() if "preview:" not in text)
+    (line,) = (
+        text for text in printed.err.splitlines() if "preview:" not in text and "setting up" not in text
+    )
     return line
 
 
