@@ -139,7 +139,8 @@ def rotation_of_angles(angles: Array) -> Array:
 
 def rows_of(points: Array) -> Array:
     """The rows [..., R] the solver compares, a linear function of points [..., NUM_POINTS, 3]."""
-    return points.reshape(*points.shape[:-2], -1) @ _ROWS.T
+    flat = points.reshape(*points.shape[:-2], -1)
+    return np.concatenate([flat * _POINT_WEIGHTS, flat @ _DISTANCES.T], -1)
 
 
 def same_on_both_sides(rows: Array) -> Array:
@@ -196,3 +197,5 @@ def _row_matrix() -> Array:
 
 _ROWS = _row_matrix()
 NUM_ROWS = len(_ROWS)
+_POINT_WEIGHTS = np.diag(_ROWS[:NUM_POINT_ROWS]).copy()  # rows of single points are one coordinate each
+_DISTANCES = _ROWS[NUM_POINT_ROWS:]

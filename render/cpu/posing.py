@@ -73,7 +73,7 @@ def add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor)
     if not len(active):
         return values
     out = values.detach().clone(memory_format=torch.contiguous_format)
-    flat = _array(deltas.reshape(len(deltas), len(indices), -1))
+    flat = _array(deltas.flatten(1))
     _add_deltas(out.numpy(), _array(indices), flat, _array(weights), active)
     return out
 
@@ -293,10 +293,12 @@ def _place_on_joints(
 
 @kernel
 def _add_deltas(values, indices, deltas, weights, active):
+    change = np.zeros(deltas.shape[1], F)
+    for b in active:  # delta by delta, as they lie in memory
+        weight = weights[b]
+        for k in range(deltas.shape[1]):
+            change[k] += weight * deltas[b, k]
+    columns = deltas.shape[1] // max(1, indices.shape[0])
     for m in range(indices.shape[0]):
-        i = indices[m]
-        for c in range(deltas.shape[2]):
-            change = F(0)
-            for b in active:
-                change += weights[b] * deltas[b, m, c]
-            values[i, c] += change
+        for c in range(columns):
+            values[indices[m], c] += change[m * columns + c]
