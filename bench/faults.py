@@ -356,6 +356,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends server and viewers too, as Ctrl-C does
     result = measure(args.input, args.avatar, args.seconds, args.cases)
     print(table(result), file=sys.stderr)
     if args.save:

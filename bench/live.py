@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--backend", default="cpu", choices=BACKENDS)
     parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends server and browser too, as Ctrl-C does
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result = measure(
         args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions, args.backend

@@ -187,6 +187,8 @@ def main() -> int:
     parser.add_argument("--codec", default="")
     try:
         asyncio.run(_watch(parser.parse_args()))
+    except BrokenPipeError:
+        return 1  # whoever measures is gone
     except (ChromiumError, TimeoutError) as error:
         print(f"viewer: {error or 'the browser does not answer'}", file=sys.stderr)
         return 2

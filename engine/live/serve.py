@@ -41,8 +41,8 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_server(args: argparse.Namespace) -> ServerSettings:
-    """The settings that the options of `add_server_arguments` describe. Raises UsageError."""
-    from transport.webrtc.server import ServerSettings
+    """The settings that the options of `add_server_arguments` describe. Raises UsageError or OutputError."""
+    from transport.webrtc.server import ServerSettings, load_certificate
 
     if not 0 <= args.port <= MAX_PORT:
         raise UsageError(f"--port {args.port}: give a number from 0 to {MAX_PORT}")
@@ -54,7 +54,7 @@ def parse_server(args: argparse.Namespace) -> ServerSettings:
         scheme, _, rest = origin.partition("://")
         if scheme not in ("http", "https") or not rest or "/" in rest:
             raise UsageError(f"--allow-origin {origin}: give an origin such as http://127.0.0.1:8078")
-    return ServerSettings(
+    settings = ServerSettings(
         host=args.host,
         port=args.port,
         token=args.token,
@@ -63,6 +63,8 @@ def parse_server(args: argparse.Namespace) -> ServerSettings:
         private_key=args.key,
         recordings_dir=Path.cwd(),
     )
+    load_certificate(settings)  # a wrong one is told before anything slow begins
+    return settings
 
 
 def check_timecode(args: argparse.Namespace, look: Look) -> None:
@@ -84,6 +86,11 @@ def warm_up(cast: Cast, look: Look) -> None:
     from engine.live.painter import Painter
     from engine.live.scene import View
 
+    print(
+        f"visavis: preparing {cast.avatar.name}; the very first time takes longer",
+        file=sys.stderr,
+        flush=True,
+    )
     painter = Painter(look.width, look.height, open_backend(look.backend))
     try:
         with torch.inference_mode():
@@ -114,5 +121,6 @@ def serve(loop: LiveLoop, *, open_page: bool, seconds: float | None = None) -> i
                 print("visavis: there is no browser here to open it in", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)
+    gc.unfreeze()
     print(f"visavis: {loop.summary()}", file=sys.stderr)
     return 0

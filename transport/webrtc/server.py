@@ -91,7 +91,7 @@ class LiveServer:
         self._controls = controls
         self._camera = camera
         self._token = settings.with_token()
-        self._tls = _load_certificate(settings)
+        self._tls = load_certificate(settings)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._sessions: Sessions | None = None
@@ -254,7 +254,8 @@ def _is_our_concern(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))
 
 
-def _load_certificate(settings: ServerSettings) -> ssl.SSLContext | None:
+def load_certificate(settings: ServerSettings) -> ssl.SSLContext | None:
+    """What TLS needs; None when the settings name no certificate. Raises OutputError for a bad one."""
     if settings.certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
