@@ -27,7 +27,6 @@ from engine.report import StageTimes
 from render.avatar import Avatar
 from render.camera import Camera
 from render.cuda.stage import CudaStage
-from render.library import open_avatar
 from render.rigs.params import RigParams
 from tests.engine.live_fakes import small_avatar
 from tests.render.cuda_renderers import emulated_device
@@ -299,19 +298,3 @@ def test_choosing_needs_neither_torch_nor_numba() -> None:
     code = "import sys, engine.look; print(sorted({'torch', 'numba', 'av'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-
-@pytest.mark.gpu
-def test_a_real_card_draws_its_first_picture() -> None:
-    assert cuda_refusal() is None
-    backend = open_backend("cuda")
-    avatar = open_avatar("vera")
-    camera, drawer = avatar.default_camera(256, 256), backend.drawer(256, 256)
-    params = avatar.rig.neutral_params().replace(translation=torch.tensor([0.01, 0.0, 0.0]))
-    ours = drawer.render_rgb8(backend.pose(avatar, params), camera, (0.2, 0.5, 0.8)).astype(int)
-    theirs = (
-        CpuBackend().drawer(256, 256).render_rgb8(CpuBackend().pose(avatar, params), camera, (0.2, 0.5, 0.8))
-    )
-    drawer.close()
-    # 50 dB is what issue 4 asks for: float32 in another order, a fast exp and the early exit stay above it
-    assert np.mean((ours - theirs) ** 2) < 255**2 / 10**5
