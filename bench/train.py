@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -37,7 +38,9 @@ SCENES = [(True, 10_000, 256), (True, 20_000, 512), (False, 20_000, 512), (False
 _LEAVES = ("means", "quats", "log_scales", "logit_opacities", "sh")
 
 
-def measure(steps: int = 40, cores: int | None = None) -> dict[str, Any]:
+def measure(
+    steps: int = 40, cores: int | None = None, scenes: Sequence[tuple[bool, int, int]] = SCENES
+) -> dict[str, Any]:
     """`{"scenes": {name: {"all maps": figures, "colour": figures}}, "target_ms", "cores", "machine", ..}`.
 
     Figures are `{"forward_ms", "backward_ms", "p50_ms", "p95_ms", "cpu_ms"}`, medians but for the 95th
@@ -49,16 +52,17 @@ def measure(steps: int = 40, cores: int | None = None) -> dict[str, Any]:
     for surfel in (True, False):
         _steps(ellipsoid_head(10, surfel=surfel), 16, 1, cores, True)
     first_call_ms = (time.perf_counter() - start) * 1e3
-    scenes: dict[str, Any] = {}
-    for surfel, num, size in SCENES:
+    measured: dict[str, Any] = {}
+    for surfel, num, size in scenes:
         scene = ellipsoid_head(num, surfel=surfel)
         name = f"{num:,} {'surfels' if surfel else '3D Gaussians'} at {size}x{size}"
-        scenes[name] = {
+        measured[name] = {
             maps: _summary(_steps(scene, size, steps, cores, maps == "all maps"))
             for maps in ("all maps", "colour")
         }
     return {
-        "scenes": scenes,
+        "bench": "train",
+        "scenes": measured,
         "steps": steps,
         "cores": cores,
         "target_ms": TARGET_MS,

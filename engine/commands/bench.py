@@ -33,6 +33,7 @@ BENCHES = {
     "encode": "bench.encode",
     "record": "bench.record",
     "live": "bench.live",
+    "train": "bench.train",
 }
 LONG = {"faults": "bench.faults", "soak": "bench.soak"}  # only when asked for by name
 DRAWING = ("record", "live")
