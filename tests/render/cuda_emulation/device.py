@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +18,13 @@ _HERE = Path(__file__).parent
 
 
 @cache
-def build(flags: Sequence[str] = ()) -> Path:
-    """The kernels as a library; a second or two."""
+def build(flags: tuple[str, ...] = (), source: str = "kernels.cpp", name: str = "kernels.so") -> Path:
+    """A source of this folder as a library; a second or two."""
     folder = Path(tempfile.mkdtemp(prefix="cuda_emulation"))
-    library = folder / "kernels.so"
+    library = folder / name
     macros = [f"-D{name}={value}" for name, value in program.definitions().items()]
     command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing"]
-    command += [*flags, f"-I{program.FOLDER}", *macros, str(_HERE / "kernels.cpp"), "-o", str(library)]
+    command += [*flags, f"-I{program.FOLDER}", *macros, str(_HERE / source), "-o", str(library)]
     subprocess.run(command, check=True)
     return library
 
