@@ -29,8 +29,8 @@ from render.cpu.gradients.project import project_chunks, project_chunks_backward
 from render.cpu.gradients.raster import raster_rows, raster_rows_backward, sum_pairs
 
 Floats = NDArray[np.float32]
-OnAllThreads = Callable[[Callable[[int], Any]], None]
-"""Runs a job on every thread, given the thread's number, and returns when all are done."""
+OnAllThreads = Callable[[Callable[[], Any]], None]
+"""Runs a job that takes its work from a counter on every thread, and returns when all is done."""
 
 _NO_PICTURE, _NO_MAP = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
 
@@ -61,7 +61,7 @@ class ProjectGaussians(torch.autograd.Function):
         means_px, records = np.empty((num, 2), np.float32), np.empty((num, RECORD), np.float32)
         counter = np.zeros(1, np.int64)
         view.on_all_threads(
-            lambda _: project_chunks(counter, *inputs, view.camera, view.antialiased, means_px, records)
+            lambda: project_chunks(counter, *inputs, view.camera, view.antialiased, means_px, records)
         )
         results = torch.from_numpy(means_px), torch.from_numpy(records)
         ctx.save_for_backward(*tensors, *results)
@@ -88,7 +88,7 @@ class ProjectGaussians(torch.autograd.Function):
             np.zeros((num, RECORD), np.float32) if d_records is None else _array(d_records),
         )
         view.on_all_threads(
-            lambda _: project_chunks_backward(
+            lambda: project_chunks_backward(
                 counter, *inputs, view.camera, view.antialiased, *splats, *outputs, d_cameras
             )
         )
@@ -122,7 +122,7 @@ class RasterSplats(torch.autograd.Function):
         splats = row_starts, members, means_px.numpy(), records.numpy(), _array(background)
         counter = np.zeros(1, np.int64)
         view.on_all_threads(
-            lambda _: raster_rows(counter, view.is_surfel, view.geometry, *splats, sums, batches, *maps)
+            lambda: raster_rows(counter, view.is_surfel, view.geometry, *splats, sums, batches, *maps)
         )
         ctx.save_for_backward(means_px, records, background)
         ctx.view, ctx.lists, ctx.sums, ctx.batches = view, (row_starts, members), sums, batches
@@ -151,14 +151,11 @@ class RasterSplats(torch.autograd.Function):
         splats = row_starts, members, means_px.numpy(), records.numpy(), _array(background)
         counter = np.zeros(1, np.int64)
         view.on_all_threads(
-            lambda _: raster_rows_backward(
-                counter, *modes, *splats, ctx.sums, ctx.batches, *gradients, d_pairs
-            )
+            lambda: raster_rows_backward(counter, *modes, *splats, ctx.sums, ctx.batches, *gradients, d_pairs)
         )
-        share = (num + view.threads - 1) // view.threads
-        view.on_all_threads(
-            lambda t: sum_pairs(min(t * share, num), min((t + 1) * share, num), members, d_pairs, d_records)
-        )
+        share = max(1, (num + view.threads - 1) // view.threads)
+        counter_of_sums = np.zeros(1, np.int64)
+        view.on_all_threads(lambda: sum_pairs(counter_of_sums, share, members, d_pairs, d_records))
         d_splats = torch.from_numpy(d_records)
         d_background = None
         if ctx.needs_input_grad[3] and d_maps[0] is not None:

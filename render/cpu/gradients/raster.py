@@ -319,11 +319,16 @@ def raster_rows_backward(
 
 
 @kernel
-def sum_pairs(first, last, members, d_pairs, d_records):
-    """Sum the pairs of Gaussians first .. last - 1, top row first -> d_records [N, RECORD]."""
-    d_records[first:last] = F(0)
-    for k in range(members.shape[0]):
-        i = members[k]
-        if first <= i < last:
-            for column in range(RECORD):
-                d_records[i, column] += d_pairs[k, column]
+def sum_pairs(counter, share, members, d_pairs, d_records):
+    """Sum the pairs of each Gaussian, top row first -> d_records [N, RECORD]; `share` Gaussians at a time."""
+    while True:
+        first = take_ticket(counter) * share
+        if first >= d_records.shape[0]:
+            return
+        last = min(first + share, d_records.shape[0])
+        d_records[first:last] = F(0)
+        for k in range(members.shape[0]):
+            i = members[k]
+            if first <= i < last:
+                for column in range(RECORD):
+                    d_records[i, column] += d_pairs[k, column]

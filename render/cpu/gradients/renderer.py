@@ -85,11 +85,13 @@ class CpuTrainingRenderer:
             )
         return background.float().reshape((1, 1, 3) if background.ndim == 1 else background.shape)
 
-    def _on_all_threads(self, job: Callable[[int], Any]) -> None:
-        others = [self._pool.submit(job, number) for number in range(1, self.num_threads)]
-        job(0)
+    def _on_all_threads(self, job: Callable[[], Any]) -> None:
+        """Run `job` here and on the pool; a thread the system did not start in time is simply not needed."""
+        others = [self._pool.submit(job) for _ in range(1, self.num_threads)]
+        job()
         for other in others:
-            other.result()
+            if not other.cancel():
+                other.result()
 
 
 def _camera_array(camera: Camera) -> NDArray[np.float64]:
