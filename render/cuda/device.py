@@ -75,7 +75,9 @@ def available() -> str | None:
         return f"the NVIDIA driver finds no usable device ({status.name})"
     version = driver.cuDriverGetVersion()[1]
     if version < _OLDEST_DRIVER:
-        return f"the NVIDIA driver knows CUDA {version // 1000}.{version % 1000 // 10}, this needs 12.8 or newer"
+        return (
+            f"the NVIDIA driver knows CUDA {version // 1000}.{version % 1000 // 10}, this needs 12.8 or newer"
+        )
     import torch
 
     if not torch.backends.cuda.is_built():
@@ -110,13 +112,17 @@ class _CudaDevice:
         index = torch.device(name).index
         self.device = torch.device("cuda", torch.cuda.current_device() if index is None else index)
         torch.zeros(1, device=self.device)  # makes torch's context, in which all of this lives
-        self._context = _checked(driver.cuDevicePrimaryCtxRetain(_checked(driver.cuDeviceGet(self.device.index))))
+        self._context = _checked(
+            driver.cuDevicePrimaryCtxRetain(_checked(driver.cuDeviceGet(self.device.index)))
+        )
         self._enter()
         major, minor = torch.cuda.get_device_capability(self.device)
         self._cubin = kernels_for(f"sm_{major}{minor}")
         # Loaded here, because loading in the middle of a recording is an error of the driver.
         module = _checked(driver.cuModuleLoadData(self._cubin))
-        self._kernels = {name: _checked(driver.cuModuleGetFunction(module, name.encode())) for name in KERNELS}
+        self._kernels = {
+            name: _checked(driver.cuModuleGetFunction(module, name.encode())) for name in KERNELS
+        }
         self._recording: torch.cuda.Stream | None = None
 
     def launch(self, kernel: str, blocks: int, batch: int, frame: FrameStruct) -> None:

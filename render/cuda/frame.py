@@ -1,13 +1,14 @@
 """One frame's buffers on the device and the launches that fill them.
 
-Why four kernels and no global sort. A frame of 100k Gaussians moves some 15 MB, 4 us of an H200's memory, most
-of it in the L2 cache; a graph's node costs 1 to 2 us, so nodes are what there is to save. Each Gaussian's
-triangle is worked out again for it instead of once in a kernel before (100k * 150 operations: under 1 us); the
-scan over tiles is done by the last block that counts; the lists are filled in any order by atomics, which also
-put the counts back to zero; and the block that draws a tile sorts its own list in shared memory, by (depth,
-index), unique keys, so that the result does not depend on the order in which the list was filled. A radix sort
-of all pairs would be at least 8 nodes and 8 passes over the pairs. A list of more than 2,048 is sorted by its
-block too, in place, by merging pieces of that size.
+Why four kernels and no global sort. A frame of 100k Gaussians moves some 20 MB, 5 us of an H200's memory
+and most of it in the L2 cache; a graph's node costs 1 to 2 us, so nodes are what there is to save. Each
+Gaussian's triangle is worked out again for it instead of once in a kernel before (100k * 150 operations:
+under 1 us). The scan over tiles is done by the last block that counts. The lists are filled in any order by
+atomics, which also put the counts back to zero. The block that draws a tile sorts its own list in shared
+memory, by depth and index: keys are unique, so the result does not depend on the order in which the list
+was filled. A radix sort of all pairs would be at least 8 nodes and 8 passes over the pairs. A list of more
+than 2,048 is sorted by its block too, in place, by merging pieces of that size.
+bench/results/cuda_predictions.md counts the bytes.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def picture_shape(layout: Layout, width: int, height: int) -> tuple[int, ...]:
 class Frame:
     """Buffers of a batch of pictures of one size; `launch` draws them.
 
-    `largest` is the layout that takes most bytes of those that will be asked for. Raises ValueError for a size
-    or a batch that the kernels do not draw.
+    `largest` is the layout that takes most bytes of those that will be asked for. Raises ValueError for a
+    size or a batch that the kernels do not draw.
     """
 
     def __init__(

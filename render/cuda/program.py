@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from render.bindings import SMALLEST_SCALE_M
-from render.splatting import ALPHA_MAX, ALPHA_MIN, EXIT_TRANSMITTANCE, LOW_PASS_PX2, NEAR_M, SURFEL_LOW_PASS_PX2
+from render.splatting import (
+    ALPHA_MAX,
+    ALPHA_MIN,
+    EXIT_TRANSMITTANCE,
+    LOW_PASS_PX2,
+    NEAR_M,
+    SURFEL_LOW_PASS_PX2,
+)
 
 KERNELS = (
     "pose_rig",

@@ -115,7 +115,9 @@ def _fill_gaussians(struct: SceneStruct, arrays: _Arrays, g: Gaussians, sh: Tens
 
 
 def _fill_rig(struct: SceneStruct, arrays: _Arrays, rig: Rig, *, turns: bool) -> None:
-    rows = rig.expression_basis if rig.pose_basis is None else torch.cat([rig.expression_basis, rig.pose_basis])
+    rows = (
+        rig.expression_basis if rig.pose_basis is None else torch.cat([rig.expression_basis, rig.pose_basis])
+    )
     if rig.num_joints > MAX_JOINTS or len(rows) > MAX_ROWS:
         raise ValueError(
             f"the CUDA kernels pose rigs of up to {MAX_JOINTS} joints and {MAX_ROWS} rows of blendshapes, "

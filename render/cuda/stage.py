@@ -143,9 +143,7 @@ class CudaStage:
         self._slots.clear()
         self._params = self._read_back = torch.empty(0)
 
-    def _fill(
-        self, params: Sequence[RigParams], cameras: Sequence[Camera], background: Background
-    ) -> _Slot:
+    def _fill(self, params: Sequence[RigParams], cameras: Sequence[Camera], background: Background) -> _Slot:
         """The next slot, its last frame settled, with this frame's parameters."""
         if not len(params) == len(cameras) == self.batch:
             raise ValueError(f"{len(params)} poses and {len(cameras)} cameras for a batch of {self.batch}")

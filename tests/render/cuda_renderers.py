@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 
 import pytest
@@ -15,9 +16,16 @@ from render.renderer import RenderOutput
 from tests.render.cuda_emulation.device import EmulatedDevice
 
 
+def need_compiler() -> None:
+    """Skip a test of the emulation where nothing can build it."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++")
+
+
 @cache
 def emulated_device(order: int = 0) -> EmulatedDevice:
     """See emulation.h for `order`."""
+    need_compiler()
     return EmulatedDevice(order)
 
 

@@ -1,4 +1,4 @@
-"""The launches as the driver gets them: through NVIDIA's own bindings, into a driver that emulates the device."""
+"""The launches as the driver gets them: through NVIDIA's bindings, into a driver that runs the emulation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from render.cuda import device
 from render.cuda.device import available
 from render.cuda.program import kernels_for
 from tests.render.cuda_emulation.device import build
+from tests.render.cuda_renderers import need_compiler
 
 _FRAMES = """
 import ctypes, threading
@@ -81,6 +82,7 @@ print("drawn")
 
 
 def test_frames_through_nvidias_bindings(tmp_path: Path) -> None:
+    need_compiler()
     kernels_for("sm_90", tmp_path / "visavis" / "cuda")  # here: the compiler, too, asks a driver for much
     exported = f"-Wl,--version-script={Path(__file__).parent / 'cuda_emulation' / 'driver.map'}"
     library = build((exported,), "driver.cpp", "libcuda.so.1")

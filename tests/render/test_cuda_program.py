@@ -44,7 +44,9 @@ def test_the_cache_is_used_until_the_code_changes(tmp_path: Path, monkeypatch: p
     assert len(list((tmp_path / "new").iterdir())) == 3  # and no half-written file
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(program, "compile_kernels", lambda arch: (b"code", {}))
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")

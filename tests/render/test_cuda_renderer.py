@@ -20,8 +20,7 @@ from render.cuda.device import available, open_device
 from render.cuda.renderer import CudaRenderer
 from render.gaussians import Gaussians
 from render.reference import ReferenceRenderer
-from tests.render.cuda_emulation.device import EmulatedDevice
-from tests.render.cuda_renderers import emulated_device, emulated_renderer
+from tests.render.cuda_renderers import emulated_device, emulated_renderer, need_compiler
 
 WIDTH, HEIGHT = 90, 70  # several tiles, a border on both sides that no tile of 16 fits, no multiple of 4
 COLOUR = (0.2, 0.5, 0.9)
@@ -199,10 +198,16 @@ def _address_sanitizer() -> str:
 
 def test_no_kernel_leaves_its_arrays() -> None:
     """As compute-sanitizer's memcheck would say on a device."""
+    need_compiler()
     library = _address_sanitizer()
     if "/" not in library:
         pytest.skip("this g++ has no address sanitizer")
-    environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": os.getcwd()}
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": library,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONPATH": os.getcwd(),
+    }
     ran = subprocess.run([sys.executable, "-c", _BOUNDS], capture_output=True, text=True, env=environment)
     assert "in bounds" in ran.stdout, ran.stderr[-4000:]
 
@@ -220,5 +225,3 @@ def test_without_a_device_the_reason_is_one_line() -> None:
     assert str(error.value) == reason
     with pytest.raises(RuntimeError):
         CudaRenderer(32, 32)
-
-

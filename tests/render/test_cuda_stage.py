@@ -89,9 +89,7 @@ def large_rig(num_vertices: int, num_joints: int, num_expressions: int) -> Rig:
 def test_vertices_are_those_of_the_rig(num_vertices: int, num_joints: int, num_expressions: int) -> None:
     rig = large_rig(num_vertices, num_joints, num_expressions)
     index = torch.arange(0, num_vertices, max(1, num_vertices // 50))
-    avatar = Avatar(
-        AvatarInfo("test"), rig, (VertexBinding(index),), random_gaussians(len(index), degree=1)
-    )
+    avatar = Avatar(AvatarInfo("test"), rig, (VertexBinding(index),), random_gaussians(len(index), degree=1))
     params = random_params(rig, angle=0.5)
     stage = stage_of(avatar)
     stage.draw([params], [front()], COLOUR)
@@ -108,9 +106,7 @@ def test_vertices_are_those_of_the_rig(num_vertices: int, num_joints: int, num_e
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 0.049, 0.051, 3.14159, 6.0])
 def test_rotations_are_right_at_any_angle(angle: float) -> None:
     rig = large_rig(1, 2, 0)
-    avatar = Avatar(
-        AvatarInfo("test"), rig, (SkinningBinding(torch.eye(2)[[1]]),), random_gaussians(1)
-    )
+    avatar = Avatar(AvatarInfo("test"), rig, (SkinningBinding(torch.eye(2)[[1]]),), random_gaussians(1))
     axis = torch.tensor([0.48, -0.6, 0.64])
     params = RigParams(torch.zeros(0), torch.stack([torch.zeros(3), angle * axis]), torch.zeros(3))
     stage = stage_of(avatar)
@@ -272,10 +268,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_drawn() -> None:
         stage_of([avatar], batch=2)
     with pytest.raises(ValueError, match="even sides"):
         CudaStage(avatar, 15, 16, layout="nv12", device=emulated_device())
+    binding = SkinningBinding(torch.eye(129)[:1])
+    centipede = Avatar(AvatarInfo("test"), large_rig(2, 129, 0), (binding,), random_gaussians(1))
     with pytest.raises(ValueError, match="128 joints"):
-        rig = large_rig(2, 129, 0)
-        binding = SkinningBinding(torch.eye(129)[:1])
-        stage_of(Avatar(AvatarInfo("test"), rig, (binding,), random_gaussians(1)))
+        stage_of(centipede)
 
 
 def test_closing_twice_does_no_harm() -> None:
