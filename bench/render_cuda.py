@@ -140,6 +140,7 @@ def measure_case(case: Case, frames: int, bandwidth: float, with_gsplat: bool) -
         row["ours_draw"] = timing.summary(
             timing.wall_ms(lambda i: stage.draw(batches[i % POSES], cameras, BACKGROUND), frames)
         )
+        row["pictures_per_s"] = round(case.batch / row["ours"]["p50_ms"] * 1e3)
         row["overflows"] = stage.statistics.overflows
     finally:
         stage.close()
@@ -274,7 +275,7 @@ def _verdict(what: str, found: float | None, wanted: float, unit: str, enough: b
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     device = result["device"]
-    columns = ("floor", "ours p50", "p99", "period", "draw", "captured", "eager", "speed-up")
+    columns = ("floor", "ours p50", "p99", "period", "draw", "captured", "eager", "speed-up", "pict./s")
     rows = [
         f"{device['name']}, torch {device['torch']}, CUDA {device['cuda']}, "
         f"copies {result['copy_gb_per_s']:.0f} GB/s; gsplat: {result['gsplat']}",
@@ -292,7 +293,7 @@ def table(result: dict[str, Any]) -> str:
             row.get("speed_up"),
         ]
         shown = "".join(f"{'-':>10}" if cell is None else f"{cell:10.3f}" for cell in cells)
-        rows.append(f"{_title(Case(*_key(row))):44}{shown}")
+        rows.append(f"{_title(Case(*_key(row))):44}{shown}{row['pictures_per_s']:>10,}")
     rows.append(f"milliseconds a launch, medians of {result['frames']}; speed-up: eager / period")
     rows += verdicts(result)
     memory = result["device_mb"]

@@ -30,7 +30,7 @@ TIMES = {"min_ms": 0.04, "p50_ms": 0.05, "p99_ms": 0.07}
 def row(**changes: Any) -> dict[str, Any]:
     case = {"num_gaussians": 100_000, "size": "512x512", "kind": "3d", "rig": True, "batch": 1}
     times = {"ours": TIMES, "ours_period": TIMES, "ours_draw": TIMES}
-    return {**case, **times, "pairs": 9, "floor_ms": 0.006, **changes}
+    return {**case, **times, "pairs": 9, "floor_ms": 0.006, "pictures_per_s": 20_000, **changes}
 
 
 def result(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def test_the_table_has_a_line_for_every_row_and_a_dash_for_what_failed() -> None
     text = render_cuda.table(result(*rows)).splitlines()
     assert len(text) == 2 + 2 + 1 + 6
     assert text[2].startswith("100,000 3d, 512x512, rig ")
-    assert text[2].split()[-8:] == ["0.006", "0.050", "0.070", "0.050", "0.050", "-", "0.050", "9.000"]
-    assert text[3].split()[-3:] == ["-", "-", "-"]
+    assert text[2].split()[-9:-1] == ["0.006", "0.050", "0.070", "0.050", "0.050", "-", "0.050", "9.000"]
+    assert text[3].split()[-4:] == ["-", "-", "-", "20,000"]
     assert len({len(line) for line in text[1:4]}) == 1
 
 
@@ -220,6 +220,7 @@ def test_every_step_runs_with_the_kernels_on_the_cpu(emulated: None) -> None:
     for one in measured["rows"]:
         assert one["ours"] == one["ours_draw"] == {"min_ms": 1.0, "p50_ms": 1.0, "p99_ms": 1.0}
         assert one["pairs"] > 100
+        assert one["pictures_per_s"] == 1000
         assert one["overflows"] == 0
         assert 0 < one["floor_ms"] < 1
         assert one["megabytes"]["rig"] == (pytest.approx(8.6, abs=0.1) if one["rig"] else 0)
