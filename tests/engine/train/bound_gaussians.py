@@ -24,7 +24,7 @@ from render.reference import ReferenceRenderer
 from render.renderer import RenderOutput
 
 SIZE = 24
-NUM_GAUSSIANS = 150
+NUM_GAUSSIANS = 80
 
 
 @cache

@@ -39,7 +39,7 @@ class Harmful:
 def test_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state": Harmful()}, "torch.file")
-    Path("pickle.file").write_bytes(pickle.dumps({"state": Harmful()}))
+    Path("pickle.file").write_bytes(pickle.dumps({"state": Harmful()}, protocol=2))
     for name in ("torch.file", "pickle.file"):
         with pytest.raises(UsageError, match=f"{name} is not a training checkpoint"):
             read_checkpoint(Path(name))
