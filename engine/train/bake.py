@@ -57,7 +57,7 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
 
 
 def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
-    """Coefficients [N, 4, 3] that give `colours` [N, K, 3] at unit `directions` [N, K, 3], ridge regression."""
+    """Coefficients [N, 4, 3] that give `colours` [N, K, 3] at unit `directions` [N, K, 3], by ridge."""
     basis = sh_basis(directions, 1)
     normal = basis.mT @ basis / basis.shape[1]
     normal = normal + torch.diag(torch.tensor([1e-6, _RIDGE, _RIDGE, _RIDGE]) * 0.05)

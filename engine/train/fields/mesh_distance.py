@@ -1,4 +1,4 @@
-"""Signed distances from points to a triangle mesh, exactly: every triangle that could be the nearest is asked."""
+"""Signed distances from points to a triangle mesh: every triangle that could be the nearest is asked."""
 
 from __future__ import annotations
 

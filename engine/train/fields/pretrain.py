@@ -33,7 +33,9 @@ def pretrain(
     surface, normals = sample_surface(vertices, faces, near_count, generator)
     offset = torch.randn(near_count, 1, generator=generator) * config.spread_m
     near = surface + normals * offset
-    box = field.centre + (torch.rand(config.num_points // 4, 3, generator=generator) * 2 - 1) * field.half_side
+    box = (
+        field.centre + (torch.rand(config.num_points // 4, 3, generator=generator) * 2 - 1) * field.half_side
+    )
     points = torch.cat([near, box])
     distances = signed_distance(points, vertices, faces)
     optimiser = torch.optim.Adam(field.parameters(), lr=config.rate, eps=1e-12)

@@ -17,7 +17,7 @@ class SurfelConfig:
 
     count: int = 12_000
     face_density: float = 2.5  # surfels of an area that expressions move, against the rest
-    shell_m: float = 0.03  # hair and cloth may stand this far off the rig's mesh, where the masks agree
+    shell_m: float = 0.04  # hair and cloth may stand this far off the rig's mesh, where the masks agree
     shell_share: float = 0.5  # of the surfels outside the face, placed somewhere in that shell
     overlap: float = 0.6  # standard deviation of a new surfel over the distance to its neighbours
     rebind_every: int = 400  # steps; 0: never
@@ -115,6 +115,9 @@ class SageConfig:
     phase_two_rate: float = 0.1  # of the rates, which fall to a tenth of that
     wrinkle_strength: float = 0.15  # how dark the most creased surfel becomes
     seed: int = 0
+    deformation_prior: str = ""  # files of pretrained networks, engine/train/sage/priors.py; "": none
+    view_generator: str = ""
+    enhancer: str = ""
     surfels: SurfelConfig = field(default_factory=SurfelConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     rates: RateConfig = field(default_factory=RateConfig)

@@ -33,7 +33,9 @@ def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
     # A collapsed triangle would have no inverse; a micrometre's own axes keep it finite.
     collapsed = area < _SMALLEST_M2
     eye = _COLLAPSED_M * torch.eye(3).to(vertices)
-    edges = [torch.where(collapsed, eye[k].expand_as(a), edge) for k, edge in enumerate((first, second, normal))]
+    edges = [
+        torch.where(collapsed, eye[k].expand_as(a), edge) for k, edge in enumerate((first, second, normal))
+    ]
     return torch.stack(edges, -1)
 
 
@@ -134,7 +136,10 @@ def correct(
         maps = tangent_map(relative, new_first, new_second)
         sigma = maps.norm(dim=1).clamp(*config.limits)  # length of each axis's image
         bend = torch.stack(
-            [_curvature_along(new_first, curvatures, directions), _curvature_along(new_second, curvatures, directions)],
+            [
+                _curvature_along(new_first, curvatures, directions),
+                _curvature_along(new_second, curvatures, directions),
+            ],
             1,
         )
         change = sigma.log() - (1 + config.curvature_weight_m * bend).log()

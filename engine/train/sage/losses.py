@@ -36,9 +36,7 @@ def depth_normals(depth: Tensor, camera: Camera) -> Tensor:
     """Unit normals [H - 2, W - 2, 3] in camera axes, facing the camera, from a depth map [H, W] in metres."""
     rows = (torch.arange(depth.shape[0]).to(depth) + 0.5 - camera.cy) / camera.fy
     columns = (torch.arange(depth.shape[1]).to(depth) + 0.5 - camera.cx) / camera.fx
-    points = torch.stack(
-        [depth * columns, depth * rows[:, None], depth], -1
-    )
+    points = torch.stack([depth * columns, depth * rows[:, None], depth], -1)
     across = points[1:-1, 2:] - points[1:-1, :-2]
     down = points[2:, 1:-1] - points[:-2, 1:-1]
     return functional.normalize(torch.linalg.cross(down, across), dim=-1, eps=1e-12)

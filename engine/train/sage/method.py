@@ -23,8 +23,10 @@ from engine.train.sage.model import SageModel, warm_start
 from engine.train.sage.mouth import mouth_prior
 from engine.train.sage.pictures import PictureCache
 from engine.train.sage.placement import place_surfels
+from engine.train.sage.priors import deformation_prior
 from engine.train.sage.rays import appearance_consistency, field_losses
 from engine.train.sage.rebinding import rebind
+from engine.train.sage.regimes import complete
 from engine.train.sage.regions import Regions
 from engine.train.sage.wrinkles import measure_creases
 from engine.train.sampling import Shuffled
@@ -59,7 +61,8 @@ class Sage:
     def __init__(self, dataset: Dataset, config: SageConfig | None = None) -> None:
         self.config = config = config or SageConfig()
         self.dataset = dataset
-        self._train = list(dataset.of("train"))
+        completed = complete(dataset, config)
+        self._train, self._weights = list(completed.views), completed.weights
         if not self._train:
             raise ValueError("the dataset has no views to train on")
         self._pictures = PictureCache()
@@ -76,9 +79,12 @@ class Sage:
         mouth = mouth_prior(dataset.rig, self.regions) if config.mouth else None
         self.model = SageModel(dataset.rig, self.regions, placement, drivers, mouth, config)
         skin = dataset.rig.faces[self.regions.outer]
-        self.field_error_m = pretrain(self.model.field, dataset.rig.template, skin, config.pretrain, config.seed)
+        self.field_error_m = pretrain(
+            self.model.field, dataset.rig.template, skin, config.pretrain, config.seed
+        )
         self.start_error = warm_start(self.model, placement, _WARM_STEPS, generator)
         self.model.refresh_curvatures()
+        self._prior = deformation_prior(config.deformation_prior, dataset.rig)
         self._sampler = ExpressionSampler(dataset.rig)
         # Changes by expression can be learned where expressions were seen.
         moments = {view.time_index for view in self._train}
@@ -91,7 +97,9 @@ class Sage:
         groups = {
             "means": ParameterGroup([model.local_means], rates.means),
             "field": ParameterGroup(list(model.field.parameters()), rates.field),
-            "networks": ParameterGroup([*model.appearance.parameters(), *model.shape.parameters()], rates.networks),
+            "networks": ParameterGroup(
+                [*model.appearance.parameters(), *model.shape.parameters()], rates.networks
+            ),
             "residual_appearance": ParameterGroup([model.residual_appearance], rates.residual_appearance),
             "residual_shape": ParameterGroup([model.residual_shape], rates.residual_shape),
             "deltas": ParameterGroup([model.d_means, model.d_colours], rates.deltas),
@@ -178,6 +186,7 @@ class Sage:
         background = torch.rand(3, generator=step.own)
         zero = torch.zeros(())
         terms = dict.fromkeys(_SURFACE_TERMS, zero)
+        target = picture.over(background)
         live = None
         trains_field = config.joint_field and step.index % config.field_every == 0
         if trains_field:
@@ -189,12 +198,15 @@ class Sage:
             gradient = torch.nn.functional.normalize(live[1].gradient, dim=1)
             along = (attributes.rotations[rows, :, 2] * gradient).sum(1).abs()
             terms["align"] = weights.align * (1 - along).mean()
-            if config.networks:
-                target = picture.over(background)
-                terms |= field_losses(model, view.params, view.camera, out, target, step.own)
-        target = picture.over(background)
-        terms["rgb"] = photometric(out.rgb, target, weights.ssim)
-        terms["alpha"] = weights.alpha * (out.alpha - picture.mask).abs().mean()
+            if config.networks and view.name not in self._weights:
+                terms |= field_losses(model, view, self._prior, out, target, step.own)
+        counted = self._weights.get(view.name)
+        rgb, alpha = out.rgb, out.alpha
+        if counted is not None:  # elsewhere the picture agrees with anything
+            rgb = torch.where(counted[..., None] > 0, rgb, target)
+            alpha = torch.where(counted > 0, alpha, picture.mask)
+        terms["rgb"] = photometric(rgb, target, weights.ssim)
+        terms["alpha"] = weights.alpha * (alpha - picture.mask).abs().mean()
         terms["normal"] = weights.normal * normal_error(out, view.camera).mean()
         terms["distortion"] = weights.distortion * spread(out).mean()
         stands_off = model.on_hair
@@ -272,7 +284,7 @@ class Sage:
             "anchor": zero,
         }
         if self.config.networks and weights.appearance:
-            same = appearance_consistency(self.model, item.params, item.camera, out, step.own)
+            same = appearance_consistency(self.model, item.params, item.camera, self._prior, out, step.own)
             terms["appearance"] = weights.appearance * same
         if weights.anchor:
             view = self._train[int(torch.randint(len(self._train), (1,), generator=step.own))]

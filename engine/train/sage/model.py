@@ -200,9 +200,7 @@ class SageModel(nn.Module):
             colours = colours * (1 - weights @ self.darkening)[:, None]
         surfels = Gaussians(
             means=means,
-            quats=quaternion_multiply(
-                matrix_to_quaternion(rotation.mT), matrix_to_quaternion(rotations)
-            ),
+            quats=quaternion_multiply(matrix_to_quaternion(rotation.mT), matrix_to_quaternion(rotations)),
             log_scales=log_scales - scale.log()[:, None],
             logit_opacities=attributes.logit_opacities,
             sh=((colours - 0.5) / SH_C0)[:, None],
@@ -228,7 +226,9 @@ class SageModel(nn.Module):
             posed = self.rig(params)
             directions = self.directions_at_rest(posed, viewer)
         attributes = self.attributes(directions, live)
-        return self._pose(self.local(attributes, posed, params.expression), posed, params.expression), attributes
+        return self._pose(
+            self.local(attributes, posed, params.expression), posed, params.expression
+        ), attributes
 
     @torch.no_grad()
     def directions_at_rest(self, posed: PosedRig, viewer: Tensor) -> Tensor:
@@ -280,7 +280,9 @@ def _fit_networks(
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 5e-3 * 0.1 ** (step / steps)
         rows = torch.randint(len(at), (min(len(at), 2048),), generator=generator)
-        views = nn.functional.normalize(torch.randn(len(rows), 3, generator=generator) - 2 * normals[rows], dim=1)
+        views = nn.functional.normalize(
+            torch.randn(len(rows), 3, generator=generator) - 2 * normals[rows], dim=1
+        )
         seen = model.appearance(at[rows], views, normals[rows], model.field_features[rows])
         shaped = model.shape(at[rows], model.grid_features[rows])
         colour_error = (torch.sigmoid(seen[:, :3]) - torch.sigmoid(look[rows, :3])).abs().mean()

@@ -10,8 +10,10 @@ from engine.train.fields.sdf import SdfSample
 from engine.train.fields.volume import render_rays
 from engine.train.sage.losses import normal_error
 from engine.train.sage.model import SageModel
+from engine.train.sage.priors import DeformationPrior
 from engine.train.sage.regions import triangles_seen
 from engine.train.sage.warp import Rays, surface_rays
+from engine.train.views import View
 from render.camera import Camera
 from render.renderer import RenderOutput
 from render.rigs.params import RigParams
@@ -21,7 +23,12 @@ _METRES_TO_DECIMETRES = 10.0  # keeps depths and normals of one size
 
 
 def field_losses(
-    model: SageModel, params: RigParams, camera: Camera, out: RenderOutput, target: Tensor, generator: torch.Generator
+    model: SageModel,
+    view: View,
+    prior: DeformationPrior,
+    out: RenderOutput,
+    target: Tensor,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Colour, depth and normals of the field along rays of a training picture [H, W, 3], weighted.
 
@@ -32,8 +39,13 @@ def field_losses(
     assert out.normal is not None
     weights = model.config.losses
     rows, columns = _drawn(out.alpha.detach() > _OPAQUE, None, model.config.rays, generator)
-    vertices = model.rig(params).vertices
-    rays = surface_rays(model.rig, vertices, camera, rows, columns, out.depth.detach()[rows, columns])
+    camera, depth = view.camera, out.depth.detach()[rows, columns]
+    seen_faces = triangles_seen(model.rig(view.params).vertices, model.rig.faces, camera)
+
+    def carry(face: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return prior.to_rest(model.rig, view.params, face, points, directions)
+
+    rays = surface_rays(camera, rows, columns, depth, seen_faces, carry)
     kept = (rays.face >= 0) & model.regions.visible[rays.face.clamp_min(0)]
     if not kept.any():
         return {}
@@ -44,11 +56,10 @@ def field_losses(
     on_surface = rays.origins + rays.directions * (seen.depth - model.config.ray_reach_m)[:, None].detach()
     sample = model.field(on_surface, 1)
     assert sample.gradient is not None
-    drawn = functional.normalize(out.normal.detach()[rows, columns], dim=1) @ camera.world_to_camera[:3, :3].to(target)
-    # A normal is carried to rest like a direction.
-    from engine.train.sage.warp import to_rest
-
-    _, normals = to_rest(model.rig, vertices, rays.face, rays.origins, drawn)
+    drawn = functional.normalize(out.normal.detach()[rows, columns], dim=1) @ camera.world_to_camera[
+        :3, :3
+    ].to(target)
+    _, normals = carry(rays.face, rays.origins, drawn)  # a normal goes to rest like a direction
     unit = functional.normalize(sample.gradient, dim=1)
     disagree = (unit - normals).abs().sum(1) + (1 - (unit * normals).sum(1))
     depth_error = (seen.depth - model.config.ray_reach_m).abs() * _METRES_TO_DECIMETRES
@@ -62,7 +73,12 @@ def field_losses(
 
 
 def appearance_consistency(
-    model: SageModel, params: RigParams, camera: Camera, out: RenderOutput, generator: torch.Generator
+    model: SageModel,
+    params: RigParams,
+    camera: Camera,
+    prior: DeformationPrior,
+    out: RenderOutput,
+    generator: torch.Generator,
 ) -> Tensor:
     """|C(gamma(r)) - I|^2 over rays drawn where the avatar disagrees with itself.
 
@@ -79,7 +95,9 @@ def appearance_consistency(
         return out.rgb.sum() * 0
     with torch.no_grad():
         depth = out.depth.detach()[rows, columns]
-        rays = surface_rays(model.rig, model.rig(params).vertices, camera, rows, columns, depth, seen)
+        rays = surface_rays(
+            camera, rows, columns, depth, seen, lambda *ray: prior.to_rest(model.rig, params, *ray)
+        )
         canonical = _march(model, rays, None)
     sure = (canonical.alpha > 0.8).float()[:, None]
     wanted = canonical.rgb / canonical.alpha.clamp_min(0.5)[:, None]
@@ -104,9 +122,7 @@ def _march(model: SageModel, rays: Rays, jitter: torch.Generator | None):  # typ
     def colour(points: Tensor, directions: Tensor, sample: SdfSample) -> Tensor:
         return model.appearance_at(points, directions, sample)
 
-    return render_rays(
-        model.field, colour, start, rays.directions, near, near + 2 * reach, jitter=jitter
-    )
+    return render_rays(model.field, colour, start, rays.directions, near, near + 2 * reach, jitter=jitter)
 
 
 def _drawn(
@@ -126,5 +142,3 @@ def _drawn(
         weights = uniform_share + (1 - uniform_share) * own / own.mean().clamp_min(1e-9)
     picked = places[torch.multinomial(weights, count, replacement=True, generator=generator)]
     return picked // usable.shape[1], picked % usable.shape[1]
-
-

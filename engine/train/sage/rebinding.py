@@ -50,10 +50,7 @@ def distance_to_own(model: SageModel, means: Tensor) -> Tensor:
     height = ((means - a) * normal).sum(1)
     foot = means - height[:, None] * normal
     inside = torch.stack(
-        [
-            (torch.linalg.cross(q - p, foot - p) * normal).sum(1) >= 0
-            for p, q in ((a, b), (b, c), (c, a))
-        ]
+        [(torch.linalg.cross(q - p, foot - p) * normal).sum(1) >= 0 for p, q in ((a, b), (b, c), (c, a))]
     ).all(0)
     return torch.where(inside, height.abs(), edges)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.train.sage.regions import triangles_seen
 from render.camera import Camera
 from render.rigs.frames import triangle_frames
 from render.rigs.rig import Rig
+
+Carry = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(triangles [R], points [R, 3], unit directions [R, 3]) of a pose -> points and directions at rest."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ def camera_rays(camera: Camera, rows: Tensor, columns: Tensor, like: Tensor) -> 
     return camera.position().to(like), torch.nn.functional.normalize(directions, dim=1)
 
 
-def to_rest(rig: Rig, vertices: Tensor, face: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def to_rest(
+    rig: Rig, vertices: Tensor, face: Tensor, points: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
     """Points [R, 3] and unit directions [R, 3] from a pose (`vertices`) to rest, each by its triangle [R].
 
     The inverse of what binding does to a surfel of that triangle.
@@ -45,34 +50,31 @@ def to_rest(rig: Rig, vertices: Tensor, face: Tensor, points: Tensor, directions
     return back, (turn * directions[:, None]).sum(-1)
 
 
-def to_pose(rig: Rig, vertices: Tensor, face: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def to_pose(
+    rig: Rig, vertices: Tensor, face: Tensor, points: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
     """The inverse of `to_rest`."""
     corners = rig.faces[face]
     rotation, scale, centre = triangle_frames(vertices, corners)
     rest_rotation, rest_scale, rest_centre = triangle_frames(rig.template, corners)
     turn = rotation @ rest_rotation.mT
     size = (scale / rest_scale.clamp_min(1e-9))[:, None]
-    return centre + size * (turn * (points - rest_centre)[:, None]).sum(-1), (turn * directions[:, None]).sum(-1)
+    return centre + size * (turn * (points - rest_centre)[:, None]).sum(-1), (turn * directions[:, None]).sum(
+        -1
+    )
 
 
 def surface_rays(
-    rig: Rig,
-    vertices: Tensor,
-    camera: Camera,
-    rows: Tensor,
-    columns: Tensor,
-    depth: Tensor,
-    seen: Tensor | None = None,
+    camera: Camera, rows: Tensor, columns: Tensor, depth: Tensor, seen: Tensor, carry: Carry
 ) -> Rays:
-    """Short rays at rest that end where the pixels' surface lies: origin on the surface, direction inwards.
+    """Rays at rest that start where the pixels' surface lies, directed inwards.
 
     `depth` [R] metres along the camera's z of the pixels at `rows`, `columns` [R]; `seen` [H, W] from
-    `triangles_seen`, made when not given. Pixels beside the mesh get face -1.
+    `triangles_seen`. Pixels beside the mesh get face -1. `carry(face, points, directions)` takes world to rest.
     """
-    seen = triangles_seen(vertices, rig.faces, camera) if seen is None else seen
     face = seen[rows, columns]
-    origin, directions = camera_rays(camera, rows, columns, vertices)
-    forward = camera.world_to_camera.to(vertices)[2, :3]
+    origin, directions = camera_rays(camera, rows, columns, depth)
+    forward = camera.world_to_camera.to(depth)[2, :3]
     points = origin + directions * (depth / (directions @ forward).clamp_min(1e-6))[:, None]
-    at, along = to_rest(rig, vertices, face.clamp_min(0), points, directions)
+    at, along = carry(face.clamp_min(0), points, directions)
     return Rays(at, along, face)

@@ -101,7 +101,9 @@ def test_hessian_of_the_field_by_finite_differences() -> None:
 
 def test_signed_distance_to_a_sphere() -> None:
     vertices, faces = sphere(0.1, rings=32)
-    points = torch.nn.functional.normalize(torch.randn(200, 3), dim=1) * torch.linspace(0.02, 0.2, 200)[:, None]
+    points = (
+        torch.nn.functional.normalize(torch.randn(200, 3), dim=1) * torch.linspace(0.02, 0.2, 200)[:, None]
+    )
     distance = signed_distance(points, vertices, faces)
     # the facets of 32 rings lie up to r (1 - cos(pi / 64)) = 0.12 mm inside the sphere, twice that diagonally
     assert (distance - (points.norm(dim=1) - 0.1)).abs().max() < 4e-4

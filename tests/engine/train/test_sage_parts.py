@@ -203,7 +203,8 @@ def test_surface_rays_land_on_the_resting_mesh(rig: Rig) -> None:
     samples = see(in_picture(vertices, camera).numpy(), rig.faces.int().numpy(), 64, 64)
     rows, columns = torch.from_numpy(samples.triangle >= 0).nonzero(as_tuple=True)
     depth = 1 / torch.from_numpy(samples.inverse_depth)[rows, columns]
-    rays = surface_rays(rig, vertices, camera, rows, columns, depth)
+    seen = torch.from_numpy(samples.triangle).long()
+    rays = surface_rays(camera, rows, columns, depth, seen, lambda *ray: to_rest(rig, vertices, *ray))
     corners = rig.template[rig.faces[rays.face]]
     normal = torch.nn.functional.normalize(
         torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=1
