@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +34,7 @@ class GsplatEager:
         self._camera = camera
         self._views = camera.world_to_camera.cuda().expand(batch, 1, 4, 4).contiguous()
         self._intrinsics = intrinsics(camera).cuda().expand(batch, 1, 3, 3).contiguous()
-        self._background = torch.tensor(background, device="cuda").expand(batch, 1, 3).contiguous()
+        self._background = torch.tensor(background, device="cuda")
 
     @torch.no_grad()
     def __call__(self, params: Sequence[RigParams]) -> Tensor:
@@ -46,15 +45,16 @@ class GsplatEager:
         )
         scales = torch.stack([scales_3d(g) for g in posed])
         colours = torch.stack([g.sh for g in posed])
-        options: dict[str, Any] = {"sh_degree": posed[0].sh_degree, "backgrounds": self._background}
+        degree = posed[0].sh_degree
         arrays = (means, quats, scales, opacities.sigmoid(), colours, self._views, self._intrinsics)
         size = (self._camera.width, self._camera.height)
         if posed[0].is_surfel:
-            rgb = self._gsplat.rasterization_2dgs(*arrays, *size, **options)[0]
+            rgb, alpha = self._gsplat.rasterization_2dgs(*arrays, *size, sh_degree=degree)[:2]
         else:
             mode = "antialiased" if posed[0].antialiased else "classic"
-            rgb = self._gsplat.rasterization(*arrays, *size, rasterize_mode=mode, **options)[0]
-        return to_bytes(rgb)[:, 0]
+            rgb, alpha = self._gsplat.rasterization(*arrays, *size, sh_degree=degree, rasterize_mode=mode)[:2]
+        # its own `backgrounds` does not take a batch in packed mode, the default
+        return to_bytes(rgb + (1 - alpha) * self._background)[:, 0]
 
 
 class GsplatCaptured:
