@@ -27,6 +27,7 @@ class Strands:
     normals: Array  # [S * K * 2, 3]
     faces: NDArray[np.int32]
     albedo: Array  # [S * K * 2, 3] linear
+    root: NDArray[np.int64]  # [S * K * 2] vertex of the skin it grows from
 
 
 def cap_mm(person: Person, canonical: Array, regions: Regions) -> Array:
@@ -108,7 +109,14 @@ def make_strands(
     def both(values: Array) -> Array:
         return np.repeat(values.reshape(-1, 3), 2, 0)
 
-    return Strands(ribbon.reshape(-1, 3), both(tangent), both(outwards), faces.astype(np.int32), both(colour))
+    return Strands(
+        ribbon.reshape(-1, 3),
+        both(tangent),
+        both(outwards),
+        faces.astype(np.int32),
+        both(colour),
+        np.repeat(root, 2 * k),
+    )
 
 
 def _wave(c: Array, seed: int) -> Array:

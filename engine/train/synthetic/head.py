@@ -88,6 +88,9 @@ class SyntheticHead:
             regions.scalp_depth[skin],
             cap[skin],
         )
+        roots = np.flatnonzero(skin)[self._strands.root]
+        self._probe_corners = np.concatenate([mesh.corners, mesh.corners[roots]])
+        self._probe_weights = np.concatenate([mesh.barycentric, mesh.barycentric[roots]])
         self._faces = np.concatenate([mesh.faces, self._strands.faces + len(canonical)])
 
     def pose(self, params: RigParams) -> PosedHead:
@@ -113,7 +116,7 @@ class SyntheticHead:
         wrap = np.concatenate([self._wrap, np.full((len(hair), 3), 0.12, np.float32)])
         casters = vertices + 1e-3 * self._caster_mm * base_normals
         # Shadows are cast by, and fall on, the surface without its relief: furrows would shade themselves.
-        probes = np.concatenate([coarse, hair])
+        probes = light.Probes(casters, self._probe_corners, self._probe_weights)
         lit = light.light(self.environment, probes, normals, wrap, casters, self._base_faces)
         shade = np.clip(1 - (drive * self._coat.fold_shade).sum(0), 0.35, 1)[:, None]
         albedo = np.concatenate([self._albedo * shade, strands.albedo]).astype(np.float32)

@@ -65,39 +65,58 @@ class Lit:
     visible: Array  # [N, D] of each light, 0..1
 
 
+@dataclass(frozen=True)
+class Probes:
+    """Where shadows are looked up; every lit vertex mixes three of these."""
+
+    points: Array  # [M, 3]
+    corners: NDArray[np.int32]  # [N, 3] into the probes
+    weights: Array  # [N, 3]
+
+
 def light(
     environment: Environment,
-    points: Array,
+    probes: Probes,
     normals: Array,
     wrap: Array,
     casters: Array,
     faces: NDArray[np.int32],
 ) -> Lit:
-    """Light `points` [N, 3] that stand behind the triangles of `casters` [M, 3].
+    """Light vertices of `normals` [N, 3] behind the triangles of `casters` [M, 3].
 
     `wrap` [N, 3] per channel: how far light bleeds round the terminator, as it does in flesh, red furthest.
     """
     centre = np.array([0, -0.03, 0], np.float32)
     scale = np.float32(_MAP / _MAP_M)
-    visible = np.empty((len(points), _NUM_LIGHTS), np.float32)
+    seen_by = np.empty((len(probes.points), _NUM_LIGHTS), np.float32)
     for number, direction in enumerate(environment.towards):
         axis = np.array([1.0, 0, 0] if abs(direction[0]) < 0.7 else [0, 1.0, 0])
         u = unit(np.cross(axis, direction))
         frame = np.stack([scale * u, scale * np.cross(direction, u), direction]).astype(np.float32)
         offset = np.array([_MAP / 2, _MAP / 2, 0], np.float32)
         seen = depth_map((casters - centre) @ frame.T + offset, faces, _MAP)
-        _shadow((points - centre) @ frame.T + offset, normals @ direction, seen, visible, number)
+        _shadow((probes.points - centre) @ frame.T + offset, seen, seen_by, number)
+    visible = _mixed(seen_by, probes.corners, probes.weights)
     diffuse = _gather(normals, wrap.astype(np.float32), visible, environment.towards, environment.radiance)
     return Lit(diffuse, visible)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _shadow(points: Array, facing: Array, seen: Array, visible: Array, number: int) -> None:
+def _mixed(values: Array, corners: NDArray[np.int32], weights: Array) -> Array:
+    out = np.empty((corners.shape[0], values.shape[1]), np.float32)
+    for i in prange(corners.shape[0]):
+        a, b, c = corners[i, 0], corners[i, 1], corners[i, 2]
+        for d in range(values.shape[1]):
+            out[i, d] = (
+                weights[i, 0] * values[a, d] + weights[i, 1] * values[b, d] + weights[i, 2] * values[c, d]
+            )
+    return out
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _shadow(points: Array, seen: Array, visible: Array, number: int) -> None:
     size = seen.shape[0]
     for i in prange(points.shape[0]):
-        if facing[i] < -0.5:  # no wrap reaches that far round
-            visible[i, number] = 0
-            continue
         x, y = points[i, 0] - 0.5, points[i, 1] - 0.5
         a, b = int(np.floor(x)), int(np.floor(y))
         if a < 0 or b < 0 or a >= size - 1 or b >= size - 1:
