@@ -8,6 +8,7 @@ memory pool each time. torch owns the memory and the streams; launches go to its
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -123,12 +124,13 @@ class _CudaDevice:
         self._kernels = {
             name: _checked(driver.cuModuleGetFunction(module, name.encode())) for name in KERNELS
         }
-        self._recording: torch.cuda.Stream | None = None
+        self._recording = threading.local()  # .stream: other threads' launches are none of this recording
 
     def launch(self, kernel: str, blocks: int, batch: int, frame: FrameStruct) -> None:
         self._enter()
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(frame))  # the driver copies what it points to
-        stream = self._recording or self._torch.cuda.current_stream(self.device)
+        recording = getattr(self._recording, "stream", None)
+        stream = recording or self._torch.cuda.current_stream(self.device)
         _checked(
             self._driver.cuLaunchKernel(
                 self._kernels[kernel], blocks, 1, batch, THREADS, 1, 1, 0, stream.cuda_stream,
@@ -142,11 +144,11 @@ class _CudaDevice:
         stream = self._torch.cuda.Stream(self.device)
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         _checked(driver.cuStreamBeginCapture(stream.cuda_stream, mode))
-        self._recording = stream
+        self._recording.stream = stream
         try:
             work()
         finally:
-            self._recording = None
+            self._recording.stream = None
             graph = _checked(driver.cuStreamEndCapture(stream.cuda_stream))
         executable = _checked(driver.cuGraphInstantiate(graph, 0))
         _checked(driver.cuGraphDestroy(graph))

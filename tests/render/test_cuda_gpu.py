@@ -1,4 +1,4 @@
-"""What only a device can show: `pytest -m gpu`. The shared suite runs there, too (tests/render/test_renderers.py).
+"""What only a device can show: `pytest -m gpu`, which runs the suite of all renderers there, too.
 
 compute-sanitizer --tool memcheck python -m pytest -m gpu tests/render
 compute-sanitizer --tool racecheck python -m pytest -m gpu tests/render
