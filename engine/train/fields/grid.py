@@ -79,8 +79,8 @@ class HashGrid(nn.Module):
         if order >= 2:
             with torch.no_grad():
                 layout = self._layout()
-                return kernels.encode(points.detach().contiguous(), self.table.detach(), *layout, 2)
-        features, jacobian = _Encode.apply(points, self.table, self._layout(), order)  # type: ignore[no-untyped-call]
+                return kernels.encode(points.detach().contiguous(), self.table.detach(), layout, 2)
+        features, jacobian = _Encode.apply(points, self.table, self._layout(), order)
         return features, jacobian if order else None, None
 
     def _layout(self) -> tuple[Any, Any, Any]:
@@ -135,7 +135,7 @@ class _Encode(torch.autograd.Function):
         from engine.train.fields import grid_kernels as kernels
 
         points = points.contiguous()
-        features, jacobian, _ = kernels.encode(points, table, *layout, order)
+        features, jacobian, _ = kernels.encode(points, table, layout, order)
         ctx.save_for_backward(points, table)
         ctx.layout, ctx.order = layout, order
         return features, features.new_zeros(0) if jacobian is None else jacobian
@@ -149,8 +149,8 @@ class _Encode(torch.autograd.Function):
         jacobian = gradients[1].contiguous() if ctx.order else None
         features = gradients[0].contiguous()
         return (
-            kernels.to_points(points, table, *ctx.layout, features, jacobian) if of_points else None,
-            kernels.to_table(points, table, *ctx.layout, features, jacobian) if of_table else None,
+            kernels.to_points(points, table, ctx.layout, features, jacobian) if of_points else None,
+            kernels.to_table(points, table, ctx.layout, features, jacobian) if of_table else None,
             None,
             None,
         )

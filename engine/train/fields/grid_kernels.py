@@ -15,16 +15,19 @@ F = np.float32
 _ZERO, _HALF, _ONE, _TWO = F(0), F(0.5), F(1), F(2)
 _PY, _PZ = np.int64(2654435761), np.int64(805459861)
 
+Layout = tuple[Any, Any, Any]
+"""Cells along a side, entries and first entry of every level, int64 [L] each."""
+
 
 def encode(
-    points: Tensor, table: Tensor, resolutions: Any, sizes: Any, starts: Any, order: int
+    points: Tensor, table: Tensor, layout: Layout, order: int
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Features [N, C], Jacobians [N, C, 3] from order 1, Hessians [N, C, 3, 3] from order 2."""
-    n, width = len(points), len(sizes) * table.shape[1]
+    n, width = len(points), len(layout[1]) * table.shape[1]
     features = np.empty((n, width), F)
     jacobian = np.empty((n if order > 0 else 0, width, 3), F)
     hessian = np.empty((n if order > 1 else 0, width, 3, 3), F)
-    _encode(points.detach().numpy(), _of(table), resolutions, sizes, starts, features, jacobian, hessian)
+    _encode(points.detach().numpy(), _of(table), *layout, features, jacobian, hessian)
     return (
         torch.from_numpy(features),
         torch.from_numpy(jacobian) if order > 0 else None,
@@ -35,31 +38,27 @@ def encode(
 def to_table(
     points: Tensor,
     table: Tensor,
-    resolutions: Any,
-    sizes: Any,
-    starts: Any,
+    layout: Layout,
     features: Tensor,
     jacobian: Tensor | None,
 ) -> Tensor:
     """Gradient of the table from those of the features [N, C] and of the Jacobians [N, C, 3]."""
     out = np.zeros(tuple(table.shape), F)
-    _to_table(_of(points), resolutions, sizes, starts, _of(features), _optional(jacobian, features), out)
+    _to_table(_of(points), *layout, _of(features), _optional(jacobian, features), out)
     return torch.from_numpy(out)
 
 
 def to_points(
     points: Tensor,
     table: Tensor,
-    resolutions: Any,
-    sizes: Any,
-    starts: Any,
+    layout: Layout,
     features: Tensor,
     jacobian: Tensor | None,
 ) -> Tensor:
     """Gradient of the points, likewise."""
     out = np.empty((len(points), 3), F)
     given = _optional(jacobian, features)
-    _to_points(_of(points), _of(table), resolutions, sizes, starts, _of(features), given, out)
+    _to_points(_of(points), _of(table), *layout, _of(features), given, out)
     return torch.from_numpy(out)
 
 

@@ -27,7 +27,7 @@ class PretrainConfig:
 def pretrain(
     field: SignedDistanceField, vertices: Tensor, faces: Tensor, config: PretrainConfig, seed: int = 0
 ) -> float:
-    """Fit `field` to the mesh [V, 3], [F, 3]; returns the mean error in metres near the surface at the end."""
+    """Fit `field` to the mesh [V, 3], [F, 3]; returns the mean error near the surface at the end, metres."""
     generator = torch.Generator().manual_seed(seed)
     near_count = config.num_points * 3 // 4
     surface, normals = sample_surface(vertices, faces, near_count, generator)

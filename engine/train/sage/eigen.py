@@ -1,4 +1,4 @@
-"""Eigenvectors of symmetric 3x3 matrices, differentiable and calm where eigenvalues meet; surfels from them."""
+"""Eigenvectors of symmetric 3x3 matrices, calm where eigenvalues meet, and surfels from them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def lower_triangle(matrices: Tensor) -> Tensor:
 
 def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Ascending eigenvalues [N, 3] and unit eigenvectors as columns [N, 3, 3] of symmetric [N, 3, 3]."""
-    values, vectors = _Eigen.apply(matrices)  # type: ignore[no-untyped-call]
+    values, vectors = _Eigen.apply(matrices)
     return values, vectors
 
 
 def surfel_axes(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations [N, 3, 3] (columns: two tangents, normal) and log scales [N, 2] from Hessians' lower triangles.
+    """Rotations [N, 3, 3] (columns: two tangents, normal) and log scales [N, 2] from lower triangles [N, 6].
 
     The eigenvector of the smallest eigenvalue is the normal; the others are the tangents and what their
     eigenvalues exceed the smallest by is their scale. I - n n^T gives normal n and scales 1. Adding a

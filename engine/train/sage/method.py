@@ -1,6 +1,7 @@
 """SAGE as a training method: phase one on pictures, phase two on the avatar's own expressions.
 
-Source: J. Yang et al., "SAGE: self-learning expression deformations for data-efficient Gaussian avatars", 2026.
+Source: J. Yang et al., "SAGE: self-learning expression deformations for data-efficient Gaussian
+avatars", 2026.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The avatar while it trains: surfels on triangles, the field they lie on, and the networks that dress them."""
+"""The avatar while it trains: surfels on triangles, the field they lie on, the networks that dress them."""
 
 from __future__ import annotations
 
@@ -163,7 +163,8 @@ class SageModel(nn.Module):
             grid = grid.index_copy(0, rows, sample.grid_features)
             gradient = gradient.index_copy(0, rows, sample.gradient)
         means = self.means()
-        look, shape = self.residual_appearance, self.residual_shape
+        look: Tensor = self.residual_appearance
+        shape: Tensor = self.residual_shape
         if not config.residuals:
             look, shape = look.detach(), shape.detach()
         if config.networks:
@@ -190,7 +191,8 @@ class SageModel(nn.Module):
                 rotations, log_scales, relative, bend, self.curvature_directions, self.config.correct
             )
         rotation, scale, _ = self.frames_at_rest()
-        means, colours = self.local_means, attributes.colours
+        means: Tensor = self.local_means
+        colours = attributes.colours
         weights = self.coefficients(expression)
         if len(self.d_means):
             means = means + (weights @ self.d_means.flatten(1)).view_as(means)

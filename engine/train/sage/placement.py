@@ -1,4 +1,4 @@
-"""Where the surfels start: on triangles by area and visibility, off them where the masks show hair or cloth."""
+"""Where the surfels start: on triangles by area and visibility, off them where masks show hair or cloth."""
 
 from __future__ import annotations
 

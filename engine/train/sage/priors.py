@@ -68,9 +68,7 @@ class NetworkDeformation(nn.Module):
             layers.append(layer)
             width = weight.shape[0]
         if not layers or width != 3:
-            raise UsageError(
-                f"deformation prior {path}: the last layer must give 3 numbers, it gives {width}"
-            )
+            raise UsageError(f"deformation prior {path}: the last layer gives {width} numbers, not 3")
         self.layers = nn.ModuleList(layers).requires_grad_(False)
 
     def to_rest(
@@ -115,7 +113,7 @@ class Enhancer:
 
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> Tensor:
-        """`rgb` [H, W, 3] sharpened, at its own size: detail is what is wanted, the camera keeps its pixels."""
+        """`rgb` [H, W, 3] sharpened, at its own size: the camera keeps its pixels."""
         out = self._program(rgb.permute(2, 0, 1)[None])
         if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[:2] != (1, 3):
             raise UsageError(f"super-resolution {self._path} gives {_shape(out)}, needed (1, 3, H, W)")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.train.fields.sdf import SdfSample
-from engine.train.fields.volume import render_rays
+from engine.train.fields.volume import RayColours, render_rays
 from engine.train.sage.losses import normal_error
 from engine.train.sage.model import SageModel
 from engine.train.sage.priors import DeformationPrior
@@ -113,7 +113,7 @@ def error_map(out: RenderOutput, camera: Camera) -> Tensor:
     return normal / normal.mean().clamp_min(1e-9) + spread / spread.mean().clamp_min(1e-9)
 
 
-def _march(model: SageModel, rays: Rays, jitter: torch.Generator | None):  # type: ignore[no-untyped-def]
+def _march(model: SageModel, rays: Rays, jitter: torch.Generator | None) -> RayColours:
     """The field's colours along rays from `ray_reach_m` before the surface to as far behind it."""
     reach = model.config.ray_reach_m
     near = torch.zeros(len(rays.face)).to(rays.origins)

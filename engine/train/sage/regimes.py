@@ -9,6 +9,7 @@ field's smoothness and the priors.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ class Completed:
 
 
 def complete(dataset: Dataset, config: SageConfig) -> Completed:
-    """The training views of a dataset under a regime. Raises UsageError for files that are not what they say."""
+    """The training views of a dataset under a regime. Raises UsageError for unusable files."""
     views = tuple(dataset.of("train"))
     if config.enhancer:
         enhance = Enhancer(Path(config.enhancer))
@@ -131,9 +132,13 @@ def _generated(view: View, generator: ViewGenerator) -> list[View]:
     for number, (camera, rgba) in enumerate(zip(cameras, pictures, strict=True)):
         picture = Picture(rgba[..., :3], rgba[..., 3])
         made.append(
-            replace(view, name=f"{view.name}.pseudo{number}", camera=camera, read=lambda kept=picture: kept)
+            replace(view, name=f"{view.name}.pseudo{number}", camera=camera, read=partial(_same, picture))
         )
     return made
+
+
+def _same(picture: Picture) -> Picture:
+    return picture
 
 
 def _around(view: View, yaw_deg: float) -> Camera:

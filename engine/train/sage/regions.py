@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,11 @@ from render.rigs.rig import Rig
 _MOBILE_M = 1.0e-3  # a vertex that some unit moves further is part of the face
 _ORBIT_YAWS_DEG = (-160, -120, -80, -40, 0, 40, 80, 120, 160)
 _ORBIT_PITCHES_DEG = (-25, 0, 30)
-_LOOKS = ({}, {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0})
+_LOOKS: tuple[dict[str, float], ...] = (
+    {},
+    {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+    {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0},
+)
 _OPEN = {"jawOpen": 0.6}
 _INSIDE_GROUPS = ("tongue", "upper_teeth", "lower_teeth")
 _LASHES = "lashes"
@@ -109,7 +114,7 @@ def _on_head(rig: Rig) -> Tensor:
     return share[rig.faces].mean(1) > 0.5
 
 
-def _in_groups(rig: Rig, wanted) -> Tensor:  # type: ignore[no-untyped-def]
+def _in_groups(rig: Rig, wanted: Callable[[str], bool]) -> Tensor:
     """Triangles [F] of named parts of the built-in head; none on other rigs."""
     if rig.kind != "head":
         return torch.zeros(len(rig.faces), dtype=torch.bool)

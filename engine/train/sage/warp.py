@@ -70,7 +70,7 @@ def surface_rays(
     """Rays at rest that start where the pixels' surface lies, directed inwards.
 
     `depth` [R] metres along the camera's z of the pixels at `rows`, `columns` [R]; `seen` [H, W] from
-    `triangles_seen`. Pixels beside the mesh get face -1. `carry(face, points, directions)` takes world to rest.
+    `triangles_seen`. Pixels beside the mesh get face -1. `carry` takes world to rest.
     """
     face = seen[rows, columns]
     origin, directions = camera_rays(camera, rows, columns, depth)

@@ -20,7 +20,7 @@ _FULL_AT = 3.0  # times the usual distortion of the face at rest, where a crease
 
 
 def surfel_distortion(out: RenderOutput, count: int) -> tuple[Tensor, Tensor]:
-    """The distortion map at the first `count` surfels' screen means [N], and where [N] (bool) it was looked up.
+    """The distortion map at the first `count` surfels' screen means [N], and which [N] (bool) have one.
 
     Surfels outside the picture, or much behind what the picture shows, are not.
     """

@@ -71,9 +71,7 @@ def test_the_baked_avatar_plays_like_the_trained_one(
     method, _ = trained
     avatar = method.avatar()
     loss = bake_loss(method, avatar, capture.of("test"))
-    print(
-        f"against the truth: trained {loss.trained:.2f} dB, baked {loss.baked:.2f} dB; between {loss.between:.2f} dB"
-    )
+    print(f"trained {loss.trained:.2f} dB, baked {loss.baked:.2f} dB, between them {loss.between:.2f} dB")
     assert loss.trained > 21  # 60 steps from 20.5 dB, half a minute's worth of nothing
     assert loss.between > 36  # corrections become linear, colours first-degree harmonics
     assert abs(loss.baked - loss.trained) < 0.3

@@ -75,7 +75,7 @@ def test_surfel_axes_turn_with_the_hessian() -> None:
 
 def test_gradients_through_repeated_eigenvalues_are_finite() -> None:
     parameters = lower_triangle((EYE - torch.diag(torch.tensor([0.0, 0, 1])))[None]).requires_grad_()
-    rotation, scales = surfel_axes(parameters)
+    rotation, _ = surfel_axes(parameters)
     (rotation * torch.randn_like(rotation)).sum().backward()
     assert parameters.grad is not None
     assert parameters.grad.isfinite().all()
