@@ -107,6 +107,7 @@ class Watcher:
         await self._end()
 
     async def _end(self) -> None:
+        self.thaw()  # a measurement that broke off may have left it frozen
         await self.leave()
         if self._reading is not None:
             await self._reading
