@@ -216,6 +216,11 @@ def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
         assert np.mean((ours.astype(int) - theirs) ** 2) < 255**2 / 10**5  # 50 dB
 
 
+def test_the_first_picture_is_drawn_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    assert first_picture_fails() is None
+
+
 def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
     view = View((0.2, 0.4, 0.6), mirror=True, yaw_deg=10)
