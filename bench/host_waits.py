@@ -1,12 +1,13 @@
-"""How often the host waits for the graphics card within a frame, read off a profile of the frames."""
+"""Read off a profile of frames: how often the host waits for the card within one, and its kernels' times."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 FRAME = "visavis frame"  # the profile's name for one call
@@ -35,7 +36,7 @@ def profiled(frame: Callable[[int], object], frames: int) -> list[dict[str, Any]
 
 
 def host_waits(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """`{"frames", "waits_per_frame", "kernels_per_frame", "copies_per_frame", "waits", "calls"}`.
+    """`{"frames", "waits_per_frame", "kernels_per_frame", "kernel_us": {name: median}, ..}`.
 
     "waits" are the profile's own synchronisation events within frames, "calls" the calls within frames that
     wait or may wait; "waits_per_frame" is the larger of the two. It is None when the profile shows neither:
@@ -50,9 +51,12 @@ def host_waits(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     waits: Counter[str] = Counter()
     calls: Counter[str] = Counter()
     on_device: Counter[str] = Counter()
+    kernel_us: dict[str, list[float]] = defaultdict(list)
     for event in listed:
         category, name = str(event.get("cat", "")), str(event.get("name", ""))
         on_device[category] += 1
+        if category == "kernel":
+            kernel_us[name].append(float(event["dur"]))
         if "ts" not in event or not any(begin <= event["ts"] <= end for begin, end in spans):
             continue
         if category == "cuda_sync":
@@ -66,6 +70,7 @@ def host_waits(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "waits_per_frame": round(most / frames, 3) if most else None,
         "kernels_per_frame": round(on_device["kernel"] / frames, 3),
         "copies_per_frame": round((on_device["gpu_memcpy"] + on_device["gpu_memset"]) / frames, 3),
+        "kernel_us": {name: round(median(times), 2) for name, times in sorted(kernel_us.items())},
         "waits": dict(waits),
         "calls": dict(calls),
     }

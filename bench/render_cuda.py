@@ -40,7 +40,7 @@ BATCHED = (60_000, "512x512")  # what the batches are drawn of
 BACKGROUND = (0.85, 0.86, 0.89)
 POSES = 16  # different ones in turn
 FRAMES = 200
-PROFILED = 20_000  # Gaussians of the frames whose waits are looked for
+PROFILED = 100_000  # Gaussians of the frames that are profiled
 RESULTS = Path(__file__).parent / "results"
 
 # What issue 4 asks for on an H200: Gaussians, size, batch, most milliseconds a launch.
@@ -78,7 +78,7 @@ def measure(
     *,
     with_gsplat: bool = True,
 ) -> dict[str, Any]:
-    """`{"bench": "render_cuda", "device", "copy_gb_per_s", "rows": [..], "agreement", "host_waits", ..}`.
+    """`{"bench": "render_cuda", "device", "copy_gb_per_s", "rows": [..], "agreement", "profiles", ..}`.
 
     Raises UsageError when this machine cannot draw with CUDA.
     """
@@ -97,7 +97,7 @@ def measure(
     for case in cases(gaussians, sizes, batches):
         print(f"  {_title(case)}", file=sys.stderr, flush=True)
         rows.append(measure_case(case, frames, bandwidth, gsplat_reason is None))
-    likeness, waits = agreement(), _host_waits()
+    likeness, profiles = agreement(), {size: _profile(size) for size in sizes}
     torch.cuda.empty_cache()
     return {
         "bench": "render_cuda",
@@ -107,7 +107,7 @@ def measure(
         "gsplat": gsplat_reason or "measured",
         "rows": rows,
         "agreement": likeness,
-        "host_waits": waits,
+        "profiles": profiles,
         "device_mb": {"before": round(before_mb, 1), "after": round(used_device_mb(), 1)},
     }
 
@@ -205,15 +205,16 @@ def _gsplat_reason() -> str | None:
     return None
 
 
-def _host_waits(frames: int = 50) -> dict[str, Any]:
-    """Of `CudaStage.draw`: one wait a frame, the last thing it does."""
+def _profile(size: str, frames: int = 50) -> dict[str, Any]:
+    """Of `CudaStage.draw`: one wait a frame, the last thing it does; and the times of its kernels."""
     from bench.host_waits import host_waits, profiled
     from bench.rigged_scenes import random_poses, rigged_head
     from render.cuda.stage import CudaStage
 
     avatar = rigged_head(PROFILED)
-    camera, poses = avatar.default_camera(512, 512), random_poses(avatar.rig, POSES)
-    stage = CudaStage(avatar, 512, 512)
+    width, height = parse_size(size)
+    camera, poses = avatar.default_camera(width, height), random_poses(avatar.rig, POSES)
+    stage = CudaStage(avatar, width, height)
     try:
 
         def frame(i: int) -> object:
@@ -223,7 +224,7 @@ def _host_waits(frames: int = 50) -> dict[str, Any]:
             frame(i)
         return host_waits(profiled(frame, frames))
     except RuntimeError as error:  # a machine that lets nobody profile
-        return {"waits_per_frame": None, "error": str(error)}
+        return {"waits_per_frame": None, "kernel_us": {}, "error": str(error)}
     finally:
         stage.close()
 
@@ -262,8 +263,10 @@ def verdicts(result: dict[str, Any]) -> list[str]:
     for name, picture in result["agreement"].items():
         enough = picture["least_psnr_db"] >= 50
         lines.append(_verdict(f"{name} against the CPU", picture["least_psnr_db"], 50, "dB", enough))
-    waits = result["host_waits"]["waits_per_frame"]
-    lines.append(_verdict("waits of the host in a frame", waits, 1, "", waits is not None and waits <= 1))
+    for size, profile in result["profiles"].items():
+        waits = profile["waits_per_frame"]
+        what = f"waits of the host in a frame, {size}"
+        lines.append(_verdict(what, waits, 1, "", waits is not None and waits <= 1))
     return lines
 
 
@@ -295,6 +298,9 @@ def table(result: dict[str, Any]) -> str:
         shown = "".join(f"{'-':>10}" if cell is None else f"{cell:10.3f}" for cell in cells)
         rows.append(f"{_title(Case(*_key(row))):44}{shown}{row['pictures_per_s']:>10,}")
     rows.append(f"milliseconds a launch, medians of {result['frames']}; speed-up: eager / period")
+    for size, profile in result["profiles"].items():
+        times = ", ".join(f"{name} {us:g}" for name, us in profile["kernel_us"].items())
+        rows.append(f"kernels of {PROFILED:,} at {size}, microseconds: {times or 'not seen'}")
     rows += verdicts(result)
     memory = result["device_mb"]
     rows.append(f"device memory in use: {memory['before']:.0f} MB before, {memory['after']:.0f} MB after")

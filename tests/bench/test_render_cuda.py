@@ -42,7 +42,7 @@ def result(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "gsplat": "measured",
         "rows": rows,
         "agreement": {"vera": {"least_psnr_db": 61.0, "median_psnr_db": 63.0, "largest_step": 2}},
-        "host_waits": {"waits_per_frame": 1.0},
+        "profiles": {"512x512": {"waits_per_frame": 1.0, "kernel_us": {"pose_rig": 4.5, "draw": 30.0}}},
         "device_mb": {"before": 500.0, "after": 501.0},
         **changes,
     }
@@ -130,8 +130,8 @@ def test_verdicts_name_what_was_asked_and_what_was_found() -> None:
     lines = render_cuda.verdicts(result(fast, slow, batch, row(kind="surfels"), row(rig=False)))
     assert [line[:4].strip() for line in lines] == ["ok", "ok", "FAIL", "FAIL", "ok", "ok", "ok"]
     assert lines[2] == "FAIL 100,000 3d, 1920x1080, rig: 0.31 ms, asked for 0.2 ms"
-    blind = render_cuda.verdicts(result(host_waits={"waits_per_frame": None}))
-    assert blind[-1] == "FAIL waits of the host in a frame: not seen, asked for 1"
+    blind = render_cuda.verdicts(result(profiles={"64x64": {"waits_per_frame": None}}))
+    assert blind[-1] == "FAIL waits of the host in a frame, 64x64: not seen, asked for 1"
     assert "FAIL vera against the CPU: 49 dB, asked for 50 dB" in render_cuda.verdicts(
         result(agreement={"vera": {"least_psnr_db": 49.0}})
     )
@@ -140,7 +140,8 @@ def test_verdicts_name_what_was_asked_and_what_was_found() -> None:
 def test_the_table_has_a_line_for_every_row_and_a_dash_for_what_failed() -> None:
     rows = [row(gsplat_eager=TIMES, speed_up=9.0), row(gsplat_eager={"error": "out of memory"})]
     text = render_cuda.table(result(*rows)).splitlines()
-    assert len(text) == 2 + 2 + 1 + 6
+    assert len(text) == 2 + 2 + 1 + 1 + 6
+    assert text[5] == "kernels of 100,000 at 512x512, microseconds: pose_rig 4.5, draw 30"
     assert text[2].startswith("100,000 3d, 512x512, rig ")
     assert text[2].split()[-9:-1] == ["0.006", "0.050", "0.070", "0.050", "0.050", "-", "0.050", "9.000"]
     assert text[3].split()[-4:] == ["-", "-", "-", "20,000"]
@@ -159,6 +160,7 @@ def test_waits_within_frames_are_counted_and_others_are_not() -> None:
     found = host_waits([*frames, *device, *quiet, *ends, *after])
     assert found["waits_per_frame"] == 1.0
     assert (found["frames"], found["kernels_per_frame"], found["copies_per_frame"]) == (2, 4.0, 4.0)
+    assert found["kernel_us"] == {"draw": 1.0}
     more = [event("cuda_runtime", "cudaStreamSynchronize", at) for at in (101.0, 103.0, 201.0)]
     assert host_waits([*frames, *ends, *more])["waits_per_frame"] == 1.5
     assert host_waits([*frames, *quiet])["waits_per_frame"] is None
@@ -228,7 +230,7 @@ def test_every_step_runs_with_the_kernels_on_the_cpu(emulated: None) -> None:
     assert measured["gsplat"] != "measured" or torch.cuda.is_available()
     (likeness,) = measured["agreement"].values()
     assert likeness["least_psnr_db"] > 50
-    assert measured["host_waits"]["waits_per_frame"] is None
+    assert measured["profiles"]["64x64"]["waits_per_frame"] is None
     assert "300 3d, 64x64, one joint" in render_cuda.table(measured)
     json.dumps(measured)
 
@@ -260,4 +262,5 @@ def test_it_measures_on_this_device() -> None:
     assert len(measured["rows"]) == 4
     assert all(one["ours"]["p50_ms"] > 0 for one in measured["rows"])
     assert min(picture["least_psnr_db"] for picture in measured["agreement"].values()) >= 50
-    assert measured["host_waits"]["waits_per_frame"] == 1
+    assert measured["profiles"]["256x256"]["waits_per_frame"] == 1
+    assert measured["profiles"]["256x256"]["kernel_us"].keys() >= {"pose_rig", "draw_gaussians"}
