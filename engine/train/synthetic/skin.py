@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 # Which units press which fold into the skin, and how deep in millimetres at weight 1.
 _FOLDS: dict[str, tuple[dict[str, float], float]] = {
     "forehead": ({"browInnerUp": 0.6, "browOuterUp@": 0.7}, 1.1),
-    "nasolabial": ({"mouthSmile@": 1.0, "cheekSquint@": 0.3, "mouthUpperUp@": 0.5, "noseSneer@": 0.5}, 1.5),
+    "nasolabial": ({"mouthSmile@": 1.0, "cheekSquint@": 0.3, "mouthUpperUp@": 0.5, "noseSneer@": 0.5}, 0.8),
     "crows_feet": ({"eyeSquint@": 0.8, "cheekSquint@": 0.5, "mouthSmile@": 0.3}, 0.9),
     "under_eye": ({"cheekSquint@": 0.6, "eyeSquint@": 0.5, "mouthSmile@": 0.25}, 0.7),
     "glabella": ({"browDown@": 1.0}, 1.3),
@@ -50,7 +50,7 @@ class Coat:
     left: Array  # [N] 1 on the subject's left, 0 on the right, smooth between
 
     def drive(self, units: Mapping[str, float]) -> Array:
-        """How far each fold is pressed, [K, N] in 0..1.3."""
+        """How far each fold is pressed, [K, N] in 0..1.1."""
         out = np.zeros_like(self.fold_relief_mm)
         for row, drivers in enumerate(self.fold_drivers):
             for name, share in drivers.items():
@@ -60,7 +60,7 @@ class Coat:
                     out[row] += share * (both + units.get(base + "Right", 0.0) * (1 - self.left))
                 else:
                     out[row] += share * units.get(name, 0.0)
-        return np.clip(out, 0, 1.3)
+        return np.clip(out, 0, 1.1)
 
 
 def make_coat(person: Person, mesh: FineMesh, canonical: Array, regions: Regions, eyes: Array) -> Coat:
