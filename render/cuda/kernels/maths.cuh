@@ -55,3 +55,7 @@ DEVICE float fast_exp2(float x) {
     return y;
 #endif
 }
+
+// The same value, in a register of its own: what a shuffle gives is not worked out again in every turn of a loop, as
+// the assembler does with values that it can trace to the thread's index.
+DEVICE float kept(float v) { return __shfl_sync(FULL_WARP, v, threadIdx.x % 32); }

@@ -14,7 +14,7 @@ DEVICE u32 warps_reached(float4 r0, float4 r1, float4 r2, int x0, int y0) {
     const int top = max((rows & 0xffff) - y0, 0), bottom = min((rows >> 16) - y0, TILE - 1);
     const float lean_y = -0.5f * r0.w / r1.x, lean_x = -0.5f * r0.w / r0.z;
     u32 mask = 0;
-#pragma unroll
+#pragma unroll 1
     for (int warp = 0; warp < THREADS / 32; ++warp) {
         const int wx = warp % 2 * WARP_WIDTH, wy = warp / 2 * WARP_HEIGHT;
         bool reached = left < wx + WARP_WIDTH && right >= wx && top < wy + WARP_HEIGHT && bottom >= wy;
@@ -58,7 +58,7 @@ DEVICE void draw(const Frame& f) {
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     const int column = warp % 2 * WARP_WIDTH + lane % WARP_WIDTH;
     const int row = warp / 2 * WARP_HEIGHT + lane / WARP_WIDTH;
-    const float px = (float)(x0 + column), py = (float)(y0 + row);
+    const float px = kept((float)(x0 + column)), py = kept((float)(y0 + row));
     const bool inside = x0 + column < f.width && y0 + row < f.height;
 
     const int* starts = f.tile_starts + (size_t)picture * (tiles + 1) + tile;
