@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +54,9 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def _sanitizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_steps.shutil, "which", lambda name: None if name == "nvidia-smi" else f"/{name}")
+    fake = SimpleNamespace(which=lambda name: None if name == "nvidia-smi" else f"/{name}")
+    monkeypatch.setattr(gpu_steps, "shutil", fake)
+    monkeypatch.setattr(gpu_session, "shutil", fake)
 
 
 def test_a_good_machine_measures_every_step_and_writes_a_table(tmp_path: Path) -> None:
