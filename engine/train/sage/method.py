@@ -25,7 +25,7 @@ from engine.train.sage.mouth import mouth_prior
 from engine.train.sage.pictures import PictureCache
 from engine.train.sage.placement import place_surfels
 from engine.train.sage.priors import deformation_prior
-from engine.train.sage.rays import appearance_consistency, field_losses
+from engine.train.sage.rays import appearance_consistency, faces_seen, field_losses, on_face
 from engine.train.sage.rebinding import rebind
 from engine.train.sage.regimes import complete
 from engine.train.sage.regions import Regions
@@ -278,14 +278,18 @@ class Sage:
         weights, zero = self.config.consistency, torch.zeros(())
         background = torch.rand(3, generator=step.own)
         out, _ = self.draw(item.params, item.camera, background)
+        seen = faces_seen(self.model, item.params, item.camera)
+        face = on_face(self.model, seen)
         terms = {
-            "normal": weights.normal * normal_error(out, item.camera).mean(),
-            "distortion": weights.distortion * spread(out).mean(),
+            "normal": weights.normal * (normal_error(out, item.camera) * face[1:-1, 1:-1]).mean(),
+            "distortion": weights.distortion * (spread(out) * face).mean(),
             "appearance": zero,
             "anchor": zero,
         }
         if self.config.networks and weights.appearance:
-            same = appearance_consistency(self.model, item.params, item.camera, self._prior, out, step.own)
+            same = appearance_consistency(
+                self.model, item.params, item.camera, self._prior, out, seen, step.own
+            )
             terms["appearance"] = weights.appearance * same
         if weights.anchor:
             view = self._train[int(torch.randint(len(self._train), (1,), generator=step.own))]

@@ -40,7 +40,7 @@ def field_losses(
     weights = model.config.losses
     rows, columns = _drawn(out.alpha.detach() > _OPAQUE, None, model.config.rays, generator)
     camera, depth = view.camera, out.depth.detach()[rows, columns]
-    seen_faces = triangles_seen(model.rig(view.params).vertices, model.rig.faces, camera)
+    seen_faces = faces_seen(model, view.params, camera)
 
     def carry(face: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         return prior.to_rest(model.rig, view.params, face, points, directions)
@@ -78,18 +78,18 @@ def appearance_consistency(
     camera: Camera,
     prior: DeformationPrior,
     out: RenderOutput,
+    seen: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """|C(gamma(r)) - I|^2 over rays drawn where the avatar disagrees with itself.
 
-    C, the frozen field's colour at rest, is what the posed picture I is pulled to.
+    C, the frozen field's colour at rest, is what the posed picture I is pulled to. `seen` [H, W] is from
+    `faces_seen`.
     Source: SAGE, section 3.4.
     """
     assert out.depth is not None
     config = model.config.consistency
-    seen = triangles_seen(model.rig(params).vertices, model.rig.faces, camera)
-    usable = (out.alpha.detach() > _OPAQUE) & (seen >= 0)
-    usable &= (model.regions.face & ~model.regions.hair)[seen.clamp_min(0)]
+    usable = (out.alpha.detach() > _OPAQUE) & on_face(model, seen)
     rows, columns = _drawn(usable, error_map(out, camera), config.rays, generator, config.uniform_share)
     if not len(rows):
         return out.rgb.sum() * 0
@@ -102,6 +102,17 @@ def appearance_consistency(
     sure = (canonical.alpha > 0.8).float()[:, None]
     wanted = canonical.rgb / canonical.alpha.clamp_min(0.5)[:, None]
     return (sure * (out.rgb[rows, columns] - wanted) ** 2).sum() / sure.sum().clamp_min(1) / 3
+
+
+@torch.no_grad()
+def faces_seen(model: SageModel, params: RigParams, camera: Camera) -> Tensor:
+    """The rig's triangle at every pixel [H, W], -1 beside it."""
+    return triangles_seen(model.rig(params).vertices, model.rig.faces, camera)
+
+
+def on_face(model: SageModel, seen: Tensor) -> Tensor:
+    """Pixels [H, W] (bool) of the face: hair and cloth, which follow no expression, are left out."""
+    return model.regions.face[seen.clamp_min(0)] & (seen >= 0)
 
 
 @torch.no_grad()
