@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,11 @@ from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
 from render.splatting import jacobian_limits
+from render.yuv import Colorspace, yuv_matrix
 
 Bytes = NDArray[np.uint8]
 Background = Sequence[float] | Bytes
 """A colour, three numbers in 0..1, or a picture uint8 [H, W, 3]."""
-
-# RGB in 0..255 to limited-range Y, U, V: rows of red, green, blue, offset. Source: ITU-R BT.601 and BT.709.
-_LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 
 class CpuRenderer:
@@ -82,7 +80,7 @@ class CpuRenderer:
         background: Background,
         out: Bytes | None = None,
         *,
-        colorspace: Literal["bt709", "bt601"] = "bt709",
+        colorspace: Colorspace = "bt709",
     ) -> Bytes:
         """Planar I420 in limited range, uint8 [H * 3 / 2, W], written to `out` when given.
 
@@ -91,7 +89,8 @@ class CpuRenderer:
         if self.width % 2 or self.height % 2:
             raise ValueError(f"YUV 4:2:0 needs even sides, got {self.width}x{self.height}")
         out = self._output(out, (self.height * 3 // 2, self.width))
-        self._draw(gaussians, camera, YUV420, background, _yuv_matrix(colorspace), out, self._no_floats)
+        matrix = yuv_matrix(colorspace).reshape(-1)
+        self._draw(gaussians, camera, YUV420, background, matrix, out, self._no_floats)
         return out
 
     def close(self) -> None:
@@ -228,21 +227,6 @@ def _camera_array(camera: Camera) -> NDArray[np.float32]:
     values += jacobian_limits(camera.width, camera.fx, camera.cx)
     values += jacobian_limits(camera.height, camera.fy, camera.cy)
     return np.array([*values, *(-rotation.T @ translation)], np.float32)
-
-
-def _yuv_matrix(colorspace: str) -> NDArray[np.float32]:
-    """Limited range: Y 16..235, U and V 16..240 around 128."""
-    red, blue = _LUMA[colorspace]
-    luma = np.array([red, 1 - red - blue, blue])
-    rows = [
-        219 * luma,
-        112 * (np.array([0, 0, 1]) - luma) / (1 - blue),
-        112 * (np.array([1, 0, 0]) - luma) / (1 - red),
-    ]
-    offsets = (16, 128, 128)
-    return np.array(
-        [[*(row / 255), offset] for row, offset in zip(rows, offsets, strict=True)], np.float32
-    ).reshape(-1)
 
 
 def usable_cores() -> int:
