@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
+from render.camera_floats import camera_floats
 from render.cpu.blend import BATCH
 from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
@@ -21,7 +22,6 @@ from render.cpu.raster import DIGITS, SIDE_BY_SIDE, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
-from render.splatting import jacobian_limits
 from render.yuv import Colorspace, yuv_matrix
 
 Bytes = NDArray[np.uint8]
@@ -126,7 +126,7 @@ class CpuRenderer:
             work = self._workspace = _Workspace(capacity, self._tile_rows, self._tiles, self.num_threads)
         sh_quats = self._no_quats if g.sh_quats is None else _array(g.sh_quats)
         arrays = (*map(_array, (g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)), sh_quats)
-        view, colour, picture = _camera_array(camera), *self._background(background)
+        view, colour, picture = camera_floats(camera), *self._background(background)
         counter = np.zeros(2, np.int64)
         self._on_all_threads(
             lambda t: project_chunks(
@@ -216,17 +216,6 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
     if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
         raise ValueError(f"the CPU renderer draws float32 on the CPU, got {tensor.dtype} on {tensor.device}")
     return tensor.detach().contiguous().numpy().reshape(-1)
-
-
-def _camera_array(camera: Camera) -> NDArray[np.float32]:
-    """For project_chunks: rotation (9), translation (3), fx fy cx cy, size, Jacobian limits, position."""
-    matrix = camera.world_to_camera.detach().cpu().numpy().astype(np.float64)
-    rotation, translation = matrix[:3, :3], matrix[:3, 3]
-    values = [*rotation.reshape(-1), *translation, camera.fx, camera.fy, camera.cx, camera.cy]
-    values += [camera.width, camera.height]
-    values += jacobian_limits(camera.width, camera.fx, camera.cx)
-    values += jacobian_limits(camera.height, camera.fy, camera.cy)
-    return np.array([*values, *(-rotation.T @ translation)], np.float32)
 
 
 def usable_cores() -> int:

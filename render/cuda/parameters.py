@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from render.camera import Camera
 from render.cuda import layout
 from render.rigs.params import RigParams
-from render.splatting import jacobian_limits
 
 if TYPE_CHECKING:
     from render.cpu.renderer import Background
@@ -21,17 +19,6 @@ Floats = NDArray[np.float32]
 def num_floats(num_joints: int, num_expressions: int) -> int:
     """Size of a picture's block."""
     return layout.POSE + 3 * num_joints + num_expressions
-
-
-def camera_floats(camera: Camera) -> Floats:
-    """The head of a block, up to the background."""
-    matrix = camera.world_to_camera.detach().cpu().numpy().astype(np.float64)
-    rotation, translation = matrix[:3, :3], matrix[:3, 3]
-    values = [*rotation.reshape(-1), *translation, camera.fx, camera.fy, camera.cx, camera.cy]
-    values += [camera.width, camera.height]
-    values += jacobian_limits(camera.width, camera.fx, camera.cx)
-    values += jacobian_limits(camera.height, camera.fy, camera.cy)
-    return np.array([*values, *(-rotation.T @ translation)], np.float32)
 
 
 def write_background(block: Floats, background: Background | None) -> None:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
+from render.camera_floats import camera_floats
 from render.cuda.capacity import SMALLEST, Capacity
 from render.cuda.device import Device, open_device
 from render.cuda.frame import Frame, Layout, Statistics, picture_shape
 from render.cuda.layout import BACKGROUND, POSE
-from render.cuda.parameters import camera_floats, write_background
+from render.cuda.parameters import write_background
 from render.cuda.scene import posed_scene
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from render.avatar import Avatar
 from render.camera import Camera
+from render.camera_floats import camera_floats
 from render.cuda.capacity import SMALLEST, Capacity
 from render.cuda.device import Device, Marker, Recording, open_device
 from render.cuda.frame import Frame, Layout, Statistics
 from render.cuda.layout import BACKGROUND
-from render.cuda.parameters import camera_floats, num_floats, write_background, write_pose
+from render.cuda.parameters import num_floats, write_background, write_pose
 from render.cuda.scene import avatar_scene
 from render.rigs.params import RigParams
 from render.yuv import Colorspace
