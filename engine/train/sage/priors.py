@@ -97,7 +97,7 @@ class ViewGenerator:
         """Pictures [K, H, W, 4] of `rgb` [H, W, 3] from `cameras`. Raises UsageError for another output."""
         matrices = torch.stack([c.world_to_camera for c in cameras])
         intrinsics = torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in cameras])
-        out = self._program(rgb.permute(2, 0, 1)[None], matrices, intrinsics)
+        out = _run(self._program, self._path, rgb.permute(2, 0, 1)[None], matrices, intrinsics)
         wanted = (len(cameras), 4, rgb.shape[0], rgb.shape[1])
         if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
             raise UsageError(f"view generator {self._path} gives {_shape(out)}, needed {wanted}")
@@ -114,7 +114,7 @@ class Enhancer:
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> Tensor:
         """`rgb` [H, W, 3] sharpened, at its own size: the camera keeps its pixels."""
-        out = self._program(rgb.permute(2, 0, 1)[None])
+        out = _run(self._program, self._path, rgb.permute(2, 0, 1)[None])
         if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[:2] != (1, 3):
             raise UsageError(f"super-resolution {self._path} gives {_shape(out)}, needed (1, 3, H, W)")
         same = nn.functional.interpolate(out, rgb.shape[:2], mode="area")
@@ -133,6 +133,17 @@ def _exported(path: Path, what: str) -> nn.Module:
         return torch.export.load(path).module()
     except Exception as error:  # whatever a damaged archive makes torch raise is the file's fault
         raise UsageError(f"{what} {path} is not a program of torch.export: {error}") from error
+
+
+def _run(program: nn.Module, path: Path, rgb: Tensor, *others: Tensor) -> object:
+    """Raises UsageError where the program was exported for pictures of another size."""
+    try:
+        return program(rgb, *others)
+    except (RuntimeError, AssertionError) as error:
+        size = f"{rgb.shape[3]}x{rgb.shape[2]}"
+        raise UsageError(
+            f"{path} does not take pictures of {size}: {error}; prepare the data in its size"
+        ) from error
 
 
 def _shape(out: object) -> object:
