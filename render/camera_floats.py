@@ -10,7 +10,7 @@ from render.splatting import jacobian_limits
 
 
 def camera_floats(camera: Camera) -> NDArray[np.float32]:
-    """Rotation (9), translation (3), fx fy cx cy, width height, Jacobian limits of x and y (4), position (3)."""
+    """Rotation (9), translation (3), fx fy cx cy, width, height, Jacobian limits (4), position (3)."""
     matrix = camera.world_to_camera.detach().cpu().numpy().astype(np.float64)
     rotation, translation = matrix[:3, :3], matrix[:3, 3]
     values = [*rotation.reshape(-1), *translation, camera.fx, camera.fy, camera.cx, camera.cy]

@@ -2,7 +2,8 @@
 
 Graphs are recorded through the driver and not by `torch.cuda.graph`: a frame holds four kernels of ours and
 nothing of torch, whose capture would wait for the device, collect garbage, empty its cache and set up a
-memory pool each time. torch owns the memory and the streams; launches go to its current stream.
+memory pool each time. torch owns the memory and the streams; launches go to its current stream. The driver is
+called through `cuda.bindings`, which CUDA builds of torch bring along.
 """
 
 from __future__ import annotations

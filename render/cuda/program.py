@@ -68,7 +68,7 @@ def compile_kernels(arch: str) -> tuple[bytes, dict[str, Resources]]:
     """
     from cuda.bindings import nvrtc
 
-    headers = {path.name: path.read_text() for path in sorted(FOLDER.iterdir())}
+    headers = {path.name: path.read_text() for path in sorted(FOLDER.glob("*.cu*"))}
     source = "".join(f'#include "{name}"\n' for name in _UNITS)
     texts = [text.encode() for text in headers.values()]
     program = _checked(
@@ -126,7 +126,7 @@ def _fingerprint(arch: str) -> str:
     from cuda.bindings import nvrtc
 
     digest = hashlib.sha256(repr((nvrtc.nvrtcVersion(), _UNITS, _options(arch))).encode())
-    for path in sorted(FOLDER.iterdir()):
+    for path in sorted(FOLDER.glob("*.cu*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
 
