@@ -23,7 +23,7 @@ _LOOKS: tuple[dict[str, float], ...] = (
 _OPEN = {"jawOpen": 0.6}
 _INSIDE_GROUPS = ("tongue", "upper_teeth", "lower_teeth")
 _LASHES = "lashes"
-_SIZE_PX = 512
+_SIZE_PX = 384
 
 
 @dataclass(frozen=True)

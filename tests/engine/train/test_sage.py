@@ -83,8 +83,10 @@ def test_the_baked_avatar_plays_like_the_trained_one(
     assert again.gaussians.is_surfel
 
 
-def test_training_resumes_where_it_was(capture: Dataset, tmp_path: Path) -> None:
-    short = replace(TINY, steps=6, phase_two_steps=2, surfels=replace(TINY.surfels, rebind_every=3))
+def test_a_loaded_state_draws_the_same(capture: Dataset, tmp_path: Path) -> None:
+    quick = PretrainConfig(steps=5, num_points=500, batch=200)
+    few = replace(TINY.surfels, rebind_every=3)
+    short = replace(TINY, steps=4, phase_two_steps=1, surfels=few, pretrain=quick)
     one = Sage(capture, short)
     Trainer(one, TrainerConfig(), tmp_path / "one.checkpoint").run()
     other = Sage(capture, short)
@@ -108,7 +110,8 @@ def test_training_resumes_where_it_was(capture: Dataset, tmp_path: Path) -> None
 def test_every_contribution_can_be_left_out(
     without: Callable[[SageConfig], SageConfig], capture: Dataset, tmp_path: Path
 ) -> None:
-    config = without(replace(TINY, steps=5, phase_two_steps=2))
+    quick = PretrainConfig(steps=5, num_points=500, batch=200)
+    config = without(replace(TINY, steps=4, phase_two_steps=1, pretrain=quick))
     method = Sage(capture, config)
     history = Trainer(method, TrainerConfig(), tmp_path / "a.checkpoint").run().losses
     assert ("self-supervision" in history) == config.phase_two
