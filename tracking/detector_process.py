@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import FrameType
 
 from capture.closing import Closing
 from capture.frame import Frame
@@ -216,14 +218,37 @@ class _Worker:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C is for the program: a process started in here never gets it, not even while it loads."""
+    """Ctrl-C waits for the end: a process started in here never gets it, not even while it loads."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     # Started on demand, Python's resource tracker would let the signal through before our own process starts.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _handler_deferred():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the process inherits the mask
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _handler_deferred() -> Iterator[None]:
+    """The mask is this thread's: a signal taken by another thread still runs the handler, here and now."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    taken = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal taken
+        taken = True
+
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if taken:
+            signal.raise_signal(signal.SIGINT)
