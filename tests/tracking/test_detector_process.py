@@ -234,16 +234,20 @@ def test_pictures_cross_unchanged_and_blocks_are_replaced_when_they_grow():
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals to threads are POSIX")
 def test_ctrl_c_taken_by_another_thread_waits_until_the_process_has_started() -> None:
-    begun, taken, finished = threading.Event(), threading.Event(), False
+    begun, taken, finished = threading.Event(), threading.Event(), threading.Event()
 
     def take_the_signal() -> None:
         begun.wait()
         signal.raise_signal(signal.SIGINT)  # to this very thread
         taken.set()
 
+    def start() -> None:
+        with detector_process._interrupts_held():
+            begun.set()
+            taken.wait()
+            finished.set()
+
     threading.Thread(target=take_the_signal, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt), detector_process._interrupts_held():
-        begun.set()
-        taken.wait()
-        finished = True
-    assert finished
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert finished.is_set()
