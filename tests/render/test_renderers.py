@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from render.cpu.gradients.renderer import CpuTrainingRenderer
 from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
 from render.reference import ReferenceRenderer
-from render.renderer import Renderer
+from render.renderer import Renderer, RenderOutput
 from render.sh import SH_C0
 from tests.render.cuda_renderers import DeviceRenderer, emulated_renderer, need_device
 
@@ -38,6 +39,19 @@ def make_renderer(request: pytest.FixtureRequest) -> Callable[[int, int], Any]:
     if request.param == "cuda":
         need_device()
     return BACK_ENDS[request.param]
+
+
+_references: dict[str, RenderOutput] = {}
+
+
+def reference(scene: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:
+    """The reference's picture, drawn once for all back ends: it takes longer than all of theirs."""
+    parts = [*vars(scene).values(), *vars(camera).values(), background]
+    arrays = [p.numpy().tobytes() if isinstance(p, Tensor) else repr(p).encode() for p in parts]
+    key = hashlib.sha256(b"|".join(arrays)).hexdigest()
+    if key not in _references:
+        _references[key] = ReferenceRenderer().render(scene, camera, background)
+    return _references[key]
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
@@ -64,7 +78,7 @@ def test_draws_what_the_reference_draws(
 ) -> None:
     scene = ellipsoid_head(1500, surfel=surfel, antialiased=antialiased, sh_degree=sh_degree)
     camera = head_camera(WIDTH, HEIGHT, yaw_deg=20.0)
-    expected = ReferenceRenderer().render(scene, camera)
+    expected = reference(scene, camera)
     assert expected.alpha.max() > 0.9
     assert_same_picture(make_renderer(WIDTH, HEIGHT).render(scene, camera), expected)
 
@@ -76,7 +90,7 @@ def test_draws_what_the_reference_draws_close_up_and_off_axis(make_renderer: Any
         (0.03, 0.02, 0.16), (0.08, 0.0, 0.0), width=WIDTH, height=HEIGHT, vertical_fov_deg=70
     )
     camera = replace(camera, cx=30.5, cy=50.25, fx=camera.fx * 1.1)
-    expected = ReferenceRenderer().render(scene, camera)
+    expected = reference(scene, camera)
     assert_same_picture(make_renderer(WIDTH, HEIGHT).render(scene, camera), expected)
 
 
@@ -93,7 +107,7 @@ def test_any_size(make_renderer: Any, width: int, height: int) -> None:
     scene = ellipsoid_head(500)
     camera = head_camera(width, height)
     background = torch.tensor([0.2, 0.5, 0.9])
-    expected = ReferenceRenderer().render(scene, camera, background)
+    expected = reference(scene, camera, background)
     drawn = make_renderer(width, height).render(scene, camera, background)
     assert (drawn.rgb - expected.rgb).abs().max() < 1.5 / 255  # as in assert_same_picture
 
@@ -101,7 +115,7 @@ def test_any_size(make_renderer: Any, width: int, height: int) -> None:
 def test_background_picture(make_renderer: Any) -> None:
     scene, camera = ellipsoid_head(500), head_camera(WIDTH, HEIGHT)
     picture = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
-    expected = ReferenceRenderer().render(scene, camera, picture)
+    expected = reference(scene, camera, picture)
     drawn = make_renderer(WIDTH, HEIGHT).render(scene, camera, picture)
     assert (drawn.rgb - expected.rgb).abs().max() < 1.5 / 255
     corner = drawn.rgb[0, 0]
@@ -165,7 +179,7 @@ def test_degenerate_gaussians_agree_with_the_reference(make_renderer: Any, surfe
         scene = replace(
             scene, means=torch.where(some[:, None], scene.means + camera.position() * 2, scene.means)
         )
-    expected = ReferenceRenderer().render(scene, camera)
+    expected = reference(scene, camera)
     drawn = make_renderer(WIDTH, HEIGHT).render(scene, camera)
     assert drawn.rgb.isfinite().all()
     # Huge ones cover every pixel alike, and so the early exit costs every pixel up to its 1/512 (54 dB).
@@ -253,7 +267,7 @@ def test_lam_head(make_renderer: Any, testdata_dir: Any) -> None:
     avatar = import_lam(testdata_dir / "avatars" / "lam_p2-1")
     scene = avatar.pose(avatar.rig.neutral_params())
     camera = avatar.default_camera(128, 128)
-    expected = ReferenceRenderer().render(scene, camera)
+    expected = reference(scene, camera)
     drawn = make_renderer(128, 128).render(scene, camera)
     assert (drawn.rgb - expected.rgb).abs().max() < 2.5 / 255  # several rim pixels may meet in one, see above
     assert psnr(drawn.rgb, expected.rgb) > 65
