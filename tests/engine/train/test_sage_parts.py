@@ -12,6 +12,7 @@ from engine.train.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.sage.correction import Stretch, correct, principal_stretches, tangent_map
 from engine.train.sage.eigen import lower_triangle, surfel_axes, symmetric, symmetric_eigen
 from engine.train.sage.expressions import ExpressionSampler, turned
+from engine.train.sage.losses import ssim
 from engine.train.sage.model import SageModel
 from engine.train.sage.mouth import flattened, mouth_prior
 from engine.train.sage.placement import Placement
@@ -320,6 +321,22 @@ def test_creases_darken_by_their_depth_and_never_below_the_strength() -> None:
     assert factor[1] == 1
     assert (factor[1:].diff() <= 1e-6).all()
     assert float(factor[-1]) == pytest.approx(0.8)
+
+
+def test_ssim_on_a_cpu_agrees_with_plain_torch() -> None:
+    truth = torch.rand(40, 50, 3)
+    results = []
+    for dtype in (torch.float32, torch.float64):  # the second takes torch's own pooling
+        picture = (0.6 * truth + 0.4 * torch.rand(40, 50, 3, generator=torch.Generator().manual_seed(1))).to(
+            dtype
+        )
+        picture.requires_grad_()
+        value = ssim(picture, truth.to(dtype))
+        results.append((value, torch.autograd.grad(value, picture)[0]))
+    (value, gradient), (exact, exact_gradient) = results
+    assert float(value.detach()) == pytest.approx(float(exact.detach()), abs=1e-5)  # variances are differences in float32
+    assert (gradient - exact_gradient).abs().max() < 1e-3 * exact_gradient.abs().max()
+    assert float(ssim(truth, truth)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_config_refuses_surfels_that_cannot_learn() -> None:
