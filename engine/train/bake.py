@@ -17,8 +17,10 @@ from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
 from render.sh import SH_C0, sh_basis
 
+_SH_C1 = 0.4886025119029199  # of the first-degree basis functions
 _VIEWS = 16  # directions from which a surfel's colour is asked, to fit spherical harmonics
 _RIDGE = 0.05  # of the first-degree coefficients: directions nobody looked from get no colour of their own
+_MOST_SWING = 0.12  # of a colour, from the middle to the brightest direction
 _LEAST_CHANGE = 1e-3  # a row of the deformation below this changes nothing one could see
 
 
@@ -61,7 +63,14 @@ def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
     basis = sh_basis(directions, 1)
     normal = basis.mT @ basis / basis.shape[1]
     normal = normal + torch.diag(torch.tensor([1e-6, _RIDGE, _RIDGE, _RIDGE]) * 0.05)
-    return torch.linalg.solve(normal, basis.mT @ (colours - 0.5) / basis.shape[1])
+    sh = torch.linalg.solve(normal, basis.mT @ (colours - 0.5) / basis.shape[1])
+    # A slope learned from views a few degrees apart must not glare from the side.
+    swing = _SH_C1 * sh[:, 1:].norm(dim=1, keepdim=True)
+    shrink = (_MOST_SWING / swing.clamp_min(1e-9)).clamp_max(1)
+    middle = basis.mean(1)
+    kept = sh[:, 1:] * shrink
+    constant = sh[:, :1] + ((sh[:, 1:] - kept) * middle[:, 1:, None]).sum(1, keepdim=True) / SH_C0
+    return torch.cat([constant, kept], 1)
 
 
 def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeformation | None:

@@ -17,6 +17,7 @@ from render.rigs.rig import Rig
 
 _UNSEEN = 0.15  # share of the density that triangles get which no view looks at
 _CANDIDATES = 6  # tried for every surfel of the shell
+_UNSEEN_HEIGHT = 0.5  # of the shell
 _INSIDE_SHARE = 0.9  # of the views that see a point, which must have the person there
 
 
@@ -44,16 +45,22 @@ def place_surfels(
     cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = 0.5 * cross.norm(dim=1)
     normal = torch.nn.functional.normalize(cross, dim=1)
-    density = _seen_density(rig, views) * torch.where(regions.face, config.face_density, 1.0)
+    nearness = _nearness(rig, views)
+    density = (_UNSEEN + (1 - _UNSEEN) * nearness.sqrt()) * torch.where(
+        regions.face, config.face_density, 1.0
+    )
     weights = torch.where(regions.visible, area * density, 0)
     face = torch.multinomial(weights, config.count, replacement=True, generator=generator)
     barycentric = random_barycentric(config.count, generator)
     means = (corners[face] * barycentric[..., None]).sum(1)
     spacing = (weights.sum() / (config.count * density.clamp_min(1e-6))).sqrt()[face]
     loose = (regions.hair | regions.body)[face]
-    loose &= torch.rand(config.count, generator=generator) < config.shell_share
-    means = _into_shell(rig, views, pictures, face, means, normal[face], loose, config, generator)
+    seen = (nearness > 0)[face]
+    # Where no picture looks, hair is one smooth layer: scattered surfels would show as streaks from the side.
+    loose &= ~seen | (torch.rand(config.count, generator=generator) < config.shell_share)
+    means = _into_shell(rig, views, pictures, face, means, normal[face], loose, seen, config, generator)
     colours = _seen_colours(rig, views, pictures, face, means, normal[face])
+    colours = _from_nearest_seen(colours, means, seen)
     return Placement(face, means, normal[face], spacing, colours)
 
 
@@ -67,16 +74,15 @@ def carry(rig: Rig, face: Tensor, means: Tensor, vertices: Tensor) -> Tensor:
     return centre[slot] + offset
 
 
-def _seen_density(rig: Rig, views: Sequence[View]) -> Tensor:
-    """How much a triangle deserves [F]: by how many views see it, and how near they are."""
+def _nearness(rig: Rig, views: Sequence[View]) -> Tensor:
+    """How many views see a triangle and how near they are [F], 0 for none to 1 for the most."""
     counts = torch.zeros(len(rig.faces) + 1)
     for view in views:
         vertices = rig(view.params).vertices
         seen = torch.unique(triangles_seen(vertices, rig.faces, view.camera))
         depth = in_picture(vertices, view.camera)[:, 2].median()
         counts[seen] += (1.0 / depth.clamp_min(0.1)) ** 2
-    counts = counts[:-1] / counts[:-1].max().clamp_min(1e-9)
-    return _UNSEEN + (1 - _UNSEEN) * counts.sqrt()
+    return counts[:-1] / counts[:-1].max().clamp_min(1e-9)
 
 
 def _into_shell(
@@ -87,14 +93,19 @@ def _into_shell(
     means: Tensor,
     normals: Tensor,
     loose: Tensor,
+    seen: Tensor,
     config: SurfelConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Lift loose surfels off the mesh to a random height where no mask forbids it; else leave them."""
+    """Lift loose surfels off the mesh where no mask forbids it: to a random height, or where no view looks
+    as high as they may, up to `_UNSEEN_HEIGHT` of the shell.
+    """
     rows = loose.nonzero()[:, 0]
     if not len(rows) or config.shell_m <= 0:
         return means
-    heights = config.shell_m * torch.rand(_CANDIDATES, len(rows), generator=generator)
+    heights = torch.rand(_CANDIDATES, len(rows), generator=generator)
+    falling = torch.linspace(_UNSEEN_HEIGHT, 0, _CANDIDATES)[:, None]
+    heights = config.shell_m * torch.where(seen[rows], heights, falling)
     points = means[rows] + heights[..., None] * normals[rows]
     inside = _inside_masks(rig, views, pictures, face[rows].repeat(_CANDIDATES), points.flatten(0, 1))
     inside = inside.view(_CANDIDATES, len(rows))
@@ -114,6 +125,16 @@ def _inside_masks(
         looks += ok
         hits += ok * (picture.mask[y, x] > 0.5)
     return (looks == 0) | (hits >= _INSIDE_SHARE * looks)
+
+
+def _from_nearest_seen(colours: Tensor, means: Tensor, seen: Tensor) -> Tensor:
+    """Colours [N, 3], of surfels that no view shows from the nearest one that is shown."""
+    if seen.all() or not seen.any():
+        return colours
+    filled, shown = colours.clone(), seen.nonzero()[:, 0]
+    for rows in (~seen).nonzero()[:, 0].split(1024):
+        filled[rows] = colours[shown[torch.cdist(means[rows], means[shown]).argmin(1)]]
+    return filled
 
 
 def _seen_colours(
