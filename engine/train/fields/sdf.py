@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.train.fields.eigen import symmetric_eigen
 from engine.train.fields.grid import GridConfig, HashGrid
 
 _SHARPNESS = 20.0  # of the softplus: nearly a ReLU at the scale of the field, and still curved
@@ -82,8 +83,6 @@ class SignedDistanceField(nn.Module):
 
         The eigenvalues of the Hessian projected on the tangent plane; no gradients.
         """
-        from engine.train.sage.eigen import symmetric_eigen
-
         with torch.no_grad():
             sample = self(points, 2)
             assert sample.gradient is not None

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from engine.train.fields.sdf import SdfSample, SignedDistanceField
 from engine.train.sage.config import SageConfig
 from engine.train.sage.correction import Stretch, correct
-from engine.train.sage.eigen import surfel_axes
 from engine.train.sage.networks import NUM_APPEARANCE, NUM_SHAPE, AppearanceNetwork, ShapeNetwork
 from engine.train.sage.placement import Placement
 from engine.train.sage.regions import Regions
+from engine.train.sage.surfel_axes import lower_triangle, surfel_axes
 from render.bindings import TriangleBinding
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
@@ -250,8 +250,6 @@ def warm_start(model: SageModel, placement: Placement, steps: int, generator: to
     """
     normals = placement.normals
     hessian = torch.eye(3) - normals[:, :, None] * normals[:, None]
-    from engine.train.sage.eigen import lower_triangle
-
     shape = torch.cat([lower_triangle(hessian), torch.zeros(len(normals), 1)], 1)
     opacity = torch.logit(torch.full((len(normals), 1), _INITIAL_OPACITY))
     look = torch.cat([placement.colours.clamp(0.02, 0.98).logit(), opacity], 1)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from engine.train.fields.eigen import symmetric_eigen
 from engine.train.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.sage.correction import Stretch, correct, principal_stretches, tangent_map
-from engine.train.sage.eigen import lower_triangle, surfel_axes, symmetric, symmetric_eigen
 from engine.train.sage.expressions import ExpressionSampler, turned
 from engine.train.sage.losses import ssim
 from engine.train.sage.model import SageModel
@@ -18,6 +18,7 @@ from engine.train.sage.mouth import flattened, mouth_prior
 from engine.train.sage.placement import Placement
 from engine.train.sage.rebinding import distance_to_own, rebind
 from engine.train.sage.regions import Regions
+from engine.train.sage.surfel_axes import lower_triangle, surfel_axes, symmetric
 from engine.train.sage.warp import surface_rays, to_pose, to_rest
 from engine.train.sage.wrinkles import darkening
 from render.camera import Camera
