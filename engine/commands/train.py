@@ -188,9 +188,9 @@ def _train(args: argparse.Namespace) -> int:
     from render.avatar import AvatarInfo
 
     check_installed()
-    device = _device(args.device)
     output = Output(args.output)
     module = importlib.import_module(METHODS[args.action][0])
+    device = _device(module.DEVICE if args.device == "auto" else args.device)
     sections = {"trainer": TrainerConfig(), args.action: module.Config()}
     settings = _explicit_settings(args, flatten(sections))
     if args.resume:

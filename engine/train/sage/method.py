@@ -307,6 +307,7 @@ class Sage:
 
 
 Config = SageConfig
+DEVICE = "cpu"  # what `--device auto` takes: the surfels' and the field's kernels are numba's
 
 
 def build(dataset: Dataset, config: SageConfig, device: torch.device) -> Sage:

@@ -169,6 +169,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in asdict(Protocol()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
     args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f"--seeds {args.seeds}: at least one person is needed")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: engine/commands/train.py
     protocol = Protocol(**{name: getattr(args, name) for name in asdict(Protocol())})
     start, people = time.perf_counter(), []
