@@ -190,7 +190,8 @@ def _train(args: argparse.Namespace) -> int:
     check_installed()
     output = Output(args.output)
     module = importlib.import_module(METHODS[args.action][0])
-    device = _device(module.DEVICE if args.device == "auto" else args.device)
+    # A method that knows one kind of device names it.
+    device = _device(getattr(module, "DEVICE", "auto") if args.device == "auto" else args.device)
     sections = {"trainer": TrainerConfig(), args.action: module.Config()}
     settings = _explicit_settings(args, flatten(sections))
     if args.resume:
