@@ -16,14 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.closing import Closing
 from capture.frame import Frame
 from tracking.detection import NUM_LANDMARKS, NUM_SCORES, Detection
-from tracking.errors import TrackingError
-from tracking.mediapipe_guard import block_telemetry, native_stderr_hidden, unblock_telemetry
+from tracking.mediapipe_task import MediaPipeTask, mediapipe_image
 from tracking.models import model_path
 
 DetectorMode = Literal["video", "image"]
+FACE_MODEL = "face landmark model"
 
 # How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30
 # fps.
@@ -52,7 +51,7 @@ class StreamClock:
         return self._last_ms
 
 
-class FaceDetector(Closing):
+class FaceDetector(MediaPipeTask):
     """Finds one face: 478 landmarks, 52 scores and the head's matrix.
 
     `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at
@@ -63,71 +62,32 @@ class FaceDetector(Closing):
     """
 
     def __init__(self, model: Path | None = None, mode: DetectorMode = "video") -> None:
-        self._landmarker: Any = None
-        path = model if model is not None else model_path("face_landmarker")
-        if not path.is_file():
-            raise TrackingError(f"no face landmark model at {path}: run `visavis models fetch`")
         self._mode = mode
         self._clock = StreamClock()
-        block_telemetry()
-        try:
-            with native_stderr_hidden():
-                self._landmarker = open_landmarker(path, mode)
-        except BaseException:
-            unblock_telemetry()
-            raise
+        path = model if model is not None else model_path("face_landmarker")
+        super().__init__(path, FACE_MODEL, lambda: create_landmarker(path, mode))
 
     def detect(self, frame: Frame) -> Detection:
         """Find the face in one frame; frames of one video must come in order."""
-        if self._landmarker is None:
-            raise RuntimeError("the detector is closed")
-        import mediapipe as mp
-
-        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame.rgb))
+        landmarker = self._task
         time_ms = self._clock.milliseconds(frame.capture_ns) if self._mode == "video" else None
-        with _raw_result(self._landmarker, image, time_ms) as result:
+        with _raw_result(landmarker, mediapipe_image(frame.rgb), time_ms) as result:
             return _to_detection(result, frame)
 
-    def close(self) -> None:
-        """Free the model; closing twice does no harm."""
-        landmarker, self._landmarker = self._landmarker, None
-        if landmarker is None:
-            return
-        try:
-            landmarker.close()
-        finally:
-            unblock_telemetry()
 
-    def __del__(self) -> None:
-        # MediaPipe's own __del__ fails noisily at interpreter exit unless it was closed before.
-        with contextlib.suppress(Exception):
-            self.close()
+def create_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> Any:
+    """MediaPipe's own object, for a `MediaPipeTask`."""
+    from mediapipe.tasks.python import vision
+    from mediapipe.tasks.python.core.base_options import BaseOptions
 
-
-def open_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> Any:
-    """MediaPipe's own object; `tracking.mediapipe_guard` is the caller's. Raises TrackingError."""
-    try:
-        from mediapipe.tasks.python import vision
-        from mediapipe.tasks.python.core.base_options import BaseOptions
-
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(path)),
-            running_mode=vision.RunningMode.VIDEO if mode == "video" else vision.RunningMode.IMAGE,
-            num_faces=num_faces,  # MediaPipe smooths the landmarks only when it looks for one face
-            output_face_blendshapes=True,
-            output_facial_transformation_matrixes=True,
-        )
-        return vision.FaceLandmarker.create_from_options(options)
-    except OSError as error:
-        raise TrackingError(
-            f"MediaPipe cannot load ({error}); on Debian or Ubuntu: apt-get install libegl1 libgles2"
-        ) from error
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrackingError(
-            f"{path} is no face landmark model MediaPipe can open ({reason}): "
-            f"delete it and run `visavis models fetch`"
-        ) from error
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(path)),
+        running_mode=vision.RunningMode.VIDEO if mode == "video" else vision.RunningMode.IMAGE,
+        num_faces=num_faces,  # MediaPipe smooths the landmarks only when it looks for one face
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    return vision.FaceLandmarker.create_from_options(options)
 
 
 @contextlib.contextmanager

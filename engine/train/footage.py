@@ -240,11 +240,13 @@ def _check(shot: Shot, what: str) -> None:
             f"the face in {what} is blurred throughout (sharpness {sharp:.3f}, needs {LEAST_SHARPNESS}): "
             "clean the lens, wait for its focus, use more light"
         )
-    from tracking.face_count import largest_faces
+    from tracking.face_count import FaceCounter
 
     rows = np.unique(np.linspace(0, len(shot.detections) - 1, _NUM_FACE_SAMPLES).astype(int))
     wanted = {shot.detections[i].index for i in rows}
     sampled = (frame.rgb for frame in shot.frames() if frame.index in wanted)
-    counts = [len(sizes) > 1 and sizes[1] > _SEVERAL_SHARE * sizes[0] for sizes in largest_faces(sampled)]
+    with FaceCounter() as faces:
+        heights = [faces.heights(picture) for picture in sampled]
+    counts = [len(sizes) > 1 and sizes[1] > _SEVERAL_SHARE * sizes[0] for sizes in heights]
     if sum(counts) > len(counts) / 2:
         raise UsageError(f"several people are in {what}: an avatar is of one, film that person alone")
