@@ -8,8 +8,6 @@ Pictures: a built-in avatar in the built-in motion, 512x512 and 1280x720. One JS
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import describe_machine
+from bench.publish import add_save_option, publish
 from engine.look import DEFAULT_AVATAR, Look
 from engine.motion import demo_motion
 from engine.play import pictures
@@ -75,9 +74,10 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=150)
-    result = measure(parser.parse_args().frames)
-    print(table(result), file=sys.stderr)
-    print(json.dumps(result))
+    add_save_option(parser)
+    args = parser.parse_args()
+    result = measure(args.frames)
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

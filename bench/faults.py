@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,12 @@ from bench.live_clips import film
 from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import Holdings, children, command_line, holdings
+from bench.publish import add_save_option, publish
 from bench.server_log import ServerLog
 from bench.watcher import Watcher, seen, steady_from_ms
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
-RESULTS = Path(__file__).parent / "results"
 CLIP_S = 10.0
 TOKEN = "faults"
 WARMUP_S = 4.0  # the tracker loads, the bitrate finds its level
@@ -354,15 +353,11 @@ def main() -> None:
         "--seconds", type=float, default=10.0, help="watched in or after each fault (%(default)g)"
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends server and viewers too, as Ctrl-C does
     result = measure(args.input, args.avatar, args.seconds, args.cases)
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{date.today()}_faults.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,13 +26,13 @@ from bench.live_clips import as_camera_file, film, retimed
 from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import children, cpu_seconds
+from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
 Direction = Literal["file", "browser"]
 
-RESULTS = Path(__file__).parent / "results"
 SIZES = ("512x512", "1280x720")
 RATES = (30, 60)
 DIRECTIONS: tuple[Direction, ...] = ("file", "browser")
@@ -210,18 +207,14 @@ def main() -> None:
     parser.add_argument("--rates", nargs="+", type=int, default=RATES)
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
     parser.add_argument("--backend", default="cpu", choices=BACKENDS)
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends server and browser too, as Ctrl-C does
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result = measure(
         args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions, args.backend
     )
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{date.today()}_live.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ One JSON line last.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.machine import describe_machine
+from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
 from engine.motion import demo_motion
@@ -63,10 +62,10 @@ def main() -> None:
     parser.add_argument("--avatar", default=DEFAULT_AVATAR)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--backend", default="cpu", choices=BACKENDS)
+    add_save_option(parser)
     args = parser.parse_args()
     result = measure(args.driver, args.avatar, args.seconds, args.backend)
-    print(table(result), file=sys.stderr)
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ them. One JSON line last.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ import numpy as np
 import torch
 
 from bench.machine import describe_machine
+from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from engine.look import DEFAULT_AVATAR
 from engine.motion import demo_motion
@@ -38,7 +36,6 @@ from render.library import open_avatar
 SIZE = 512
 BACKGROUND = (0.85, 0.86, 0.89)
 WARM_UP = 5  # frames before the clock counts
-RESULTS = Path(__file__).parent / "results"
 
 
 def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> dict[str, Any]:
@@ -152,15 +149,10 @@ def main() -> None:
     )
     parser.add_argument("--avatar", nargs="+", default=[DEFAULT_AVATAR], metavar="NAME_OR_PATH")
     parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     result = measure(args.avatar, args.frames)
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{date.today()}_render.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

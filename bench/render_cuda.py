@@ -15,16 +15,14 @@ projection, harmonics, offsets and rasteriser, with the list of pairs made by to
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.publish import add_save_option, publish
 from engine.backends import cuda_refusal
 from engine.errors import UsageError
 from engine.look import parse_size
@@ -41,7 +39,6 @@ BACKGROUND = (0.85, 0.86, 0.89)
 POSES = 16  # different ones in turn
 FRAMES = 200
 PROFILED = 100_000  # Gaussians of the frames that are profiled
-RESULTS = Path(__file__).parent / "results"
 
 # What issue 4 asks for on an H200: Gaussians, size, batch, most milliseconds a launch.
 TARGETS = {(100_000, "512x512", 1): 0.10, (100_000, "1920x1080", 1): 0.20, (60_000, "512x512", 64): 3.2}
@@ -326,7 +323,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--no-gsplat", action="store_true", help="do not compare with gsplat")
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     try:
         result = measure(
@@ -335,12 +332,7 @@ def main() -> None:
     except UsageError as error:
         print(f"visavis: {error}", file=sys.stderr)
         sys.exit(2)
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{date.today()}_render_cuda.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

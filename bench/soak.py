@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import signal
 import statistics
 import sys
@@ -20,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +28,11 @@ from bench.live_clips import film
 from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import command_line, holdings, tree
+from bench.publish import add_save_option, publish
 from bench.watcher import Watcher, seen
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
-RESULTS = Path(__file__).parent / "results"
 CLIP_S = 10.0
 SAMPLE_EVERY_S = 10.0
 MINUTE_S = 60.0
@@ -215,14 +213,10 @@ def main() -> None:
     parser.add_argument("--input", metavar="VIDEO")
     parser.add_argument("--avatar", default=DEFAULT_AVATAR)
     parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     result = measure(args.input, args.avatar, args.minutes)
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{date.today()}_soak.json").write_text(json.dumps(result) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

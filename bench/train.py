@@ -10,13 +10,9 @@ other work on the machine shows in the percentiles first. One JSON line last.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.machine import describe_machine
+from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from render.cpu.gradients.renderer import CpuTrainingRenderer
 from render.cpu.renderer import usable_cores
@@ -32,7 +29,6 @@ from render.renderer import RenderOutput
 
 WARM_UP = 5  # steps before the clock counts
 TARGET_MS = 60.0  # 10,000 surfels at 256x256 with all maps on two cores
-RESULTS = Path(__file__).parent / "results"
 # surfels or not, their number, pixels a side
 SCENES = [(True, 10_000, 256), (True, 20_000, 512), (False, 20_000, 512), (False, 60_000, 512)]
 _LEAVES = ("means", "quats", "log_scales", "logit_opacities", "sh")
@@ -134,15 +130,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--cores", type=int, default=None, help="threads; all cores by default")
-    parser.add_argument("--save", action="store_true", help="keep the figures in bench/results")
+    add_save_option(parser)
     args = parser.parse_args()
     result = measure(args.steps, args.cores)
-    print(table(result), file=sys.stderr)
-    if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{date.today()}_train.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":
