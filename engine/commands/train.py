@@ -26,7 +26,7 @@ from engine.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# name: (module with Config and build(dataset, config, device), one line for --help)
+# name: (module with Config and build, as engine/train/phase.py has it, one line for --help)
 METHODS = {
     "sage": (
         "engine.train.sage.method",
@@ -177,6 +177,7 @@ def _train(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    from engine.progress import Bars, unshown
     from engine.train.config import changed, flatten
     from engine.train.dataset import read_dataset
     from engine.train.distributed import joined_ranks
@@ -190,8 +191,7 @@ def _train(args: argparse.Namespace) -> int:
     check_installed()
     output = Output(args.output)
     module = importlib.import_module(METHODS[args.action][0])
-    # A method that knows one kind of device names it.
-    device = _device(getattr(module, "DEVICE", "auto") if args.device == "auto" else args.device)
+    device = _device(args.device)
     sections = {"trainer": TrainerConfig(), args.action: module.Config()}
     settings = _explicit_settings(args, flatten(sections))
     if args.resume:
@@ -211,7 +211,14 @@ def _train(args: argparse.Namespace) -> int:
             counts = f"{len(dataset.of('train'))} pictures to learn from, {len(dataset.of('test'))} held out"
             print(f"visavis: {args.data}: {counts}; setting up {args.action} on {device}", file=sys.stderr)
         RandomState(sections["trainer"].seed)  # what the method draws when it is built
-        method = module.build(dataset, sections[args.action], device)
+        with Bars() as bars:
+            method = module.build(
+                dataset,
+                sections[args.action],
+                device,
+                resumes=args.resume,
+                over=bars.over if ranks.first else unshown,
+            )
         order = Order(
             output=output,
             info=AvatarInfo(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.train.devices import view_on
 from engine.train.metrics import psnr
 from engine.train.phase import Method
 from engine.train.sage.model import SageModel
@@ -26,14 +27,14 @@ _LEAST_CHANGE = 1e-3  # a row of the deformation below this changes nothing one 
 
 @torch.no_grad()
 def bake(model: SageModel, dataset: Dataset) -> Avatar:
-    """The avatar of a trained model, its Gaussians bound to triangles and deformed linearly by expression.
+    """The avatar, on the CPU, of a trained model: Gaussians bound to triangles, deformed by expression.
 
     Colours become spherical harmonics of degree 1, fitted over the training views' directions. The surfel
     correction's scales are taken at each unit of the basis and added linearly; its turns are left out.
     """
     model.refresh_field()
     neutral = model.rig.neutral_params()
-    views = _spread(dataset.of("train"), _VIEWS)
+    views = [view_on(view, model.device) for view in _spread(dataset.of("train"), _VIEWS)]
     directions = torch.stack(
         [model.directions_at_rest(model.rig(v.params), v.camera.position()) for v in views], 1
     )
@@ -50,9 +51,9 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
     gaussians = Gaussians.concat(parts)
     return Avatar(
         info=AvatarInfo(name=dataset.name or "avatar", provenance="visavis train sage"),
-        rig=model.rig,
-        bindings=(model.binding,),
-        gaussians=gaussians,
+        rig=dataset.rig,
+        bindings=(model.binding.to("cpu"),),
+        gaussians=gaussians.to("cpu"),
         deformation=_deformation(model, rest, sh),
         rig_reference=dataset.rig_reference,
     )
@@ -62,7 +63,7 @@ def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
     """Coefficients [N, 4, 3] that give `colours` [N, K, 3] at unit `directions` [N, K, 3], by ridge."""
     basis = sh_basis(directions, 1)
     normal = basis.mT @ basis / basis.shape[1]
-    normal = normal + torch.diag(torch.tensor([1e-6, _RIDGE, _RIDGE, _RIDGE]) * 0.05)
+    normal = normal + torch.diag(torch.tensor([1e-6, _RIDGE, _RIDGE, _RIDGE]) * 0.05).to(normal)
     sh = torch.linalg.solve(normal, basis.mT @ (colours - 0.5) / basis.shape[1])
     # A slope learned from views a few degrees apart must not glare from the side.
     swing = _SH_C1 * sh[:, 1:].norm(dim=1, keepdim=True)
@@ -77,16 +78,16 @@ def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeforma
     rows, count = model.drivers.shape[1], model.num_surfels
     neutral = model.rig.neutral_params()
     full = model.drivers.amax(0)
-    scales = torch.zeros(rows, count, 2)
+    scales = sh.new_zeros(rows, count, 2)
     for row, unit in enumerate(model.drivers.argmax(0).tolist()):
-        weights = torch.zeros(model.rig.num_expressions)
+        weights = torch.zeros_like(neutral.expression)
         weights[unit] = 1 / full[row]
         posed = model.rig(neutral.replace(expression=weights))
         attributes = model.attributes(-model.field_gradient)
         scales[row] = model.local(attributes, posed, neutral.expression).log_scales[:count]
     scales = scales - rest.log_scales[:count]
-    means = model.d_means.detach() if len(model.d_means) else torch.zeros(rows, count, 3)
-    painted = model.d_colours.detach() if len(model.d_colours) else torch.zeros(rows, count, 3)
+    means = model.d_means.detach() if len(model.d_means) else sh.new_zeros(rows, count, 3)
+    painted = model.d_colours.detach() if len(model.d_colours) else sh.new_zeros(rows, count, 3)
     if model.config.wrinkles:
         painted = painted - model.darkening[..., None] * (sh[:, 0] * SH_C0 + 0.5)
     changed = (
@@ -100,12 +101,12 @@ def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeforma
 
     def kept(deltas: Tensor) -> Tensor | None:
         chosen = deltas[:, index]
-        return chosen.contiguous() if float(chosen.abs().max()) > _LEAST_CHANGE else None
+        return chosen.contiguous().cpu() if float(chosen.abs().max()) > _LEAST_CHANGE else None
 
     return LinearDeformation(
-        drivers=model.drivers.clone(),
+        drivers=model.drivers.cpu().clone(),
         offset=torch.zeros(rows),
-        indices=index,
+        indices=index.cpu(),
         d_means=kept(means),
         d_log_scales=kept(scales),
         d_sh0=kept(painted / SH_C0),
@@ -146,7 +147,7 @@ def bake_loss(method: Method, avatar: Avatar, views: Sequence[View]) -> BakeLoss
     figures = []
     for view in views:
         truth = view.read().over(white)
-        trained = method.render(view, white).rgb.clamp(0, 1)
+        trained = method.render(view, white).rgb.cpu().clamp(0, 1)
         renderer = CpuRenderer(view.camera.width, view.camera.height)
         played = renderer.render(avatar.pose(view.params), view.camera, white).rgb.clamp(0, 1)
         renderer.close()

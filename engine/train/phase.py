@@ -67,7 +67,9 @@ class Method(Protocol):
     """One paper's system. The trainer owns the loop, the optimiser and the files; the method all the rest.
 
     The module that `visavis train` loads for it offers `Config`, a frozen dataclass whose fields have
-    defaults, and `build(dataset: Dataset, config: Config, device: torch.device) -> Method`.
+    defaults, and `build(dataset: Dataset, config: Config, device: torch.device, *, resumes: bool, over: Over)
+    -> Method`: with `resumes` a stored state is loaded next, so nothing needs a start of its own; `over`
+    (engine/progress.py) shows how far a long start is.
     """
 
     @property

@@ -10,7 +10,8 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from engine.train.fields.kernels import parallel
+from engine.train.fields import kernels
+from engine.train.fields.closed_eigen import closed_eigen
 
 _BROADENING = 1e-3  # squared eigenvalue distance below which a pair's rotation is not followed
 
@@ -24,12 +25,12 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
 class _Eigen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor]:
-        if matrices.device.type == "cpu":
+        if kernels.take(matrices):
             values, vectors = np.empty((len(matrices), 3)), np.empty((len(matrices), 3, 3))
             _jacobi(matrices.detach().double().contiguous().numpy(), values, vectors)
             results = torch.from_numpy(values).to(matrices), torch.from_numpy(vectors).to(matrices)
         else:
-            results = torch.linalg.eigh(matrices)
+            results = closed_eigen(matrices.detach())
         ctx.save_for_backward(*results)
         return results
 
@@ -45,7 +46,7 @@ class _Eigen(torch.autograd.Function):
         return 0.5 * (gradient + gradient.mT)
 
 
-@parallel
+@kernels.parallel
 def _jacobi(matrices, values, vectors):
     """Cyclic Jacobi rotations in double precision; three to five sweeps reach the last digits."""
     for n in prange(matrices.shape[0]):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.train.fields import kernels
+
 _PRIMES = (1, 2654435761, 805459861)
 _INITIAL = 1e-4  # entries start uniform in +- this
 
@@ -66,20 +68,20 @@ class HashGrid(nn.Module):
         """Features [N, C] of `points` [N, 3] in 0..1, their Jacobians [N, C, 3] and Hessians [N, C, 3, 3].
 
         `order` says how many derivatives are wanted; the others are None. Features and Jacobians are
-        differentiable in the table and in the points; Hessians in neither on a CPU.
+        differentiable in the table and in the points; Hessians in neither by the CPU's kernels.
         """
         points = points.clamp(0, 1)
-        if points.device.type == "cpu" and points.dtype == torch.float32:
-            return self._on_cpu(points, order)
+        if kernels.take(points) and points.dtype == torch.float32:
+            return self._by_kernels(points, order)
         return self.reference(points, order)
 
-    def _on_cpu(self, points: Tensor, order: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        from engine.train.fields import grid_kernels as kernels
+    def _by_kernels(self, points: Tensor, order: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        from engine.train.fields import grid_kernels
 
         if order >= 2:
             with torch.no_grad():
                 layout = self._layout()
-                return kernels.encode(points.detach().contiguous(), self.table.detach(), layout, 2)
+                return grid_kernels.encode(points.detach().contiguous(), self.table.detach(), layout, 2)
         features, jacobian = _Encode.apply(points, self.table, self._layout(), order)
         return features, jacobian if order else None, None
 
@@ -88,33 +90,38 @@ class HashGrid(nn.Module):
 
     def reference(self, points: Tensor, order: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The same in plain torch, on any device and in any precision; differentiable throughout."""
-        scaled = points[:, None] * self.resolutions[:, None].to(points)  # [N, L, 3]
-        cell = torch.minimum(scaled.detach().floor(), (self.resolutions[:, None] - 1).to(points))
+        size = self.resolutions[:, None].to(points)  # [L, 1]
+        scaled = points[:, None] * size  # [N, L, 3]
+        cell = torch.minimum(scaled.detach().floor(), size - 1)
         t = scaled - cell
-        size = self.resolutions[:, None].to(points)
-        weights = torch.stack(
-            [0.5 * (1 - t) ** 2, 0.5 + t - t * t, 0.5 * t * t], -1
-        )  # [N, L, 3 axes, 3 taps]
-        first = torch.stack([t - 1, 1 - 2 * t, t], -1) * size[..., None]
-        second = torch.tensor([1.0, -2.0, 1.0]).to(points) * size[..., None] ** 2
-        second = second.expand_as(first)
-        entries = self.table[self._indices(cell.long())].to(points)  # [N, L, 3, 3, 3, F]
+        # How entries are weighted for the value and its derivatives along an axis: [N, L, 3 axes, 3 taps, K].
+        orders = [torch.stack([0.5 * (1 - t) ** 2, 0.5 + t - t * t, 0.5 * t * t], -1)]
+        if order > 0:
+            orders.append(torch.stack([t - 1, 1 - 2 * t, t], -1) * size[..., None])
+        if order > 1:
+            one = torch.ones_like(t)
+            orders.append(torch.stack([one, -2 * one, one], -1) * size[..., None] ** 2)
+        x, y, z = torch.stack(orders, -1).unbind(2)
+        index = self._indices(cell.long())
+        # Not table[index]: the gradient of that sorts its rows.
+        rows = self.table.index_select(0, index.flatten()).view(*index.shape, -1).to(points)
+        # One axis after the other, every order along each: [N, L, x, y, z, F] -> [N, L, K, K, K, F].
+        mixed = (rows[..., None, :] * z[:, :, None, None, :, :, None]).sum(4)
+        mixed = (mixed[:, :, :, :, None] * y[:, :, None, :, :, None, None]).sum(3)
+        mixed = (mixed[:, :, :, None] * x[:, :, :, :, None, None, None]).sum(2)
 
-        def mixed(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-            tensor = torch.einsum("nlijkf,nli,nlj,nlk->nlf", entries, x, y, z)
-            return tensor.flatten(1)
+        def taken(*places: tuple[int, int, int]) -> Tensor:
+            return torch.stack([mixed[:, :, i, j, k].flatten(1) for i, j, k in places], -1)
 
-        (wx, wy, wz), (dx, dy, dz) = weights.unbind(2), first.unbind(2)
-        features = mixed(wx, wy, wz)
+        features = mixed[:, :, 0, 0, 0].flatten(1)
         if order == 0:
             return features, None, None
-        jacobian = torch.stack([mixed(dx, wy, wz), mixed(wx, dy, wz), mixed(wx, wy, dz)], -1)
+        jacobian = taken((1, 0, 0), (0, 1, 0), (0, 0, 1))
         if order == 1:
             return features, jacobian, None
-        hx, hy, hz = second.unbind(2)
-        xy, xz, yz = mixed(dx, dy, wz), mixed(dx, wy, dz), mixed(wx, dy, dz)
-        rows = [mixed(hx, wy, wz), xy, xz, xy, mixed(wx, hy, wz), yz, xz, yz, mixed(wx, wy, hz)]
-        return features, jacobian, torch.stack(rows, -1).unflatten(-1, (3, 3))
+        xy, xz, yz = (1, 1, 0), (1, 0, 1), (0, 1, 1)
+        hessian = taken((2, 0, 0), xy, xz, xy, (0, 2, 0), yz, xz, yz, (0, 0, 2))
+        return features, jacobian, hessian.unflatten(-1, (3, 3))
 
     def _indices(self, cell: Tensor) -> Tensor:
         """Rows of the table [N, L, 3, 3, 3] for the entries around cells [N, L, 3]."""
@@ -132,25 +139,25 @@ class HashGrid(nn.Module):
 class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, table: Tensor, layout: Any, order: int) -> tuple[Tensor, Tensor]:
-        from engine.train.fields import grid_kernels as kernels
+        from engine.train.fields import grid_kernels
 
         points = points.contiguous()
-        features, jacobian, _ = kernels.encode(points, table, layout, order)
+        features, jacobian, _ = grid_kernels.encode(points, table, layout, order)
         ctx.save_for_backward(points, table)
         ctx.layout, ctx.order = layout, order
         return features, features.new_zeros(0) if jacobian is None else jacobian
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        from engine.train.fields import grid_kernels as kernels
+        from engine.train.fields import grid_kernels
 
         points, table = ctx.saved_tensors
         of_points, of_table = ctx.needs_input_grad[:2]
         jacobian = gradients[1].contiguous() if ctx.order else None
         features = gradients[0].contiguous()
         return (
-            kernels.to_points(points, table, ctx.layout, features, jacobian) if of_points else None,
-            kernels.to_table(points, table, ctx.layout, features, jacobian) if of_table else None,
+            grid_kernels.to_points(points, table, ctx.layout, features, jacobian) if of_points else None,
+            grid_kernels.to_table(points, table, ctx.layout, features, jacobian) if of_table else None,
             None,
             None,
         )

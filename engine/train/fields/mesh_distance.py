@@ -16,7 +16,7 @@ _INSIDE = 0.5  # winding number above which a point is inside; an open neck only
 
 
 def signed_distance(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
-    """Metres [N] from `points` [N, 3] to the mesh, negative inside, by distance and winding number.
+    """On a CPU: metres [N] from `points` [N, 3] to the mesh, negative inside, by distance and winding number.
 
     Source: J. A. Bærentzen & H. Aanæs, 2005 (distance); A. Jacobson et al., 2013 (generalised winding
     numbers, which give an open or self-touching mesh an inside).
@@ -28,13 +28,20 @@ def signed_distance(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def nearest_triangles(points: Tensor, vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [N] of `faces` nearest to `points` [N, 3], and the distances [N] in metres."""
-    corners = vertices.detach().float()[faces].contiguous()
+    """Rows [N] of `faces` nearest to `points` [N, 3], and the distances [N] in metres.
+
+    Computed on the CPU wherever the tensors are.
+    """
+    corners = vertices.detach().float()[faces].contiguous().cpu()
     index, distance = np.empty(len(points), np.int64), np.empty(len(points), F)
     _nearest(
-        points.detach().float().contiguous().numpy(), corners.numpy(), _spheres(corners), index, distance
+        points.detach().float().contiguous().cpu().numpy(),
+        corners.numpy(),
+        _spheres(corners),
+        index,
+        distance,
     )
-    return torch.from_numpy(index), torch.from_numpy(distance)
+    return torch.from_numpy(index).to(points.device), torch.from_numpy(distance).to(points.device)
 
 
 def _spheres(corners: Tensor) -> np.ndarray:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.progress import Over, unshown
+from engine.train.devices import sent
+from engine.train.fields.masked import mean_where
 from engine.train.fields.mesh_distance import signed_distance
 from engine.train.fields.sdf import SignedDistanceField
 
@@ -25,39 +28,47 @@ class PretrainConfig:
 
 
 def pretrain(
-    field: SignedDistanceField, vertices: Tensor, faces: Tensor, config: PretrainConfig, seed: int = 0
+    field: SignedDistanceField,
+    vertices: Tensor,
+    faces: Tensor,
+    config: PretrainConfig,
+    seed: int = 0,
+    over: Over = unshown,
 ) -> float:
-    """Fit `field` to the mesh [V, 3], [F, 3]; returns the mean error near the surface at the end, metres."""
+    """Fit `field` to the mesh [V, 3], [F, 3]; returns the mean error near the surface at the end, metres.
+
+    The mesh and its distances stay on the CPU; the field may be elsewhere.
+    """
+    device = field.centre.device
     generator = torch.Generator().manual_seed(seed)
     near_count = config.num_points * 3 // 4
     surface, normals = sample_surface(vertices, faces, near_count, generator)
     offset = torch.randn(near_count, 1, generator=generator) * config.spread_m
     near = surface + normals * offset
-    box = (
-        field.centre + (torch.rand(config.num_points // 4, 3, generator=generator) * 2 - 1) * field.half_side
-    )
-    points = torch.cat([near, box])
-    distances = signed_distance(points, vertices, faces)
-    optimiser = torch.optim.Adam(field.parameters(), lr=config.rate, eps=1e-12)
-    error = 0.0
-    for step in range(config.steps):
+    scale = float(field.half_side)
+    anywhere = torch.rand(config.num_points // 4, 3, generator=generator) * 2 - 1
+    points = torch.cat([near, field.centre.cpu() + anywhere * scale])
+    distances = signed_distance(points, vertices, faces).to(device)
+    points, surface, normals = points.to(device), surface.to(device), normals.to(device)
+    optimiser = torch.optim.Adam(field.parameters(), lr=config.rate, eps=1e-12, fused=True)
+    error = distances.new_zeros(())
+    for step in over(range(config.steps), "fit the field to the head", config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.rate * 0.1 ** (step / config.steps)
-        pick = torch.randint(len(points), (config.batch,), generator=generator)
-        on = torch.randint(near_count, (config.batch // 2,), generator=generator)
+        pick = sent(torch.randint(len(points), (config.batch,), generator=generator), device)
+        on = sent(torch.randint(near_count, (config.batch // 2,), generator=generator), device)
         sample = field(torch.cat([points[pick], surface[on]]), 1)
         assert sample.gradient is not None
         away = (sample.distance[: config.batch] - distances[pick]).abs()
         at = sample.distance[config.batch :].abs()
         slope = (sample.gradient.norm(dim=1) - 1).square().mean()
         facing = (sample.gradient[config.batch :] - normals[on]).square().sum(1).mean()
-        scale = float(field.half_side)
         loss = (away.mean() + at.mean()) / scale + config.eikonal * slope + config.normal * facing
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        error = float(away.detach()[pick < near_count].mean())
-    return error
+        error = mean_where(away.detach(), pick < near_count)
+    return float(error)
 
 
 def sample_surface(

@@ -89,7 +89,8 @@ class SignedDistanceField(nn.Module):
             assert sample.hessian is not None
             length = sample.gradient.norm(dim=1).clamp_min(1e-6)
             normal = sample.gradient / length[:, None]
-            projection = torch.eye(3).to(normal) - normal[:, :, None] * normal[:, None]
+            eye = torch.eye(3, dtype=normal.dtype, device=normal.device)
+            projection = eye - normal[:, :, None] * normal[:, None]
             shape = projection @ sample.hessian @ projection / length[:, None, None]
             values, vectors = symmetric_eigen(shape)
             # The normal is an eigenvector of value zero, wherever it comes in the order: drop it.

@@ -40,9 +40,10 @@ def render_rays(
     Opacity of an interval is the drop of a logistic of the distance, `sharpness` in 1/metre.
     Source: P. Wang et al., "NeuS", 2021, equation 13.
     """
-    edges = torch.linspace(0, 1, num_samples + 1).to(origins).expand(len(origins), -1)
+    edges = torch.linspace(0, 1, num_samples + 1, dtype=origins.dtype, device=origins.device)
+    edges = edges.expand(len(origins), -1)
     if jitter is not None:
-        shift = torch.rand(len(origins), 1, generator=jitter).to(origins) - 0.5
+        shift = torch.rand(len(origins), 1, generator=jitter).to(origins, non_blocking=True) - 0.5
         edges = edges + shift / num_samples
     at = near[:, None] + edges * (far - near)[:, None]
     ends = origins[:, None] + at[..., None] * directions[:, None]  # [R, S + 1, 3]

@@ -15,16 +15,11 @@ _EPSILON = 1e-9
 _SMALLEST_M2, _COLLAPSED_M = 1e-12, 1e-6
 
 
-def deformation_gradients(rest: Tensor, posed: Tensor, faces: Tensor) -> Tensor:
-    """Linear maps [F, 3, 3] that take each triangle's edges from `rest` to `posed`, normal to normal.
-
-    `rest` and `posed` are vertices [V, 3]. Along the normal the map stretches by the root of the areas'
-    ratio, so that a similarity of the mesh gives itself.
-    """
-    return _edges(posed, faces) @ torch.linalg.inv(_edges(rest, faces))
-
-
 def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Columns [F, 3, 3]: two edges, and the normal as long as the root of the area.
+
+    So the map from a mesh's edges to those of a similar one is that similarity, along the normal too.
+    """
     a, b, c = vertices[faces].unbind(1)
     first, second = b - a, c - a
     cross = torch.linalg.cross(first, second)
@@ -32,7 +27,7 @@ def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
     normal = cross / area.clamp_min(_EPSILON).sqrt()
     # A collapsed triangle would have no inverse; a micrometre's own axes keep it finite.
     collapsed = area < _SMALLEST_M2
-    eye = _COLLAPSED_M * torch.eye(3).to(vertices)
+    eye = _COLLAPSED_M * torch.eye(3, dtype=vertices.dtype, device=vertices.device)
     edges = [
         torch.where(collapsed, eye[k].expand_as(a), edge) for k, edge in enumerate((first, second, normal))
     ]
@@ -46,7 +41,9 @@ class Stretch:
     rig: Rig
     config: CorrectionConfig
     faces: Tensor  # [U] triangles that are asked
-    neighbours: Tensor  # [U, K] rows of the rig's faces
+    near_faces: Tensor  # [M] triangles that are a neighbour of some
+    neighbours: Tensor  # [U, K] rows of `near_faces`
+    undo_rest: Tensor  # [M, 3, 3] inverse edges at rest of `near_faces`
     weights: Tensor  # [U, K], rows sum to 1, or are all 0 without a valid neighbour
     rest_rotation: Tensor  # [U, 3, 3]
     rest_scale: Tensor  # [U]
@@ -71,7 +68,9 @@ class Stretch:
         weights = torch.where(allowed[faces][:, None], weights, 0)
         weights = weights / weights.sum(1, keepdim=True).clamp_min(_EPSILON)
         rotation, scale, _ = triangle_frames(rig.template, rig.faces[faces])
-        return cls(rig, config, faces, neighbours, weights, rotation, scale)
+        near_faces, neighbours = torch.unique(neighbours, return_inverse=True)
+        undo_rest = torch.linalg.inv(_edges(rig.template, rig.faces[near_faces]))
+        return cls(rig, config, faces, near_faces, neighbours, undo_rest, weights, rotation, scale)
 
     def relative(self, vertices: Tensor) -> Tensor:
         """Mean of M_j = T_q^-1 T_j [U, 3, 3] in rest axes for posed `vertices` [V, 3].
@@ -79,13 +78,14 @@ class Stretch:
         T_q is the similarity that a triangle's binding applies, T_j the whole linear map of a neighbour: at
         rest, and under any similarity, M is the identity. Triangles without neighbours keep the identity.
         """
-        used, slot = torch.unique(self.neighbours, return_inverse=True)
-        gradients = deformation_gradients(self.rig.template, vertices, self.rig.faces[used])
-        blended = (self.weights[..., None] * gradients.flatten(1)[slot]).sum(1).unflatten(-1, (3, 3))
+        gradients = _edges(vertices, self.rig.faces[self.near_faces]) @ self.undo_rest
+        gathered = gradients.flatten(1)[self.neighbours]
+        blended = (self.weights[..., None] * gathered).sum(1).unflatten(-1, (3, 3))
         rotation, scale, _ = triangle_frames(vertices, self.rig.faces[self.faces])
         undo = self.rest_rotation @ rotation.mT * (self.rest_scale / scale.clamp_min(_EPSILON))[:, None, None]
         lonely = (self.weights.sum(1) < 0.5)[:, None, None]
-        return torch.where(lonely, torch.eye(3).to(vertices), undo @ blended)
+        eye = torch.eye(3, dtype=vertices.dtype, device=vertices.device)
+        return torch.where(lonely, eye, undo @ blended)
 
 
 def tangent_map(relative: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.train.fields import kernels
 from engine.train.sage.box_mean import box_mean
 from render.camera import Camera
 from render.renderer import RenderOutput
@@ -26,7 +27,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Source: Z. Wang et al., 2004.
     """
     maps = torch.cat([a, b, a * a, b * b, a * b], -1)
-    if maps.device.type == "cpu" and maps.dtype == torch.float32:
+    if kernels.take(maps) and maps.dtype == torch.float32:
         mean = box_mean(maps, _WINDOW)
     else:
         mean = functional.avg_pool2d(maps.permute(2, 0, 1), _WINDOW, 1).permute(1, 2, 0)
@@ -38,8 +39,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 def depth_normals(depth: Tensor, camera: Camera) -> Tensor:
     """Unit normals [H - 2, W - 2, 3] in camera axes, facing the camera, from a depth map [H, W] in metres."""
-    rows = (torch.arange(depth.shape[0]).to(depth) + 0.5 - camera.cy) / camera.fy
-    columns = (torch.arange(depth.shape[1]).to(depth) + 0.5 - camera.cx) / camera.fx
+    rows, columns = (torch.arange(n, dtype=depth.dtype, device=depth.device) + 0.5 for n in depth.shape)
+    rows, columns = (rows - camera.cy) / camera.fy, (columns - camera.cx) / camera.fx
     points = torch.stack([depth * columns, depth * rows[:, None], depth], -1)
     across = points[1:-1, 2:] - points[1:-1, :-2]
     down = points[2:, 1:-1] - points[:-2, 1:-1]
@@ -71,5 +72,5 @@ def spread(out: RenderOutput) -> Tensor:
 
 
 def beyond(values: Tensor, threshold: float) -> Tensor:
-    """Mean of what exceeds a threshold, in units of the threshold, squared. Source: GaussianAvatars, 2024."""
-    return ((values / threshold - 1).clamp_min(0) ** 2).mean()
+    """What exceeds a threshold, in units of the threshold, squared. Source: GaussianAvatars, 2024."""
+    return (values / threshold - 1).clamp_min(0).square()

@@ -6,7 +6,7 @@ avatars", 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import UsageError
+from engine.progress import Over, unshown
+from engine.train.devices import camera_on, params_on, sent, view_on
+from engine.train.fields.masked import mean_where
 from engine.train.fields.pretrain import pretrain
 from engine.train.phase import ParameterGroup, Phase, Step
 from engine.train.sage.basis import choose_drivers
@@ -23,7 +26,7 @@ from engine.train.sage.losses import beyond, normal_error, photometric, spread
 from engine.train.sage.model import SageModel, warm_start
 from engine.train.sage.mouth import mouth_prior
 from engine.train.sage.pictures import PictureCache
-from engine.train.sage.placement import place_surfels
+from engine.train.sage.placement import Placement, place_surfels
 from engine.train.sage.priors import deformation_prior
 from engine.train.sage.rays import appearance_consistency, faces_seen, field_losses, on_face
 from engine.train.sage.rebinding import rebind
@@ -34,8 +37,10 @@ from engine.train.sampling import Shuffled
 from engine.train.views import Dataset, View
 from render.avatar import Avatar
 from render.camera import Camera
+from render.gsplat_kernels import GsplatError
 from render.renderer import Renderer, RenderOutput
 from render.rigs.params import RigParams
+from render.training_renderer import training_renderer
 
 _VIEWS_TO_START = 24  # looked at for placing and colouring the surfels
 _WARM_STEPS = 300
@@ -55,41 +60,63 @@ class Imagined:
 
 
 class Sage:
-    """One person's training. Raises ValueError when the dataset has no views to train on."""
+    """One person's training on one device.
+
+    `resumes`: a stored state follows, so nothing is fitted before. `over` shows how far the start is;
+    `renderer` makes what draws on a device at a size. Raises ValueError when the dataset has no views to
+    train on, GsplatError where its renderer cannot run.
+    """
 
     name = "sage"
 
-    def __init__(self, dataset: Dataset, config: SageConfig | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: SageConfig | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        resumes: bool = False,
+        over: Over = unshown,
+        renderer: Callable[[torch.device, int, int], Renderer] = training_renderer,
+    ) -> None:
         self.config = config = config or SageConfig()
-        self.dataset = dataset
+        self.dataset, self.device = dataset, torch.device(device)
         completed = complete(dataset, config)
-        self._train, self._weights = list(completed.views), completed.weights
-        if not self._train:
+        self._filmed = list(completed.views)
+        if not self._filmed:
             raise ValueError("the dataset has no views to train on")
-        self._pictures = PictureCache()
-        self._renderers: dict[tuple[int, int], Renderer] = {}
+        self._make_renderer, self._renderers = renderer, dict[tuple[int, int], Renderer]()
+        self._renderer(self._filmed[0].camera)  # what cannot be drawn fails now
+        self._train = [view_on(view, self.device) for view in self._filmed]
+        self._weights = {name: weight.to(self.device) for name, weight in completed.weights.items()}
+        self._pictures = PictureCache(self.device)
+        # Looking at the rig and placing the surfels are numba's, once; what a step needs is on the device.
+        regions = Regions.of(dataset.rig)
         generator = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)  # the networks' and the grid's first values
-        self.regions = Regions.of(dataset.rig)
-        step = max(1, len(self._train) // _VIEWS_TO_START)
-        some = self._train[::step][:_VIEWS_TO_START]
-        placement = place_surfels(
-            dataset.rig, self.regions, some, [self._pictures(v) for v in some], config.surfels, generator
-        )
-        drivers = choose_drivers(dataset.rig, self._train, config.deltas.rows)
-        mouth = mouth_prior(dataset.rig, self.regions) if config.mouth else None
-        self.model = SageModel(dataset.rig, self.regions, placement, drivers, mouth, config)
-        skin = dataset.rig.faces[self.regions.outer]
-        self.field_error_m = pretrain(
-            self.model.field, dataset.rig.template, skin, config.pretrain, config.seed
-        )
-        self.start_error = warm_start(self.model, placement, _WARM_STEPS, generator)
-        self.model.refresh_curvatures()
-        self._prior = deformation_prior(config.deformation_prior, dataset.rig)
+        placement = Placement.unset(config.surfels.count) if resumes else self._placed(regions, generator)
+        drivers = choose_drivers(dataset.rig, self._filmed, config.deltas.rows).to(self.device)
+        mouth = mouth_prior(dataset.rig, regions) if config.mouth else None
+        if mouth is not None:
+            mouth = mouth[0].to(self.device), mouth[1].to(self.device)
+        rig, placement = dataset.rig.to(self.device), placement.to(self.device)
+        self.model = SageModel(rig, regions.to(self.device), placement, drivers, mouth, config)
+        if not resumes:
+            skin = dataset.rig.faces[regions.outer]
+            pretrain(self.model.field, dataset.rig.template, skin, config.pretrain, config.seed, over)
+            warm_start(self.model, placement, _WARM_STEPS, generator, over)
+            self.model.refresh_curvatures()
+        self._prior = deformation_prior(config.deformation_prior, rig)
         self._sampler = ExpressionSampler(dataset.rig)
         # Changes by expression can be learned where expressions were seen.
-        moments = {view.time_index for view in self._train}
+        moments = {view.time_index for view in self._filmed}
         self._learns_deltas = config.deltas.rows > 0 and len(moments) > 1
+
+    def _placed(self, regions: Regions, generator: torch.Generator) -> Placement:
+        step = max(1, len(self._filmed) // _VIEWS_TO_START)
+        some = self._filmed[::step][:_VIEWS_TO_START]
+        pictures = [view.read() for view in some]
+        return place_surfels(self.dataset.rig, regions, some, pictures, self.config.surfels, generator)
 
     # -- what the trainer asks for -----------------------------------------------------------------------
 
@@ -144,7 +171,8 @@ class Sage:
 
     @torch.no_grad()
     def render(self, view: View, background: Tensor) -> RenderOutput:
-        return self.draw(view.params, view.camera, background)[0]
+        view = view_on(view, self.device)
+        return self.draw(view.params, view.camera, sent(background, self.device))[0]
 
     def avatar(self) -> Avatar:
         from engine.train.bake import bake
@@ -170,9 +198,7 @@ class Sage:
     def _renderer(self, camera: Camera) -> Renderer:
         size = camera.width, camera.height
         if size not in self._renderers:
-            from render.cpu.gradients.renderer import CpuTrainingRenderer
-
-            self._renderers[size] = CpuTrainingRenderer(*size)
+            self._renderers[size] = self._make_renderer(self.device, *size)
         return self._renderers[size]
 
     # -- phase one ---------------------------------------------------------------------------------------
@@ -184,8 +210,8 @@ class Sage:
     def _losses_of(self, view: View, step: Step) -> dict[str, Tensor]:
         weights, model, config = self.config.losses, self.model, self.config
         picture = self._pictures(view)
-        background = torch.rand(3, generator=step.own)
-        zero = torch.zeros(())
+        background = sent(torch.rand(3, generator=step.own), self.device)
+        zero = torch.zeros((), device=self.device)
         terms = dict.fromkeys(_SURFACE_TERMS, zero)
         target = picture.over(background)
         live = None
@@ -210,11 +236,10 @@ class Sage:
         terms["alpha"] = weights.alpha * (alpha - picture.mask).abs().mean()
         terms["normal"] = weights.normal * normal_error(out, view.camera).mean()
         terms["distortion"] = weights.distortion * spread(out).mean()
-        stands_off = model.on_hair
         growth = attributes.log_scales.exp() / (config.surfels.overlap * model.spacing)[:, None]
-        terms["scale"] = weights.scale * beyond(growth, weights.scale_threshold)
-        offset = attributes.offsets_m[~stands_off]
-        terms["offset"] = weights.offset * beyond(offset, weights.offset_threshold_m)
+        terms["scale"] = weights.scale * beyond(growth, weights.scale_threshold).mean()
+        offset = beyond(attributes.offsets_m, weights.offset_threshold_m)
+        terms["offset"] = weights.offset * mean_where(offset, ~model.on_hair)
         residual = model.residual_appearance.square().mean() + model.residual_shape.square().mean()
         terms["residual"] = weights.residual * residual if config.networks and config.residuals else zero
         if self._learns_deltas:
@@ -227,17 +252,19 @@ class Sage:
         """Some surfels with the field at them, and what the field has to be there."""
         weights, model, config = self.config.losses, self.model, self.config
         rows = torch.randperm(model.num_surfels, generator=step.own)[: config.field_points]
+        rows = sent(rows, self.device)
         points = model.means()[rows]
         sample = model.field(points, 1)
         assert sample.gradient is not None
-        near = points.detach() + torch.randn(points.shape, generator=step.own) * _SMOOTH_STEP_M
+        noise = sent(torch.randn(points.shape, generator=step.own), self.device)
+        near = points.detach() + noise * _SMOOTH_STEP_M
         beside = model.field(near[: len(near) // 2], 1)
         assert beside.gradient is not None
         slopes = torch.cat([sample.gradient, beside.gradient]).norm(dim=1)
         bend = (sample.gradient[: len(near) // 2] - beside.gradient).norm(dim=1)
         pulled = sample.distance.abs() * _CENTIMETRES
         terms = {
-            "point": weights.point * pulled[~model.on_hair[rows]].mean(),
+            "point": weights.point * mean_where(pulled, ~model.on_hair[rows]),
             "eikonal": weights.eikonal * (slopes - 1).square().mean(),
             "smooth": weights.smooth * bend.mean(),
         }
@@ -254,7 +281,7 @@ class Sage:
             self._measure_creases(number)
         every = self.config.surfels.rebind_every
         if every and number % every == 0 and (changed := rebind(model)).any():
-            rows = torch.arange(model.num_surfels)
+            rows = torch.arange(model.num_surfels, device=self.device)
             return {"means": torch.where(changed, -1, rows)}
         return None
 
@@ -264,10 +291,10 @@ class Sage:
         """Poses of the training views with other expressions and the head turned further."""
         items = []
         for _ in range(count):
-            view = self._train[int(torch.randint(len(self._train), (1,), generator=step.shared))]
+            view = self._filmed[int(torch.randint(len(self._filmed), (1,), generator=step.shared))]
             params = view.params.replace(expression=self._sampler(step.shared))
             params = turned(params, self.dataset.rig, self.config.consistency.turn_deg, step.shared)
-            items.append(Imagined(params, view.camera))
+            items.append(Imagined(params_on(params, self.device), camera_on(view.camera, self.device)))
         return items
 
     def _consistency_losses(self, items: Sequence[Imagined], step: Step) -> dict[str, Tensor]:
@@ -275,8 +302,8 @@ class Sage:
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def _consistency_of(self, item: Imagined, step: Step) -> dict[str, Tensor]:
-        weights, zero = self.config.consistency, torch.zeros(())
-        background = torch.rand(3, generator=step.own)
+        weights, zero = self.config.consistency, torch.zeros((), device=self.device)
+        background = sent(torch.rand(3, generator=step.own), self.device)
         out, _ = self.draw(item.params, item.camera, background)
         seen = faces_seen(self.model, item.params, item.camera)
         face = on_face(self.model, seen)
@@ -307,11 +334,13 @@ class Sage:
 
 
 Config = SageConfig
-DEVICE = "cpu"  # what `--device auto` takes: the surfels' and the field's kernels are numba's
 
 
-def build(dataset: Dataset, config: SageConfig, device: torch.device) -> Sage:
-    """The method as `visavis train sage` starts it. Raises UsageError for a device it cannot run on."""
-    if device.type != "cpu":
-        raise UsageError(f"--device {device}: SAGE trains on the CPU; use --device cpu")
-    return Sage(dataset, config)
+def build(
+    dataset: Dataset, config: SageConfig, device: torch.device, *, resumes: bool = False, over: Over = unshown
+) -> Sage:
+    """The method as `visavis train sage` starts it. Raises UsageError for a device that cannot draw."""
+    try:
+        return Sage(dataset, config, device, resumes=resumes, over=over)
+    except GsplatError as error:
+        raise UsageError(f"--device {device.type}: {error}; or use --device cpu") from error

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from engine.progress import Over, unshown
+from engine.train.devices import sent
 from engine.train.fields.sdf import SdfSample, SignedDistanceField
 from engine.train.sage.config import SageConfig
 from engine.train.sage.correction import Stretch, correct
@@ -23,6 +25,7 @@ from render.rotations import matrix_to_quaternion, quaternion_multiply
 from render.sh import SH_C0
 
 _INITIAL_OPACITY = 0.8
+_WARM_ROWS = 2048  # surfels of a step before training
 _MARGIN_M = 0.04  # of the field's cube around the rig
 
 
@@ -39,7 +42,11 @@ class Attributes:
 
 
 class SageModel(nn.Module):
-    """Everything that training moves, and how it makes Gaussians of a pose."""
+    """Everything that training moves, and how it makes Gaussians of a pose.
+
+    It lives where `rig`, `regions`, `placement`, `drivers` and `mouth` do; first values are drawn on the CPU,
+    so that they are the same everywhere.
+    """
 
     face_index: Tensor
     spacing: Tensor
@@ -88,7 +95,12 @@ class SageModel(nn.Module):
         self.register_buffer("grid_features", torch.zeros(count, config.sdf.grid.width))
         self.register_buffer("curvatures", torch.zeros(count, 2))
         self.register_buffer("curvature_directions", torch.zeros(count, 2, 3))
+        self.to(self.device)
         self.bind()
+
+    @property
+    def device(self) -> torch.device:
+        return self.rig.template.device
 
     # -- binding -----------------------------------------------------------------------------------------
 
@@ -184,8 +196,8 @@ class SageModel(nn.Module):
         rotations, log_scales = attributes.rotations, attributes.log_scales
         if posed is not None and self.config.correction:
             relative = self.stretch.relative(posed.vertices)[self._slot]
-            still = self.on_hair[:, None, None]
-            relative = torch.where(still, torch.eye(3).to(relative), relative)
+            eye = torch.eye(3, dtype=relative.dtype, device=relative.device)
+            relative = torch.where(self.on_hair[:, None, None], eye, relative)
             bend = torch.where(self.on_hair[:, None], 0, self.curvatures)
             rotations, log_scales = correct(
                 rotations, log_scales, relative, bend, self.curvature_directions, self.config.correct
@@ -242,22 +254,28 @@ class SageModel(nn.Module):
 
 
 @torch.no_grad()
-def warm_start(model: SageModel, placement: Placement, steps: int, generator: torch.Generator) -> float:
+def warm_start(
+    model: SageModel,
+    placement: Placement,
+    steps: int,
+    generator: torch.Generator,
+    over: Over = unshown,
+) -> float:
     """Teach the networks where the surfels stand and what the pictures show there; what is left goes into
     the residuals. Returns the networks' mean colour error.
 
     The target of f_shape is I - n n^T, whose surfel lies on the surface; no eigenvectors are needed.
     """
     normals = placement.normals
-    hessian = torch.eye(3) - normals[:, :, None] * normals[:, None]
-    shape = torch.cat([lower_triangle(hessian), torch.zeros(len(normals), 1)], 1)
-    opacity = torch.logit(torch.full((len(normals), 1), _INITIAL_OPACITY))
+    hessian = torch.eye(3, device=model.device) - normals[:, :, None] * normals[:, None]
+    shape = torch.cat([lower_triangle(hessian), normals.new_zeros(len(normals), 1)], 1)
+    opacity = torch.logit(normals.new_full((len(normals), 1), _INITIAL_OPACITY))
     look = torch.cat([placement.colours.clamp(0.02, 0.98).logit(), opacity], 1)
     model.refresh_field()
     error = 0.0
     if model.config.networks:
         with torch.enable_grad():
-            error = _fit_networks(model, look, shape, steps, generator)
+            error = _fit_networks(model, look, shape, steps, generator, over)
         views = -normals  # seen from the front
         at = model.field.normalised(model.means())
         n = nn.functional.normalize(model.field_gradient, dim=1)
@@ -270,19 +288,18 @@ def warm_start(model: SageModel, placement: Placement, steps: int, generator: to
 
 
 def _fit_networks(
-    model: SageModel, look: Tensor, shape: Tensor, steps: int, generator: torch.Generator
+    model: SageModel, look: Tensor, shape: Tensor, steps: int, generator: torch.Generator, over: Over
 ) -> float:
     parameters = [*model.appearance.parameters(), *model.shape.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=5e-3)
+    optimiser = torch.optim.Adam(parameters, lr=5e-3, fused=True)
     at = model.field.normalised(model.means()).detach()
     normals = nn.functional.normalize(model.field_gradient, dim=1)
-    error = 0.0
-    for step in range(steps):
+    colour_error = look.new_zeros(())
+    for step in over(range(steps), "dress the surfels", steps):
         optimiser.param_groups[0]["lr"] = 5e-3 * 0.1 ** (step / steps)
-        rows = torch.randint(len(at), (min(len(at), 2048),), generator=generator)
-        views = nn.functional.normalize(
-            torch.randn(len(rows), 3, generator=generator) - 2 * normals[rows], dim=1
-        )
+        rows = sent(torch.randint(len(at), (min(len(at), _WARM_ROWS),), generator=generator), at.device)
+        noise = sent(torch.randn(len(rows), 3, generator=generator), at.device)
+        views = nn.functional.normalize(noise - 2 * normals[rows], dim=1)
         seen = model.appearance(at[rows], views, normals[rows], model.field_features[rows])
         shaped = model.shape(at[rows], model.grid_features[rows])
         colour_error = (torch.sigmoid(seen[:, :3]) - torch.sigmoid(look[rows, :3])).abs().mean()
@@ -291,5 +308,4 @@ def _fit_networks(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        error = float(colour_error.detach())
-    return error
+    return float(colour_error.detach())

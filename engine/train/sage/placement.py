@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -30,6 +30,16 @@ class Placement:
     normals: Tensor  # [N, 3]
     spacing: Tensor  # [N] metres between neighbours
     colours: Tensor  # [N, 3] as the views show them; mid grey where none does
+
+    @classmethod
+    def unset(cls, count: int) -> Placement:
+        """Room for `count` surfels whose places a stored state brings."""
+        nowhere = torch.zeros(count, 3)
+        return cls(torch.zeros(count, dtype=torch.int64), nowhere, nowhere, torch.ones(count), nowhere)
+
+    def to(self, device: torch.device) -> Placement:
+        """The same on another device."""
+        return Placement(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def place_surfels(

@@ -123,7 +123,9 @@ class Enhancer:
 
 def deformation_prior(path: str, rig: Rig) -> DeformationPrior:
     """The prior in a file, or the rig's own deformation when `path` is empty."""
-    return NetworkDeformation(Path(path), rig.num_expressions) if path else RigDeformation()
+    if not path:
+        return RigDeformation()
+    return NetworkDeformation(Path(path), rig.num_expressions).to(rig.template.device)
 
 
 def _exported(path: Path, what: str) -> nn.Module:

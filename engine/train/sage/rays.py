@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.train.fields.masked import mean_where
 from engine.train.fields.sdf import SdfSample
 from engine.train.fields.volume import RayColours, render_rays
 from engine.train.sage.losses import normal_error
@@ -38,7 +39,7 @@ def field_losses(
     assert out.depth is not None
     assert out.normal is not None
     weights = model.config.losses
-    rows, columns = _drawn(out.alpha.detach() > _OPAQUE, None, model.config.rays, generator)
+    rows, columns, kept = _drawn(out.alpha.detach() > _OPAQUE, None, model.config.rays, generator)
     camera, depth = view.camera, out.depth.detach()[rows, columns]
     seen_faces = faces_seen(model, view.params, camera)
 
@@ -46,11 +47,7 @@ def field_losses(
         return prior.to_rest(model.rig, view.params, face, points, directions)
 
     rays = surface_rays(camera, rows, columns, depth, seen_faces, carry)
-    kept = (rays.face >= 0) & model.regions.visible[rays.face.clamp_min(0)]
-    if not kept.any():
-        return {}
-    rows, columns = rows[kept], columns[kept]
-    rays = Rays(rays.origins[kept], rays.directions[kept], rays.face[kept])
+    kept = kept & (rays.face >= 0) & model.regions.visible[rays.face.clamp_min(0)]
     seen = _march(model, rays, generator)
     covered = seen.alpha.detach() > 0.5
     on_surface = rays.origins + rays.directions * (seen.depth - model.config.ray_reach_m)[:, None].detach()
@@ -59,16 +56,15 @@ def field_losses(
     drawn = functional.normalize(out.normal.detach()[rows, columns], dim=1) @ camera.world_to_camera[
         :3, :3
     ].to(target)
-    _, normals = carry(rays.face, rays.origins, drawn)  # a normal goes to rest like a direction
+    _, normals = carry(rays.face.clamp_min(0), rays.origins, drawn)  # a normal goes to rest like a direction
     unit = functional.normalize(sample.gradient, dim=1)
     disagree = (unit - normals).abs().sum(1) + (1 - (unit * normals).sum(1))
     depth_error = (seen.depth - model.config.ray_reach_m).abs() * _METRES_TO_DECIMETRES
     colour_error = (seen.rgb - target[rows, columns] * seen.alpha[:, None]).abs().mean(1)
-    one = covered.float()
     return {
-        "ray_rgb": weights.ray_rgb * colour_error.mean(),
-        "ray_depth": weights.ray_depth * (one * depth_error).mean(),
-        "ray_normal": weights.ray_normal * (one * disagree).mean(),
+        "ray_rgb": weights.ray_rgb * mean_where(colour_error, kept),
+        "ray_depth": weights.ray_depth * mean_where(covered * depth_error, kept),
+        "ray_normal": weights.ray_normal * mean_where(covered * disagree, kept),
     }
 
 
@@ -90,16 +86,14 @@ def appearance_consistency(
     assert out.depth is not None
     config = model.config.consistency
     usable = (out.alpha.detach() > _OPAQUE) & on_face(model, seen)
-    rows, columns = _drawn(usable, error_map(out, camera), config.rays, generator, config.uniform_share)
-    if not len(rows):
-        return out.rgb.sum() * 0
+    rows, columns, kept = _drawn(usable, error_map(out, camera), config.rays, generator, config.uniform_share)
     with torch.no_grad():
         depth = out.depth.detach()[rows, columns]
         rays = surface_rays(
             camera, rows, columns, depth, seen, lambda *ray: prior.to_rest(model.rig, params, *ray)
         )
         canonical = _march(model, rays, None)
-    sure = (canonical.alpha > 0.8).float()[:, None]
+    sure = (kept & (canonical.alpha > 0.8)).float()[:, None]
     wanted = canonical.rgb / canonical.alpha.clamp_min(0.5)[:, None]
     return (sure * (out.rgb[rows, columns] - wanted) ** 2).sum() / sure.sum().clamp_min(1) / 3
 
@@ -127,7 +121,7 @@ def error_map(out: RenderOutput, camera: Camera) -> Tensor:
 def _march(model: SageModel, rays: Rays, jitter: torch.Generator | None) -> RayColours:
     """The field's colours along rays from `ray_reach_m` before the surface to as far behind it."""
     reach = model.config.ray_reach_m
-    near = torch.zeros(len(rays.face)).to(rays.origins)
+    near = rays.origins.new_zeros(len(rays.face))
     start = rays.origins - reach * rays.directions
 
     def colour(points: Tensor, directions: Tensor, sample: SdfSample) -> Tensor:
@@ -142,14 +136,17 @@ def _drawn(
     count: int,
     generator: torch.Generator,
     uniform_share: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Pixel rows and columns [R] of `usable` [H, W], by chance or by `error` [H, W]."""
-    places = usable.flatten().nonzero()[:, 0]
-    if not len(places):
-        return places, places
-    weights = torch.ones(len(places))
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixel rows and columns [R] of `usable` [H, W], by chance or by `error` [H, W], and which are usable.
+
+    None are where no pixel is. How many there are is nowhere read: an inverse cumulative sum draws them.
+    """
+    chance = usable.flatten().double()
     if error is not None:
-        own = error.flatten()[places].clamp_min(0)
-        weights = uniform_share + (1 - uniform_share) * own / own.mean().clamp_min(1e-9)
-    picked = places[torch.multinomial(weights, count, replacement=True, generator=generator)]
-    return picked // usable.shape[1], picked % usable.shape[1]
+        own = error.flatten().clamp_min(0) * chance
+        mean = own.sum() / chance.sum().clamp_min(1)
+        chance = chance * (uniform_share + (1 - uniform_share) * own / mean.clamp_min(1e-9))
+    total = chance.cumsum(0)
+    at = torch.rand(count, generator=generator, dtype=total.dtype).to(total.device, non_blocking=True)
+    picked = torch.searchsorted(total, at * total[-1], right=True).clamp_max(len(total) - 1)
+    return picked // usable.shape[1], picked % usable.shape[1], usable.flatten()[picked]

@@ -18,7 +18,7 @@ def rebind(model: SageModel) -> Tensor:
     """
     rig, config = model.rig, model.config.surfels
     means = model.means()
-    changed = torch.zeros(model.num_surfels, dtype=torch.bool)
+    changed = torch.zeros(model.num_surfels, dtype=torch.bool, device=model.device)
     on_face = model.regions.face[model.face_index]
     for mask, faces in (
         (on_face, model.regions.face),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from engine.train.fields import kernels
 from engine.train.raster import see
+from engine.train.sage.depth_buffer import nearest_triangles_seen
 from render.camera import Camera
 from render.rigs.rig import Rig
 
@@ -36,6 +38,10 @@ class Regions:
     inside: Tensor  # bool: seen through the open mouth only
     outer: Tensor  # bool: the skin that encloses the head: what the field is pretrained on
     body: Tensor  # bool: neck and shoulders
+
+    def to(self, device: torch.device) -> Regions:
+        """The same masks on another device."""
+        return Regions(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     @classmethod
     def of(cls, rig: Rig) -> Regions:
@@ -92,6 +98,8 @@ def _seen(rig: Rig, look: dict[str, float]) -> Tensor:
 def triangles_seen(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
     """The nearest triangle of every pixel, int64 [H, W]; -1 where there is none."""
     points = in_picture(vertices, camera)
+    if not kernels.take(points):
+        return nearest_triangles_seen(points, faces, camera.width, camera.height)
     samples = see(points.numpy(), faces.int().numpy(), camera.width, camera.height)
     return torch.from_numpy(samples.triangle).long()
 
@@ -101,8 +109,8 @@ def in_picture(points: Tensor, camera: Camera) -> Tensor:
     to_camera = camera.world_to_camera.to(points)
     p = points.detach() @ to_camera[:3, :3].T + to_camera[:3, 3]
     z = p[:, 2:].clamp_min(1e-6)
-    focal, centre = p.new_tensor([camera.fx, camera.fy]), p.new_tensor([camera.cx, camera.cy])
-    return torch.cat([p[:, :2] / z * focal + centre, p[:, 2:]], 1)
+    x, y = p[:, :1] / z * camera.fx + camera.cx, p[:, 1:2] / z * camera.fy + camera.cy
+    return torch.cat([x, y, p[:, 2:]], 1)
 
 
 def _on_head(rig: Rig) -> Tensor:

@@ -57,8 +57,8 @@ def folded(area_ratio: Tensor) -> Tensor:
 def measure_creases(model: SageModel, view: View, draw: Draw, strength: float) -> None:
     """Set how dark every unit of the model's basis makes each surfel, from pictures of it alone."""
     rig = model.rig
-    background = torch.zeros(3)
-    neutral = view.params.replace(expression=torch.zeros(rig.num_expressions))
+    background = torch.zeros(3, device=model.device)
+    neutral = view.params.replace(expression=torch.zeros(rig.num_expressions, device=model.device))
     count = model.num_surfels
     rest, seen_at_rest = surfel_distortion(draw(neutral, view.camera, background)[0], count)
     rest_vertices = rig(neutral).vertices
@@ -69,7 +69,7 @@ def measure_creases(model: SageModel, view: View, draw: Draw, strength: float) -
     usual = max(float(rest[may].sqrt().median()), 1e-5)
     full = model.drivers.amax(0)
     for row, unit in enumerate(model.drivers.argmax(0).tolist()):
-        weights = torch.zeros(rig.num_expressions)
+        weights = torch.zeros(rig.num_expressions, device=model.device)
         weights[unit] = 1 / full[row]
         params = neutral.replace(expression=weights)
         posed, seen = surfel_distortion(draw(params, view.camera, background)[0], count)
