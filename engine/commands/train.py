@@ -177,12 +177,13 @@ def _train(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from engine.progress import Bars, unshown
+    from engine.progress import Bars
     from engine.train.config import changed, flatten
     from engine.train.dataset import read_dataset
     from engine.train.distributed import joined_ranks
     from engine.train.lpips import Lpips
     from engine.train.metrics import check_installed
+    from engine.train.over import unshown
     from engine.train.pipeline import Order, Output, train_avatar
     from engine.train.random_state import RandomState
     from engine.train.trainer import TrainerConfig

@@ -170,11 +170,15 @@ def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
 
 
 def _provenance(method: Method, dataset: Dataset, trainer: Trainer) -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
+    try:
+        release = version("visavis")
+    except PackageNotFoundError:  # run in a checkout, as bench.gpu_session is where nothing is installed
+        release = "from a checkout"
     steps = ", ".join(f"{name} {done}" for name, (done, _) in trainer.steps_by_phase.items())
     return (
-        f"trained by visavis {version('visavis')}, method {method.name}, on {len(dataset.of('train'))} "
+        f"trained by visavis {release}, method {method.name}, on {len(dataset.of('train'))} "
         f"pictures of {dataset.name or 'a dataset without a name'} "
         f"(steps: {steps}; seed {trainer.config.seed})"
     )

@@ -24,6 +24,16 @@ from tests.render.cuda_renderers import emulated_device
 
 JUNIT = '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}"/>'
 
+TRAINED = {
+    "data": "SYNTHETIC",
+    "dataset": "person 1",
+    "played": {"masked_psnr": 30.2, "masked_ssim": 0.95},
+    "measured_views": 30,
+    "steps": {"surfels and field": {"done": 7000, "full": 8000}},
+    "wall_s": 299.0,
+    "seconds": {"load": 12.5},
+}
+
 
 class Machine:
     """Answers every process: by the first of `answers` whose key stands in the command, else well."""
@@ -44,6 +54,8 @@ class Machine:
                 return answer
         if "render_cuda" in line:
             return Finished(0, json.dumps(result(row(speed_up=9.0))), "", 60.0)
+        if "train_gpu" in line:
+            return Finished(0, json.dumps(TRAINED), "", 300.0)
         if "--minutes" in line:
             figures = {"frames": 9000, "captures": 5, "seconds": 60.0, "growth_mb": 0.0}
             return Finished(0, json.dumps(figures), "", 60.0)
@@ -57,6 +69,7 @@ def _sanitizer(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(which=lambda name: None if name == "nvidia-smi" else f"/{name}")
     monkeypatch.setattr(gpu_steps, "shutil", fake)
     monkeypatch.setattr(gpu_session, "shutil", fake)
+    monkeypatch.setattr(gpu_steps, "_is_there", lambda package: True)
 
 
 def test_a_good_machine_measures_every_step_and_writes_a_table(tmp_path: Path) -> None:
@@ -73,6 +86,8 @@ def test_a_good_machine_measures_every_step_and_writes_a_table(tmp_path: Path) -
     assert "ok   100,000 3d, 512x512, rig: 0.05 ms, asked for 0.1 ms" in table
     assert "9,000 frames, 5 graphs in 1.0 minutes: device memory grew by 0 MB" in table
     assert "no comparison with gsplat: no encoder" in table
+    assert "ok   SYNTHETIC person 1, 5 minutes: held-out person as played PSNR 30.20 dB (asked: 29)" in table
+    assert "ok   ended after 5.0 minutes, set up in 12.5 s" in table
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_session.json", "gpu_session.txt"]
     assert [file for file in gpu_test_files() if not any(file in line for line in machine.commands)] == []
 
@@ -95,11 +110,14 @@ def test_a_target_that_is_missed_fails(tmp_path: Path) -> None:
         render_cuda=Finished(0, json.dumps(slow), "", 1.0),
         minutes=Finished(0, json.dumps(leaky), "", 1.0),
         cuda_frames=Finished(0, "{}", "", 12.0),
+        train_gpu=Finished(0, json.dumps({**TRAINED, "wall_s": 400.0}), "", 400.0),
     )
-    found = session(("start", "speed", "memory"), tmp_path, minutes=1.0, limit_s=3600.0, run=machine)
+    steps = ("start", "speed", "train", "memory")
+    found = session(steps, tmp_path, minutes=1.0, limit_s=3600.0, run=machine)
     assert {outcome.status for outcome in found.values()} == {"failed"}
     assert any(line.startswith("FAIL 100,000 3d, 512x512, rig: 1 ms") for line in found["speed"].lines)
     assert "30 MB" in found["memory"].lines[0]
+    assert [line[:4] for line in found["train"].lines] == ["ok  ", "FAIL"]  # good, but late
     assert found["start"].lines[0].startswith("FAIL a process that draws every kind: 12 s")
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from engine.errors import UsageError
-from engine.progress import Over, unshown
 from engine.train.devices import camera_on, params_on, sent, view_on
 from engine.train.fields.masked import mean_where
 from engine.train.fields.pretrain import pretrain
+from engine.train.over import Over, unshown
 from engine.train.phase import ParameterGroup, Phase, Step
 from engine.train.sage.basis import choose_drivers
 from engine.train.sage.config import SageConfig

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from engine.progress import Over, unshown
 from engine.train.devices import sent
 from engine.train.fields.sdf import SdfSample, SignedDistanceField
+from engine.train.over import Over, unshown
 from engine.train.sage.config import SageConfig
 from engine.train.sage.correction import Stretch, correct
 from engine.train.sage.networks import NUM_APPEARANCE, NUM_SHAPE, AppearanceNetwork, ShapeNetwork
