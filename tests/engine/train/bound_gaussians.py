@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from engine.train.over import Over
 from engine.train.phase import ParameterGroup, Phase, Step
 from engine.train.sampling import Shuffled
 from engine.train.views import Dataset, Picture, View
@@ -132,7 +133,11 @@ class BoundGaussians:
         self._bind(state["faces"])
 
 
-build = BoundGaussians
+def build(
+    dataset: Dataset, config: Config, device: torch.device, *, resumes: bool, over: Over
+) -> BoundGaussians:
+    """As the command makes it: nothing is fitted before the first step."""
+    return BoundGaussians(dataset, config, device)
 
 
 class NoisyBoundGaussians(BoundGaussians):
