@@ -76,11 +76,11 @@ def run_person(protocol: Protocol, seed: int) -> Iterator[tuple[str, Row]]:
     )
     first = _trained(Sage(capture, replace(full, phase_two=False)), seed)
     yield "without phase two", _figures(first, capture)
-    second = Sage(capture, replace(full, steps=0))
+    second = Sage(capture, replace(full, steps=0), resumes=True)
     second.load_state_dict(first.state_dict())
     yield "full", _figures(_trained(second, seed), capture)
     alone = replace(full, steps=0, consistency=replace(full.consistency, anchor=0.0))
-    third = Sage(capture, alone)
+    third = Sage(capture, alone, resumes=True)
     third.load_state_dict(first.state_dict())
     yield "phase two without pictures", _figures(_trained(third, seed), capture)
     for arm, config in _other_arms(full).items():
