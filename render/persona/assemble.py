@@ -114,15 +114,8 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     )
 
 
-def build_whole(person: Person) -> Avatar:
-    """A person with everything under its surface too."""
+def build(person: Person) -> Avatar:
+    """The whole way from a definition to an avatar; about a minute."""
     cloud, head = make_cloud(person)
     cloud = without_hidden(cloud)
     return to_avatar(person, cloud, head, shade(cloud, head))
-
-
-def build(person: Person) -> Avatar:
-    """The whole way from a definition to an avatar; about a minute."""
-    from render.persona.visibility import without_invisible
-
-    return without_invisible(build_whole(person))
