@@ -106,11 +106,11 @@ def test_a_step_that_breaks_costs_only_itself(tmp_path: Path) -> None:
 def test_a_target_that_is_missed_fails(tmp_path: Path) -> None:
     slow = result(row(ours={"min_ms": 1.0, "p50_ms": 1.0, "p99_ms": 1.0}))
     leaky = {"frames": 9000, "captures": 5, "seconds": 60.0, "growth_mb": 30.0}
-    machine = Machine(
+    machine = Machine(  # both commands take --minutes: the first key counts
+        train_gpu=Finished(0, json.dumps({**TRAINED, "wall_s": 400.0}), "", 400.0),
         render_cuda=Finished(0, json.dumps(slow), "", 1.0),
         minutes=Finished(0, json.dumps(leaky), "", 1.0),
         cuda_frames=Finished(0, "{}", "", 12.0),
-        train_gpu=Finished(0, json.dumps({**TRAINED, "wall_s": 400.0}), "", 400.0),
     )
     steps = ("start", "speed", "train", "memory")
     found = session(steps, tmp_path, minutes=1.0, limit_s=3600.0, run=machine)
