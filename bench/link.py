@@ -21,7 +21,8 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
+
+from capture.closing import Closing
 
 TUN = Path("/dev/net/tun")
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
@@ -50,7 +51,7 @@ def why_not() -> str | None:
     return None
 
 
-class Link:
+class Link(Closing):
     """`with Link(LinkQuality(loss=0.05)) as link`: processes started behind `link.inside` use it."""
 
     def __init__(self, quality: LinkQuality) -> None:
@@ -98,22 +99,15 @@ class Link:
             )
             self.change(self._quality)
         except BaseException:
-            self._close()
+            self.close()
             raise
         finally:
             for end in ends:
                 os.close(end)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take the link away; closing twice does no harm."""
         if self._pump is not None:
             self._pump.terminate()
             self._pump.communicate()

@@ -7,12 +7,12 @@ import json
 import threading
 from dataclasses import asdict, dataclass
 from importlib import resources
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from bench.chromium import Chromium
+from capture.closing import Closing
 
 PAGE = "live_client.html"
 CLOCK_TRUST_MS = 10_000.0  # a timecode further from the clock than this was not read right
@@ -43,7 +43,7 @@ class WatchReport:
         return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
-class ClientOrigin:
+class ClientOrigin(Closing):
     """Serves the client's page from an origin of its own, as a stranger's site would: `with ClientOrigin()`.
 
     The live server must be started with `--allow-origin` of this address.
@@ -74,12 +74,8 @@ class ClientOrigin:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Serve the page no longer."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import TracebackType
+
+from capture.closing import Closing
 
 
-class LiveServerProcess:
+class LiveServerProcess(Closing):
     """`with LiveServerProcess(["--input", clip]) as server`: listens on a free port, ends by SIGTERM."""
 
     def __init__(self, options: Sequence[str], module: str = "engine.cli") -> None:
@@ -50,12 +51,8 @@ class LiveServerProcess:
         self.address = address.split("/#")[0].rstrip("/")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the server as its user would, and wait for it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         self._process.communicate()

@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.scenes import ellipsoid_head
 from render.avatar import Avatar, AvatarInfo, Framing
 from render.bindings import SkinningBinding, TriangleBinding, localise
+from render.importers.ply import still_rig
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 
@@ -58,17 +59,7 @@ def rigged_head(num: int, *, surfel: bool = False) -> Avatar:
 
 def still_head(num: int, *, surfel: bool = False) -> Avatar:
     """`ellipsoid_head(num)` on a single joint: what is left when the rig costs nothing."""
-    rig = Rig(
-        kind="skin",
-        template=torch.zeros(1, 3),
-        faces=torch.zeros(0, 3, dtype=torch.int64),
-        expression_names=(),
-        expression_basis=torch.zeros(0, 3),
-        joint_names=("root",),
-        parents=(-1,),
-        joints_template=torch.zeros(1, 3),
-        skin_weights=torch.ones(1, 1),
-    )
+    rig = still_rig()
     binding = SkinningBinding(torch.ones(num, 1))
     gaussians = ellipsoid_head(num, surfel=surfel)
     return Avatar(AvatarInfo(f"still {num}"), rig, (binding,), gaussians, framing=VIEW)

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from capture.frame import Frame
 from capture.source import Source
+from engine.calibrate import calibrated
 from engine.detection_log import DetectionLog
 from engine.motion import Motion
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatar import Avatar
-from tracking.calibration import calibrate_avatar, response_of
+from tracking.calibration import response_of
 from tracking.detection import Detection
 from tracking.detector_process import DetectorProcess
 from tracking.driver import Driver
@@ -26,7 +27,7 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
     never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
     """
     if response_of(avatar) is None and avatar.rig.expression_names:
-        avatar = calibrate_avatar(avatar, progress=lambda d, total: bars.over(d, "calibrating", total))
+        avatar = calibrated(avatar, bars)
     with DetectorProcess() as detector, Driver(avatar) as driver:
         driver.prepare_clip()
         detector.wait_ready()

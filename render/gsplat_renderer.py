@@ -45,18 +45,7 @@ class GsplatRenderer:
         # As in the reference: squares of the plain depths lose what the distortion is made of.
         origin = splats.depths.detach().sum() / max(len(splats.depths), 1)
         sums, alpha = self._blend(splats, origin, camera)
-        rgb, depth, square, normal = sums[..., :3], sums[..., 3], sums[..., 4], sums[..., 5:]
-        if background is not None:
-            rgb = rgb + (1 - alpha[..., None]) * background.to(rgb)
-        covered = alpha > 0
-        return RenderOutput(
-            rgb,
-            alpha,
-            depth=torch.where(covered, origin + depth / torch.where(covered, alpha, 1), 0),
-            normal=normal,
-            distortion=alpha * square - depth * depth,
-            means_px=means_px,
-        )
+        return RenderOutput.from_sums(sums, alpha, origin, background, means_px)
 
     def _blend(self, splats: Splats, origin: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
         """Sums [H, W, 8] of rgb, depth, depth^2 and normal, and alpha [H, W]."""

@@ -41,23 +41,11 @@ class ReferenceRenderer:
             )
             for y in range(0, camera.height, size)
         ]
-        picture = torch.cat(rows, 0)  # [H, W, rgb alpha depth depth^2 normal]
-        rgb, alpha, normal = picture[..., :3], picture[..., 3], picture[..., 6:]
-        depth, square = picture[..., 4], picture[..., 5]
-        if background is not None:
-            rgb = rgb + (1 - alpha[..., None]) * background.to(rgb)
-        covered = alpha > 0
-        return RenderOutput(
-            rgb,
-            alpha,
-            depth=torch.where(covered, origin + depth / torch.where(covered, alpha, 1), 0),
-            normal=normal,
-            distortion=alpha * square - depth * depth,
-            means_px=means_px,
-        )
+        picture = torch.cat(rows, 0)
+        return RenderOutput.from_sums(picture[..., :8], picture[..., 8], origin, background, means_px)
 
     def _tile(self, splats: Splats, origin: Tensor, x0: int, y0: int, width: int, height: int) -> Tensor:
-        """Blended [height, width, 9] of the pixels from (x0, y0)."""
+        """Blended [height, width, 9] of the pixels from (x0, y0): the sums of `from_sums`, then alpha."""
         like = splats.means_px
         ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         pixels = torch.stack([xs + x0, ys + y0], -1).reshape(-1, 2).to(like) + 0.5
@@ -79,7 +67,7 @@ def _blend(splats: Splats, origin: Tensor, pixels: Tensor, transmittance: Tensor
     through = torch.cat([transmittance, transmittance * (1 - alpha).cumprod(1)], 1)
     weights = through[:, :-1] * alpha
     depths = torch.where(alpha > 0, depths - origin, 0)
-    moments = [weights.sum(1), (weights * depths).sum(1), (weights * depths * depths).sum(1)]
-    return torch.cat(
-        [weights @ splats.colours, torch.stack(moments, 1), weights @ splats.normals], 1
-    ), through[:, -1:]
+    moments = torch.stack([(weights * depths).sum(1), (weights * depths * depths).sum(1)], 1)
+    total = weights.sum(1, keepdim=True)
+    sums = torch.cat([weights @ splats.colours, moments, weights @ splats.normals, total], 1)
+    return sums, through[:, -1:]

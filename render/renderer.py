@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
+import torch
 from torch import Tensor
 
 from render.camera import Camera
@@ -25,6 +26,28 @@ class RenderOutput:
     # [N, 2] pixels, of every Gaussian given; zero where it has none (behind the camera, not finite). The
     # pictures are drawn from it: after means_px.retain_grad() and backward() its grad is d loss / d means_px.
     means_px: Tensor | None = None
+
+    @classmethod
+    def from_sums(
+        cls, sums: Tensor, alpha: Tensor, origin: Tensor, background: Tensor | None, means_px: Tensor
+    ) -> Self:
+        """Pictures from blended sums [H, W, 8] of rgb, depth, depth^2 and normal, and alpha [H, W].
+
+        The sums' depths are measured from `origin` [] metres: squares of the plain depths would lose what the
+        distortion is made of.
+        """
+        rgb, depth, square, normal = sums[..., :3], sums[..., 3], sums[..., 4], sums[..., 5:]
+        if background is not None:
+            rgb = rgb + (1 - alpha[..., None]) * background.to(rgb)
+        covered = alpha > 0
+        return cls(
+            rgb,
+            alpha,
+            depth=torch.where(covered, origin + depth / torch.where(covered, alpha, 1), 0),
+            normal=normal,
+            distortion=alpha * square - depth * depth,
+            means_px=means_px,
+        )
 
 
 class Renderer(Protocol):

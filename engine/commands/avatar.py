@@ -157,7 +157,9 @@ def _import(args: argparse.Namespace) -> int:
     )
     avatar = avatar.replace(info=info)
     if avatar.rig.num_expressions and not args.no_calibrate:
-        avatar = _calibrated(avatar)
+        from engine.calibrate import calibrated_if_seen
+
+        avatar = calibrated_if_seen(avatar, "imported without calibration")
     for name, loss in save_avatar(avatar, output, compact=args.compact).items():
         print(f"{name:<28} changed by at most {loss.maximum:.2g}, rms {loss.rms:.2g}")
     print(f"{output}: {avatar.name}, {avatar.gaussians.num_gaussians} Gaussians on a {avatar.rig.kind} rig")
@@ -183,22 +185,6 @@ def _read_source(args: argparse.Namespace) -> Avatar:
     from render.importers.ply import import_ply
 
     return import_ply(source, axes=args.axes)
-
-
-def _calibrated(avatar: Avatar) -> Avatar:
-    """The avatar with what the detector sees on it, measured once; without, when it sees too little."""
-    from engine.progress import Bars
-    from tracking.calibration import calibrate_avatar
-    from tracking.errors import TrackingError
-
-    try:
-        with Bars() as bars:
-            return calibrate_avatar(
-                avatar, progress=lambda items, total: bars.over(items, "calibrate", total)
-            )
-    except TrackingError as error:
-        print(f"visavis: imported without calibration: {error}", file=sys.stderr)
-        return avatar
 
 
 def _export(args: argparse.Namespace) -> int:

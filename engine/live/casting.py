@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from engine.backends import announce_compiling
+from engine.calibrate import calibrated
 from engine.live.scene import Cast
 from engine.progress import Bars
 from render.avatar import Avatar
 from render.library import builtin_names, open_avatar
-from tracking.calibration import calibrate_avatar, response_of
+from tracking.calibration import response_of
 from tracking.driver import Driver
 
 
@@ -56,4 +57,4 @@ def _calibrated(avatar: Avatar) -> Avatar:
         flush=True,
     )
     with Bars() as bars:
-        return calibrate_avatar(avatar, progress=lambda d, total: bars.over(d, "calibrating", total))
+        return calibrated(avatar, bars)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
+from capture.closing import Closing
 from engine.backends import open_backend
 from engine.encoding import live_encoders
 from engine.live.acting import Actor, FaceActor, MotionActor
@@ -44,7 +44,7 @@ class LiveSettings:
     mirror: bool = False
 
 
-class LiveLoop:
+class LiveLoop(Closing):
     """Everything that runs while an avatar is live; use it as a context manager.
 
     `source` and `detector` are None for the built-in motion. The loop owns both, closes them, and closes
@@ -158,14 +158,6 @@ class LiveLoop:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _make_actor(self, settings: LiveSettings) -> tuple[Tracker | None, Lookahead | None, Actor]:
         if self._source is None or self._detector is None:

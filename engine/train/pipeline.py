@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.progress import Bars
 from engine.report import write_json
 from engine.train.checkpoint import read_checkpoint
 from engine.train.distributed import Ranks
@@ -25,7 +23,7 @@ from engine.train.preview import Preview
 from engine.train.report import TrainingReport, write_html
 from engine.train.trainer import Trainer, TrainerConfig
 from engine.train.views import Dataset, View
-from render.avatar import Avatar, AvatarInfo
+from render.avatar import AvatarInfo
 from render.avatar_file import save_avatar
 
 
@@ -119,7 +117,9 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
         played = evaluate(played_as, views[: len(trained)], order.lpips)
     if order.calibrate and avatar.rig.num_expressions:
         with _timed(seconds, "calibrate"):
-            avatar = _calibrated(avatar)
+            from engine.calibrate import calibrated_if_seen
+
+            avatar = calibrated_if_seen(avatar, "trained, but not calibrated to the face detector")
     save_avatar(avatar, output.avatar)
     report = TrainingReport(
         title=f"{info.name}: {method.name} training",
@@ -182,21 +182,6 @@ def _provenance(method: Method, dataset: Dataset, trainer: Trainer) -> str:
         f"pictures of {dataset.name or 'a dataset without a name'} "
         f"(steps: {steps}; seed {trainer.config.seed})"
     )
-
-
-def _calibrated(avatar: Avatar) -> Avatar:
-    """The avatar with what the detector sees on it; without, when it sees too little or is not there."""
-    from tracking.calibration import calibrate_avatar
-    from tracking.errors import TrackingError
-
-    try:
-        with Bars() as bars:
-            return calibrate_avatar(
-                avatar, progress=lambda items, total: bars.over(items, "calibrate", total)
-            )
-    except TrackingError as error:
-        print(f"visavis: trained, but not calibrated to the face detector: {error}", file=sys.stderr)
-        return avatar
 
 
 def _result(report: TrainingReport, output: Output) -> str:

@@ -44,7 +44,7 @@ def import_ply(path: Path | str, *, axes: Axes = "y-up", info: AvatarInfo | None
     middle = gaussians.means.median(0).values
     return Avatar(
         info=info or AvatarInfo(name=path.stem, provenance="plain 3DGS .ply, static"),
-        rig=_still_rig(),
+        rig=still_rig(),
         bindings=(SkinningBinding(torch.ones(gaussians.num_gaussians, 1)),),
         gaussians=replace(gaussians, means=gaussians.means - middle),
     )
@@ -60,7 +60,7 @@ def rotated(gaussians: Gaussians, quat: Tensor) -> Gaussians:
     )
 
 
-def _still_rig() -> Rig:
+def still_rig() -> Rig:
     """One joint at the origin and one vertex on it; no expressions, no triangles."""
     return Rig(
         kind="skin",

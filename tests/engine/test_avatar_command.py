@@ -87,11 +87,11 @@ def test_an_import_keeps_the_calibration_or_says_why_there_is_none(
 
     folder, out = write_lam_folder(tmp_path / "lam"), tmp_path / "x.avatar"
     command = ["avatar", "import", str(folder), "-o", str(out), "--licence", "CC0-1.0", "--consent", "nobody"]
-    monkeypatch.setattr("tracking.calibration.calibrate_avatar", calibrate)
+    monkeypatch.setattr("engine.calibrate.calibrate_avatar", calibrate)
     assert main(command) == 0
     assert torch.equal(load_avatar(out).extras["response"], torch.ones(2))
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("tracking.calibration.calibrate_avatar", fail)
+    monkeypatch.setattr("engine.calibrate.calibrate_avatar", fail)
     assert main(command) == 0
     assert not load_avatar(out).extras
     assert "without calibration: the detector finds a face on 0" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import av
 import numpy as np
@@ -21,7 +21,7 @@ CLOCK_RATE = 90_000  # RTP ticks per second of every video codec (RFC 6184, RFC 
 TIME_BASE = Fraction(1, CLOCK_RATE)
 VBV_FRAMES = 4  # a key frame may take four frames' worth of the highest bitrate, then the stream catches up
 VP8_REBUILD_RATIO = 1.25  # libvpx behind FFmpeg cannot change its bitrate: a new encoder and a key frame
-SEI = 6  # H.264 NAL unit type of x264's settings text and other remarks no browser needs
+IDR, SEI = 5, 6  # H.264 NAL unit types: key frame; remarks no browser needs, such as x264's settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,39 @@ def to_i420(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
 
 
+def h264_context(name: str, width: int, height: int, *, fps: float, bitrate: int) -> VideoCodecContext:
+    """FFmpeg's encoder `name` for I420 pictures of this size in BT.601, not open yet.
+
+    Raises ValueError when a side is odd.
+    """
+    if width % 2 or height % 2:
+        raise ValueError(f"H.264 needs even picture sizes, got {width}x{height}")
+    context = cast("VideoCodecContext", av.CodecContext.create(name, "w"))
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.bit_rate = bitrate
+    context.framerate = Fraction(fps).limit_denominator(1001)
+    context.time_base = TIME_BASE
+    # Untagged, Chromium shows H.264 as BT.709: RGB (200, 50, 50) came back as (213, 64, 50).
+    context.colorspace = Colorspace.ITU601
+    context.color_primaries = ColorPrimaries.SMPTE170M
+    context.color_trc = ColorTrc.SMPTE170M
+    context.color_range = ColorRange.MPEG
+    return context
+
+
+def encode_h264(
+    context: VideoCodecContext, picture: NDArray[np.uint8], ticks: int, key: bool, capture_ns: int
+) -> EncodedPicture:
+    """Encode one I420 picture [H * 3/2, W]. Raises ValueError when its size is not the encoder's."""
+    size = context.width, context.height
+    frame = video_frame(picture, size, ticks, key)
+    data = b"".join(bytes(packet) for packet in context.encode(frame))
+    units = [unit for unit in split_annex_b(data) if unit[0] & 31 != SEI]
+    data = b"".join(b"\x00\x00\x00\x01" + unit for unit in units)
+    is_key = any(unit[0] & 31 == IDR for unit in units)
+    return EncodedPicture(data, ticks, is_key, capture_ns, *size, "h264")
+
+
 class X264Encoder:
     """H.264 Constrained Baseline with the settings that measured fastest at good quality (superfast).
 
@@ -100,20 +133,9 @@ class X264Encoder:
     codec: Codec = "h264"
 
     def __init__(self, width: int, height: int, *, fps: float, bitrate: int, max_bitrate: int) -> None:
-        if width % 2 or height % 2:
-            raise ValueError(f"H.264 needs even picture sizes, got {width}x{height}")
-        context: VideoCodecContext = av.CodecContext.create("libx264", "w")
-        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-        context.bit_rate = max_bitrate
-        context.framerate = Fraction(fps).limit_denominator(1001)
-        context.time_base = TIME_BASE
+        context = h264_context("libx264", width, height, fps=fps, bitrate=max_bitrate)
         context.thread_count = 1  # a second thread would cut the picture into slices and cost bits
         context.profile = "Baseline"  # "Constrained Baseline" silently gives High; this gives 42c0
-        # Untagged, Chromium shows H.264 as BT.709: RGB (200, 50, 50) came back as (213, 64, 50).
-        context.colorspace = Colorspace.ITU601
-        context.color_primaries = ColorPrimaries.SMPTE170M
-        context.color_trc = ColorTrc.SMPTE170M
-        context.color_range = ColorRange.MPEG
         context.options = {
             "preset": "superfast",
             "tune": "zerolatency",
@@ -138,12 +160,7 @@ class X264Encoder:
 
     def encode(self, picture: NDArray[np.uint8], ticks: int, key: bool, capture_ns: int) -> EncodedPicture:
         """Encode one I420 picture [H * 3/2, W]. Raises ValueError when its size is not the encoder's."""
-        frame = video_frame(picture, self.size, ticks, key)
-        data = b"".join(bytes(packet) for packet in self._context.encode(frame))
-        units = [unit for unit in split_annex_b(data) if unit[0] & 31 != SEI]
-        data = b"".join(b"\x00\x00\x00\x01" + unit for unit in units)
-        is_key = any(unit[0] & 31 == 5 for unit in units)
-        return EncodedPicture(data, ticks, is_key, capture_ns, *self.size, "h264")
+        return encode_h264(self._context, picture, ticks, key, capture_ns)
 
 
 class Vp8Encoder:

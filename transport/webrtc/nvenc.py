@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
 from transport.webrtc.encoders import (
-    SEI,
-    TIME_BASE,
     VBV_FRAMES,
     Codec,
     EncodedPicture,
     VideoEncoder,
+    encode_h264,
+    h264_context,
     split_annex_b,
-    video_frame,
 )
-
-if TYPE_CHECKING:
-    from av.video.codeccontext import VideoCodecContext
 
 RESET_RATIO = 1.25  # FFmpeg resets NVENC and sends a key frame at every new bitrate: not for small changes
 BASELINE = 66  # H.264 profile_idc, which every browser's offer includes
-SPS, PPS, IDR = 7, 8, 5  # NAL unit types
+SPS, PPS = 7, 8  # NAL unit types
 
 
 class NvencEncoder:
@@ -41,19 +34,9 @@ class NvencEncoder:
 
     def __init__(self, width: int, height: int, *, fps: float, bitrate: int, max_bitrate: int) -> None:
         """Raises av.error.FFmpegError when this machine cannot encode such pictures in hardware."""
-        if width % 2 or height % 2:
-            raise ValueError(f"H.264 needs even picture sizes, got {width}x{height}")
-        context: VideoCodecContext = av.CodecContext.create("h264_nvenc", "w")
-        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-        context.bit_rate = min(bitrate, max_bitrate)
-        context.framerate = Fraction(fps).limit_denominator(1001)
-        context.time_base = TIME_BASE
+        context = h264_context("h264_nvenc", width, height, fps=fps, bitrate=min(bitrate, max_bitrate))
         context.gop_size = 1_000_000  # key frames come on request
         context.max_b_frames = 0
-        context.colorspace = Colorspace.ITU601  # as for x264: untagged, browsers assume BT.709
-        context.color_primaries = ColorPrimaries.SMPTE170M
-        context.color_trc = ColorTrc.SMPTE170M
-        context.color_range = ColorRange.MPEG
         context.options = {
             "preset": "p4",
             "tune": "ull",
@@ -82,12 +65,7 @@ class NvencEncoder:
 
     def encode(self, picture: NDArray[np.uint8], ticks: int, key: bool, capture_ns: int) -> EncodedPicture:
         """Encode one I420 picture [H * 3/2, W]. Raises ValueError when its size is not the encoder's."""
-        frame = video_frame(picture, self.size, ticks, key)
-        data = b"".join(bytes(packet) for packet in self._context.encode(frame))
-        units = [unit for unit in split_annex_b(data) if unit[0] & 31 != SEI]
-        data = b"".join(b"\x00\x00\x00\x01" + unit for unit in units)
-        is_key = any(unit[0] & 31 == IDR for unit in units)
-        return EncodedPicture(data, ticks, is_key, capture_ns, *self.size, "h264")
+        return encode_h264(self._context, picture, ticks, key, capture_ns)
 
 
 def nvenc_refusal(width: int, height: int, make: Callable[..., VideoEncoder] = NvencEncoder) -> str | None:

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
+from render.camera_floats import camera_numbers
 from render.cpu.gradients.functions import ProjectGaussians, RasterSplats, View
 from render.cpu.renderer import usable_cores
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
-from render.splatting import jacobian_limits
 
 
 class CpuTrainingRenderer:
@@ -55,7 +53,7 @@ class CpuTrainingRenderer:
                     f"the CPU renderer draws float32 on the CPU, got {tensor.dtype} on {tensor.device}"
                 )
         view = View(
-            _camera_array(camera),
+            camera_numbers(camera),
             self.width,
             self.height,
             g.antialiased,
@@ -92,14 +90,3 @@ class CpuTrainingRenderer:
         for other in others:
             if not other.cancel():
                 other.result()
-
-
-def _camera_array(camera: Camera) -> NDArray[np.float64]:
-    """The numbers of layout.py."""
-    matrix = camera.world_to_camera.detach().cpu().double().numpy()
-    rotation, translation = matrix[:3, :3], matrix[:3, 3]
-    values = [*rotation.reshape(-1), *translation, camera.fx, camera.fy, camera.cx, camera.cy]
-    values += [camera.width, camera.height]
-    values += jacobian_limits(camera.width, camera.fx, camera.cx)
-    values += jacobian_limits(camera.height, camera.fy, camera.cy)
-    return np.array([*values, *(-rotation.T @ translation)], np.float64)
