@@ -86,8 +86,10 @@ def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeforma
         attributes = model.attributes(-model.field_gradient)
         scales[row] = model.local(attributes, posed, neutral.expression).log_scales[:count]
     scales = scales - rest.log_scales[:count]
-    means = model.d_means.detach() if len(model.d_means) else sh.new_zeros(rows, count, 3)
-    painted = model.d_colours.detach() if len(model.d_colours) else sh.new_zeros(rows, count, 3)
+    means = model.d_means * model.follows[:, None] if len(model.d_means) else sh.new_zeros(rows, count, 3)
+    painted = (
+        model.d_colours * model.follows[:, None] if len(model.d_colours) else sh.new_zeros(rows, count, 3)
+    )
     if model.config.wrinkles:
         painted = painted - model.darkening[..., None] * (sh[:, 0] * SH_C0 + 0.5)
     changed = (

@@ -14,7 +14,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,12 @@ class DatasetWriter:
             }
         )
         self._params.append(params)
+
+    def repose(self, params: Sequence[RigParams]) -> None:
+        """Give every view, in the order added, other parameters."""
+        if len(params) != len(self._params):
+            raise ValueError(f"{len(params)} poses for {len(self._params)} views")
+        self._params = list(params)
 
     def attach(self, name: str, data: bytes) -> None:
         """Write a file beside the views, such as quality.json."""

@@ -33,6 +33,21 @@ class KeptPicture:
             None if picture.normal is None else picture.normal.numpy().astype(np.float16),
         )
 
+    def shrunk(self, most_px: int) -> KeptPicture:
+        """Colours and mask no larger than `most_px` along a side."""
+        import cv2
+
+        height, width = self.mask.shape
+        scale = most_px / max(height, width)
+        if scale >= 1:
+            return KeptPicture(self.rgb, self.mask)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        share = self.mask[..., None].astype(np.float32) / 255
+        person = cv2.resize(self.rgb * share, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(self.mask.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
+        rgb = person / (255 * np.maximum(mask[..., None], 1e-3))
+        return KeptPicture(_bytes(rgb.astype(np.float32)), _bytes(mask.astype(np.float32)))
+
     def __call__(self) -> Picture:
         return Picture(
             torch.from_numpy(self.rgb.astype(np.float32) / 255),

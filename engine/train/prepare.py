@@ -100,6 +100,7 @@ def _look(paths: Sequence[Path], options: PrepareOptions, progress: Bars) -> Sho
 
 def _prepare_shot(shot: Shot, folder: Path, options: PrepareOptions, progress: Bars) -> Prepared:
     from engine.train import placement
+    from engine.train.alignment import LEAST_FRAMES, WORKING_PX, aligned
     from engine.train.clip_fit import fit_clip
     from engine.train.masks import person_colours, person_masks
     from engine.train.quality import measure
@@ -119,6 +120,8 @@ def _prepare_shot(shot: Shot, folder: Path, options: PrepareOptions, progress: B
     samples = Samples.of(np.median(fit.residual_px(), 1))
     name = shot.paths[0].stem
     covered = np.zeros(count)
+    small: list[KeptPicture] = []
+    agreement_db = None
     with (
         DatasetWriter(folder, fit.rig, fit.reference, name) as writer,
         PersonSegmenter() as segmenter,
@@ -134,7 +137,20 @@ def _prepare_shot(shot: Shot, folder: Path, options: PrepareOptions, progress: B
             points = (detection.landmarks[:, :2] - [crop.left, crop.top]) * (options.size / crop.side)
             covered[row] = _covered(mask, points)
             samples.offer(row, rgb, mask)
-        quality = measure(shot, fit, options.size / crop.side, num_train, covered)
+            small.append(kept.shrunk(WORKING_PX))
+        if num_train >= LEAST_FRAMES:
+            seen_small = camera.resized(small[0].rgb.shape[1], small[0].rgb.shape[0])
+            result = aligned(
+                fit.rig,
+                params,
+                seen_small,
+                small,
+                num_train,
+                lambda items, n: progress.over(items, "aligning", n),
+            )
+            params, agreement_db = result.params, result.agreement_db
+            writer.repose(params)
+        quality = measure(shot, fit, options.size / crop.side, num_train, covered, agreement_db)
         writer.attach("quality.json", json.dumps(quality.as_json(), indent=1).encode())
         page = quality_page(quality, samples, fit.rig, params, camera, name)
         writer.attach("quality.html", page.encode())

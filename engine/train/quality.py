@@ -44,6 +44,7 @@ class Quality:
     num_read: int
     alignment_px: dict[str, float]  # median distance of the rig from the landmarks, by feature
     alignment_p95_px: float
+    agreement_db: float | None  # of the frames with each other, once their poses are aligned by the pictures
     jitter_px: float  # frame to frame, what motion does not explain
     yaw_deg: list[float]  # per frame; positive to the person's left
     pitch_deg: list[float]  # per frame; positive down
@@ -70,7 +71,14 @@ class Quality:
         return {key: plain(value) for key, value in asdict(self).items()}
 
 
-def measure(shot: Shot, fit: ClipFit, scale: float, num_train: int, covered: Array) -> Quality:
+def measure(
+    shot: Shot,
+    fit: ClipFit,
+    scale: float,
+    num_train: int,
+    covered: Array,
+    agreement_db: float | None = None,
+) -> Quality:
     """Judge a prepared clip; `scale`: output pixels per pixel of footage, `covered` [T]: mask shares."""
     yaw, pitch = head_angles(fit)
     residual = fit.residual_px() * scale
@@ -95,6 +103,7 @@ def measure(shot: Shot, fit: ClipFit, scale: float, num_train: int, covered: Arr
         num_read=shot.num_read,
         alignment_px=alignment,
         alignment_p95_px=float(np.quantile(residual[:, :468], 0.95)),
+        agreement_db=agreement_db,
         jitter_px=_jitter(fit) * scale if shot.film else 0.0,
         yaw_deg=yaw.tolist(),
         pitch_deg=pitch.tolist(),

@@ -65,6 +65,7 @@ def quality_page(
     expressions = "".join(f"<tr><td>{n}</td><td>{v:.2f}</td></tr>" for n, v in quality.expressions.items())
     curves = _curve(quality.sharpness, "sharpness") + _curve(quality.brightness, "brightness")
     alignment = ", ".join(f"{name} {value:.2f}" for name, value in quality.alignment_px.items())
+    agreement = "not aligned" if quality.agreement_db is None else f"{quality.agreement_db:.1f} dB"
     return f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <title>Quality of {html.escape(name)}</title><style>{_STYLE}</style>
 <h1>{html.escape(name)}: {quality.num_frames} pictures of {camera.width}x{camera.height}</h1>
@@ -72,6 +73,7 @@ def quality_page(
 <h2>Figures</h2><table>
 <tr><td>to train on, held out</td><td>{quality.num_train}, {quality.num_frames - quality.num_train}</td></tr>
 <tr><td>distance of the rig, pixels (median)</td><td>{alignment}</td></tr>
+<tr><td>how alike the aligned frames are</td><td>{agreement}</td></tr>
 <tr><td>shake of the tracked head, pixels</td><td>{quality.jitter_px:.2f}</td></tr>
 <tr><td>blurred frames</td><td>{100 * quality.blurred_share:.0f} %</td></tr>
 <tr><td>change of light</td><td>{100 * quality.exposure_change:.0f} %</td></tr>

@@ -15,7 +15,7 @@ Regime = Literal["multiview", "monocular", "oneshot"]
 class SurfelConfig:
     """How many surfels, where, and how far they may go."""
 
-    count: int = 12_000
+    count: int = 14_000
     face_density: float = 2.5  # surfels of an area that expressions move, against the rest
     shell_m: float = 0.04  # hair and cloth may stand this far off the rig's mesh, where the masks agree
     shell_share: float = 0.5  # of the surfels outside the face, placed somewhere in that shell
@@ -112,8 +112,8 @@ class SageConfig:
     field_every: int = 4  # steps between two that train the field
     rays: int = 256  # that compare field and surfels in such a step
     ray_reach_m: float = 0.012  # before and behind the surface
-    steps: int = 8000  # of phase one
-    phase_two_steps: int = 600
+    steps: int = 16_000  # of phase one
+    phase_two_steps: int = 800
     phase_two_rate: float = 0.1  # of the rates, which fall to a tenth of that
     wrinkle_strength: float = 0.15  # how dark the most creased surfel becomes
     seed: int = 0

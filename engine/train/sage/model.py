@@ -109,6 +109,8 @@ class SageModel(nn.Module):
         faces = self.face_index if self.mouth is None else torch.cat([self.face_index, self.mouth[0]])
         self.binding = TriangleBinding(faces)
         self._pose = self.binding.bound_to(self.rig)
+        # Hair and shoulders move with the rig alone: what they do while an expression is shown is chance.
+        self.follows = self.regions.face[self.face_index].to(self.rig.template)
         used, self._slot = torch.unique(self.face_index, return_inverse=True)
         allowed = self.regions.visible & ~self.regions.hair
         self.stretch = Stretch.around(self.rig, used, allowed, self.config.correct)
@@ -207,9 +209,9 @@ class SageModel(nn.Module):
         colours = attributes.colours
         weights = self.coefficients(expression)
         if len(self.d_means):
-            means = means + (weights @ self.d_means.flatten(1)).view_as(means)
+            means = means + (weights @ self.d_means.flatten(1)).view_as(means) * self.follows[:, None]
         if len(self.d_colours):
-            colours = colours + (weights @ self.d_colours.flatten(1)).view_as(colours)
+            colours = colours + (weights @ self.d_colours.flatten(1)).view_as(colours) * self.follows[:, None]
         if self.config.wrinkles:
             colours = colours * (1 - weights @ self.darkening)[:, None]
         surfels = Gaussians(
