@@ -45,6 +45,10 @@ class LossConfig:
     scale_threshold: float = 2.0
     residual: float = 1e-3  # keeps what the networks can say with the networks
     deltas: float = 0.01
+    coverage: float = 0.5  # beyond the paper: from the side, no light comes through the head
+    coverage_every: int = 6  # steps between two looks from the side
+    coverage_yaw_deg: float = 45.0  # how far such a look goes round, at most
+    coverage_pitch_deg: float = 20.0
 
 
 @dataclass(frozen=True)

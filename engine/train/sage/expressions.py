@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from render.rigs.drive import NECK_SHARE
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 from render.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -15,6 +16,7 @@ from tracking.units import is_arkit, joint_units, unit_limits
 _MOST_GROUPS = 8
 _CROOKED_SHARE = 0.25  # of the faces' paired units that differ between the sides
 _MOUTH_OPEN_SHARE = 0.4
+_HEAD_ALONE_SHARE = 0.5  # of the looks from aside
 _MODE_SHARE = 0.3  # of a face model's modes that are active
 
 
@@ -55,6 +57,24 @@ class ExpressionSampler:
             if name in self.names:
                 weights[self.names.index(name)] *= 1 - weights[jaw]
         return weights.clamp(max=self.upper).clamp(max=1.0)
+
+
+def looked_at_from_aside(
+    params: RigParams, rig: Rig, yaw_deg: float, pitch_deg: float, generator: torch.Generator
+) -> RigParams:
+    """`params` with the whole person, or the head alone, turned away evenly up to these angles."""
+    chance = torch.rand(3, generator=generator)
+    degrees = (2 * chance[:2] - 1) * torch.tensor([pitch_deg, yaw_deg])
+    by = torch.cat([torch.deg2rad(degrees), torch.zeros(1)])
+    joints = {rig.joint_names[0]: 1.0}
+    if chance[2] < _HEAD_ALONE_SHARE and {"neck", "head"} <= set(rig.joint_names):
+        joints = {"neck": NECK_SHARE, "head": 1 - NECK_SHARE}
+    pose = params.pose.clone()
+    for name, share in joints.items():
+        joint = rig.joint_names.index(name)
+        turn = axis_angle_to_matrix(share * by) @ axis_angle_to_matrix(pose[joint])
+        pose[joint] = matrix_to_axis_angle(turn)
+    return params.replace(pose=pose)
 
 
 def turned(params: RigParams, rig: Rig, degrees: float, generator: torch.Generator) -> RigParams:

@@ -71,6 +71,11 @@ def spread(out: RenderOutput) -> Tensor:
     return square / (square + _SPREAD_M**2)
 
 
+def light_through(alpha: Tensor, solid: Tensor) -> Tensor:
+    """How much of the background shows through pixels [H, W] that have to be solid, a mean over all."""
+    return torch.where(solid, 1 - alpha, 0).mean()
+
+
 def beyond(values: Tensor, threshold: float) -> Tensor:
     """What exceeds a threshold, in units of the threshold, squared. Source: GaussianAvatars, 2024."""
     return (values / threshold - 1).clamp_min(0).square()

@@ -21,14 +21,20 @@ from engine.train.over import Over, unshown
 from engine.train.phase import ParameterGroup, Phase, Step
 from engine.train.sage.basis import choose_drivers
 from engine.train.sage.config import SageConfig
-from engine.train.sage.expressions import ExpressionSampler, turned
-from engine.train.sage.losses import beyond, normal_error, photometric, spread
+from engine.train.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
+from engine.train.sage.losses import beyond, light_through, normal_error, photometric, spread
 from engine.train.sage.model import SageModel, warm_start
 from engine.train.sage.mouth import mouth_prior
 from engine.train.sage.pictures import PictureCache
 from engine.train.sage.placement import Placement, place_surfels
 from engine.train.sage.priors import deformation_prior
-from engine.train.sage.rays import appearance_consistency, faces_seen, field_losses, on_face
+from engine.train.sage.rays import (
+    appearance_consistency,
+    faces_seen,
+    field_losses,
+    on_face,
+    solid,
+)
 from engine.train.sage.rebinding import rebind
 from engine.train.sage.regimes import complete
 from engine.train.sage.regions import Regions
@@ -240,6 +246,9 @@ class Sage:
         terms["scale"] = weights.scale * beyond(growth, weights.scale_threshold).mean()
         offset = beyond(attributes.offsets_m, weights.offset_threshold_m)
         terms["offset"] = weights.offset * mean_where(offset, ~model.on_hair)
+        terms["coverage"] = zero
+        if weights.coverage and step.index % weights.coverage_every == 0:
+            terms["coverage"] = weights.coverage * weights.coverage_every * self._light_from_aside(step)
         residual = model.residual_appearance.square().mean() + model.residual_shape.square().mean()
         terms["residual"] = weights.residual * residual if config.networks and config.residuals else zero
         if self._learns_deltas:
@@ -247,6 +256,19 @@ class Sage:
             painted = model.d_colours.square().mean() if len(model.d_colours) else zero
             terms["deltas"] = weights.deltas * (moved + painted)
         return terms
+
+    def _light_from_aside(self, step: Step) -> Tensor:
+        """What shines through the person, seen from where nobody filmed.
+
+        Without it, surfels that pictures only graze fade to make an outline sharp, and leave holes.
+        """
+        weights, model = self.config.losses, self.model
+        yaw, pitch = weights.coverage_yaw_deg, weights.coverage_pitch_deg
+        view = self._filmed[int(torch.randint(len(self._filmed), (1,), generator=step.own))]
+        aside = looked_at_from_aside(view.params, self.dataset.rig, yaw, pitch, step.own)
+        params, camera = params_on(aside, self.device), camera_on(view.camera, self.device)
+        out, _ = self.draw(params, camera, torch.zeros(3, device=self.device))
+        return light_through(out.alpha, solid(model, faces_seen(model, params, camera)))
 
     def _surface(self, step: Step) -> tuple[tuple[Tensor, Any], dict[str, Tensor]]:
         """Some surfels with the field at them, and what the field has to be there."""

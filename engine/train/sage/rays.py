@@ -19,6 +19,7 @@ from render.camera import Camera
 from render.renderer import RenderOutput
 from render.rigs.params import RigParams
 
+_EDGE_PX = 2  # of the rig's outline, which is not quite the person's
 _OPAQUE = 0.95
 _METRES_TO_DECIMETRES = 10.0  # keeps depths and normals of one size
 
@@ -107,6 +108,13 @@ def faces_seen(model: SageModel, params: RigParams, camera: Camera) -> Tensor:
 def on_face(model: SageModel, seen: Tensor) -> Tensor:
     """Pixels [H, W] (bool) of the face: hair and cloth, which follow no expression, are left out."""
     return model.regions.face[seen.clamp_min(0)] & (seen >= 0)
+
+
+def solid(model: SageModel, seen: Tensor) -> Tensor:
+    """Pixels [H, W] (bool) well within the rig's skin: nothing shines through them, on nobody."""
+    skin = (seen >= 0) & model.regions.visible[seen.clamp_min(0)]
+    open_ = (~skin).float()[None, None]
+    return functional.max_pool2d(open_, 2 * _EDGE_PX + 1, 1, _EDGE_PX)[0, 0] == 0
 
 
 @torch.no_grad()
