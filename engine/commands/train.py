@@ -38,6 +38,9 @@ REGIMES = ("multiview", "monocular", "oneshot")
 PREPARE_HELP = """\
 Make a dataset to train on: find the face in every picture, fit the built-in head to it, cut the person out.
 
+Every frame's pose is first fitted to landmarks, then aligned with the other frames by the pictures.
+A capture is a folder with transforms.json, or transforms_train.json and _val or _test beside it, as NeRF,
+INSTA and GaussianAvatars lay them out: pictures, known cameras, and FLAME's parameters where it was fitted.
 Look at DATA/quality.html before you train: it shows what was found, and what to film better."""
 
 PREPARE_EXAMPLES = """\
@@ -148,6 +151,9 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    # Threads of OpenMP that spin between two operations take the cores from the renderer's own threads:
+    # a step takes twice the processor time. Read once, when torch loads, which it does from here on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return _prepare(args) if args.action == "prepare" else _train(args)
 
 
@@ -172,9 +178,6 @@ def _prepare(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     _check(args)
-    # Threads of OpenMP that spin between two operations take the cores from the renderer's own threads:
-    # a step takes twice the processor time. Read once, when torch loads, which it does from here on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from engine.progress import Bars

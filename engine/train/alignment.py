@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _MAP_FRAMES = 240  # training frames that make the map, evenly spread
 # Blur of the pictures in pixels, and steps that the map learns before: coarse to fine.
 _ROUNDS = ((1.6, 400), (1.3, 200), (1.0, 200), (0.8, 200), (0.6, 200), (0.6, 200))
 _LAST_STEPS = 300
+_ENOUGH_FRAMES = 120  # of which the map needs all of these steps; of fewer it needs fewer
 _SETTLING = (1.6, 1.0, 0.6, 0.6)  # blur of the steps that take a frame to the finished map
 
 
@@ -72,14 +74,16 @@ def aligned(
     def error(row: int) -> float:
         return float(np.square(person.draw(numbers.one(row), camera) - premultiplied[row]).mean())
 
+    share = min(1.0, len(some) / _ENOUGH_FRAMES)
+    poses = partial(numbers.params, some)
     total = len(_ROUNDS) * len(some) + len(params)
     ticks = iter(progress(range(total), total))
     for blur, steps in _ROUNDS:
-        person.learn(numbers.params(some), premultiplied[some], camera, steps)
+        person.learn(poses(), premultiplied[some], camera, round(share * steps))
         for row in some:
             next(ticks)
             towards(row, [blur])
-    person.learn(numbers.params(some), premultiplied[some], camera, _LAST_STEPS)
+    person.learn(poses(), premultiplied[some], camera, round(share * _LAST_STEPS))
     errors = []
     for row in range(len(params)):
         next(ticks)
