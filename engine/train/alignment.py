@@ -61,45 +61,41 @@ def aligned(
     if num_train < LEAST_FRAMES:
         raise ValueError(f"{num_train} training frames cannot be aligned, {LEAST_FRAMES} can")
     some = np.unique(np.linspace(0, num_train - 1, _MAP_FRAMES).round().astype(int)).tolist()
-    premultiplied = np.stack([_premultiplied(picture) for picture in pictures])
+    mapped = np.stack([_premultiplied(pictures[row]) for row in some])
     numbers = PoseNumbers(rig, params)
     step = PictureStep(numbers, camera)
     views = [View(str(row), camera, params[row], row, "train", pictures[row]) for row in some]
     person = FreeSurfels(rig, views, seed)
-
-    def towards(row: int, blurs: Sequence[float]) -> None:
-        for blur in blurs:
-            step(person, row, premultiplied[row], blur)
-
-    def error(row: int) -> float:
-        return float(np.square(person.draw(numbers.one(row), camera) - premultiplied[row]).mean())
 
     share = min(1.0, len(some) / _ENOUGH_FRAMES)
     poses = partial(numbers.params, some)
     total = len(_ROUNDS) * len(some) + len(params)
     ticks = iter(progress(range(total), total))
     for blur, steps in _ROUNDS:
-        person.learn(poses(), premultiplied[some], camera, round(share * steps))
-        for row in some:
+        person.learn(poses(), mapped, camera, round(share * steps))
+        for row, picture in zip(some, mapped, strict=True):
             next(ticks)
-            towards(row, [blur])
-    person.learn(poses(), premultiplied[some], camera, round(share * _LAST_STEPS))
+            step(person, row, picture, blur)
+    person.learn(poses(), mapped, camera, round(share * _LAST_STEPS))
     errors = []
-    for row in range(len(params)):
+    for row, kept in enumerate(pictures):
         next(ticks)
-        reached = numbers.values[row].copy()
+        picture = _premultiplied(kept)
+        if row not in some:
+            for blur in _SETTLING:
+                step(person, row, picture, blur)
+        reached, after = numbers.values[row].copy(), _error(person, numbers.one(row), camera, picture)
         numbers.values[row] = numbers.start[row]
-        before = error(row)
-        if row in some:
+        before = _error(person, numbers.one(row), camera, picture)
+        if after < before:
             numbers.values[row] = reached
-        else:
-            towards(row, _SETTLING)
-        after = error(row)
-        if before < after:
-            numbers.values[row] = numbers.start[row]
         errors.append(min(before, after))
     next(ticks, None)  # lets the bar end
     return Aligned(numbers.all(), float(-10 * np.log10(max(float(np.mean(errors)), 1e-10))))
+
+
+def _error(person: FreeSurfels, params: RigParams, camera: Camera, picture: NDArray[np.float32]) -> float:
+    return float(np.square(person.draw(params, camera) - picture).mean())
 
 
 def _premultiplied(picture: KeptPicture) -> NDArray[np.float32]:

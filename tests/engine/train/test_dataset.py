@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from engine.errors import UsageError
-from engine.train.dataset import check_new_folder, read_dataset, write_dataset
+from engine.train.dataset import DatasetWriter, check_new_folder, read_dataset, write_dataset
+from engine.train.pictures import KeptPicture
 from engine.train.views import Dataset, Picture, View
 from render.camera import Camera
 from render.rig_reference import RigReference
@@ -93,6 +95,31 @@ def test_what_is_written_comes_back(tmp_path: Path, geometry: bool) -> None:
         if geometry:
             assert torch.equal(picture.depth, original.depth)
             assert torch.allclose(picture.normal, original.normal, atol=1e-3)  # half precision
+
+
+def test_views_can_be_given_other_poses(tmp_path: Path) -> None:
+    views = dataset().views
+    moved = [view.params.replace(translation=torch.full((3,), 0.1 * i)) for i, view in enumerate(views)]
+    with DatasetWriter(tmp_path / "data", dataset().rig, dataset().rig_reference, "somebody") as writer:
+        for view in views:
+            kept = KeptPicture.of(view.read())
+            writer.add(view.name, view.camera, view.params, view.time_index, view.split, kept)
+        with pytest.raises(ValueError, match="1 poses for 3 views"):
+            writer.repose(moved[:1])
+        writer.repose(moved)
+    for view, params in zip(read_dataset(tmp_path / "data").views, moved, strict=True):
+        assert torch.equal(view.params.translation, params.translation)
+
+
+def test_shrinking_keeps_the_persons_colours_at_the_edge() -> None:
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    rgb[:, :3] = 200  # what lies beside the mask means nothing
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, :3] = 255
+    small = KeptPicture(rgb, mask).shrunk(4)
+    assert small.mask[0].tolist() == [255, 128, 0, 0]
+    assert small.rgb[0, :2, 0].tolist() == [200, 200]
+    assert KeptPicture(rgb, mask).shrunk(8).rgb is rgb
 
 
 def test_a_rig_of_its_own_travels_along(tmp_path: Path) -> None:

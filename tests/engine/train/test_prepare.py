@@ -103,13 +103,15 @@ def test_the_rig_covers_the_face_and_not_the_wall(prepared: Path) -> None:
         assert mask[0].max() < 0.5  # nothing of the person at the top
 
 
-def test_shoulders_stay_while_the_head_turns(prepared: Path) -> None:
+def test_the_shoulders_are_where_the_pictures_show_them(prepared: Path) -> None:
+    """They move on their own; on average they are at rest, as live play has them."""
     dataset = read_dataset(prepared)
     names = dataset.rig.joint_names
-    for view in dataset.views:
-        assert not view.params.pose[names.index("root")].any()
-        neck, head = (view.params.pose[names.index(name)] for name in ("neck", "head"))
-        torch.testing.assert_close(0.65 * neck, 0.35 * head)  # the share of live play
+    turns = torch.stack([v.params.pose[names.index("root")] for v in dataset.views])
+    assert float(torch.rad2deg(turns.mean(0)).abs().max()) < 4
+    assert turns.any(1).all()
+    agreement = json.loads((prepared / "quality.json").read_text())["agreement_db"]
+    assert agreement > 27  # landmarks alone: 24
 
 
 def test_one_picture_is_a_dataset(face_frames: list[Rgb], tmp_path: Path) -> None:

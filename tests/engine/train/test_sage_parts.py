@@ -11,8 +11,8 @@ import torch
 from engine.train.fields.eigen import symmetric_eigen
 from engine.train.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.sage.correction import Stretch, correct, principal_stretches, tangent_map
-from engine.train.sage.expressions import ExpressionSampler, turned
-from engine.train.sage.losses import ssim
+from engine.train.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
+from engine.train.sage.losses import light_through, ssim
 from engine.train.sage.model import SageModel
 from engine.train.sage.mouth import flattened, mouth_prior
 from engine.train.sage.placement import Placement
@@ -277,6 +277,27 @@ def test_drawn_expressions_are_plausible(rig: Rig) -> None:
     assert same.float().mean() > 0.7
     params = turned(rig.neutral_params(), rig, 10.0, generator)
     assert 0.01 < float(params.pose[rig.joint_names.index("head")].norm()) < 1.0
+
+
+def test_looks_from_aside_turn_head_or_person_and_stay_in_their_range(rig: Rig) -> None:
+    generator = torch.Generator().manual_seed(0)
+    head, root = rig.joint_names.index("head"), rig.joint_names.index("root")
+    alone, yaws = 0, []
+    for _ in range(60):
+        params = looked_at_from_aside(rig.neutral_params(), rig, 40, 15, generator)
+        rotation = rig(params).joint_transforms[head, :, :3]
+        yaws.append(float(torch.rad2deg(torch.atan2(rotation[0, 2], rotation[2, 2]))))
+        assert abs(float(torch.rad2deg(torch.asin(rotation[1, 2])))) < 16
+        alone += not params.pose[root].any()
+    assert 15 < alone < 45
+    assert -41 < min(yaws) < -25
+    assert 25 < max(yaws) < 41
+
+
+def test_light_counts_only_where_the_person_is_solid() -> None:
+    alpha = torch.tensor([[1.0, 0.5], [0.0, 0.25]])
+    solid = torch.tensor([[True, True], [False, False]])
+    assert float(light_through(alpha, solid)) == pytest.approx(0.5 / 4)
 
 
 def test_the_mouth_prior_follows_the_jaw(rig: Rig, regions: Regions) -> None:

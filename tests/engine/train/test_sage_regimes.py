@@ -145,6 +145,7 @@ def test_the_protocols_summary_pairs_people() -> None:
     for person in range(3):
         rows = {arm: {figure: value + person for figure, value in base.items()} for arm in ARMS}
         rows["without phase two"]["reenactment_psnr"] -= 1.0 + 0.5 * person
+        rows["bare phase one"]["reenactment_psnr"] -= 2.0
         people.append(rows)
     result = summary(people)
     gain = result["arms"]["without phase two"]["reenactment_psnr_gain"]
@@ -153,6 +154,7 @@ def test_the_protocols_summary_pairs_people() -> None:
     assert result["phase_two_gains_enough"]
     assert result["novel_view_loss_is_small"]
     assert "+1.50 ± 0.50 dB" in table(result)
+    assert "bare phase one: +2.00 dB" in table(result)
 
 
 def test_a_mirror_needs_a_rig_with_sides(rig: Rig, view: View) -> None:
