@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.train.sage.config import SurfelConfig
-from engine.train.sage.placement import Placement, place_surfels
-from engine.train.sage.regions import Regions
+from engine.train.regions import Regions
+from engine.train.surfel_placement import Placement, PlacementConfig, place_surfels
 from engine.train.views import View
 from render.bindings import TriangleBinding
 from render.camera import Camera
@@ -24,7 +23,7 @@ from render.sh import SH_C0
 
 Array = NDArray[np.float32]
 
-_SURFELS = SurfelConfig(count=6000, face_density=1.5)
+_SURFELS = PlacementConfig(count=6000, face_density=1.5)
 _VIEWS_TO_START = 24
 _LOGIT_OPACITY = 1.5
 _RATES = {"means": 5e-3, "quats": 2e-3, "log_scales": 5e-3, "logit_opacities": 0.02, "sh": 5e-3}

@@ -7,19 +7,16 @@ from typing import Literal
 
 from engine.train.fields.pretrain import PretrainConfig
 from engine.train.fields.sdf import SdfConfig
+from engine.train.surfel_placement import PlacementConfig
 
 Regime = Literal["multiview", "monocular", "oneshot"]
 
 
 @dataclass(frozen=True)
-class SurfelConfig:
-    """How many surfels, where, and how far they may go."""
+class SurfelConfig(PlacementConfig):
+    """The surfels, and how they change triangles."""
 
     count: int = 14_000
-    face_density: float = 2.5  # surfels of an area that expressions move, against the rest
-    shell_m: float = 0.04  # hair and cloth may stand this far off the rig's mesh, where the masks agree
-    shell_share: float = 0.5  # of the surfels outside the face, placed somewhere in that shell
-    overlap: float = 0.6  # standard deviation of a new surfel over the distance to its neighbours
     rebind_every: int = 400  # steps; 0: never
     rebind_gain: float = 0.7  # rebind where another triangle is nearer than this share of the old distance
 

@@ -19,6 +19,7 @@ from engine.train.fields.masked import mean_where
 from engine.train.fields.pretrain import pretrain
 from engine.train.over import Over, unshown
 from engine.train.phase import ParameterGroup, Phase, Step
+from engine.train.regions import Regions
 from engine.train.sage.basis import choose_drivers
 from engine.train.sage.config import SageConfig
 from engine.train.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
@@ -26,7 +27,6 @@ from engine.train.sage.losses import beyond, light_through, normal_error, photom
 from engine.train.sage.model import SageModel, warm_start
 from engine.train.sage.mouth import mouth_prior
 from engine.train.sage.pictures import PictureCache
-from engine.train.sage.placement import Placement, place_surfels
 from engine.train.sage.priors import deformation_prior
 from engine.train.sage.rays import (
     appearance_consistency,
@@ -37,9 +37,9 @@ from engine.train.sage.rays import (
 )
 from engine.train.sage.rebinding import rebind
 from engine.train.sage.regimes import complete
-from engine.train.sage.regions import Regions
 from engine.train.sage.wrinkles import measure_creases
 from engine.train.sampling import Shuffled
+from engine.train.surfel_placement import Placement, place_surfels
 from engine.train.views import Dataset, View
 from render.avatar import Avatar
 from render.camera import Camera

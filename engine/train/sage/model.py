@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from engine.train.devices import sent
 from engine.train.fields.sdf import SdfSample, SignedDistanceField
 from engine.train.over import Over, unshown
+from engine.train.regions import Regions
 from engine.train.sage.config import SageConfig
 from engine.train.sage.correction import Stretch, correct
 from engine.train.sage.networks import NUM_APPEARANCE, NUM_SHAPE, AppearanceNetwork, ShapeNetwork
-from engine.train.sage.placement import Placement
-from engine.train.sage.regions import Regions
 from engine.train.sage.surfel_axes import lower_triangle, surfel_axes
+from engine.train.surfel_placement import Placement
 from render.bindings import TriangleBinding
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from engine.train.sage.regions import Regions
+from engine.train.regions import Regions
 from render.gaussians import Gaussians
 from render.library import DEFAULT_AVATAR, open_avatar
 from render.rigs.rig import Rig

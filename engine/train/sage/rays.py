@@ -9,17 +9,17 @@ from torch.nn import functional
 from engine.train.fields.masked import mean_where
 from engine.train.fields.sdf import SdfSample
 from engine.train.fields.volume import RayColours, render_rays
+from engine.train.regions import triangles_seen
 from engine.train.sage.losses import normal_error
 from engine.train.sage.model import SageModel
 from engine.train.sage.priors import DeformationPrior
-from engine.train.sage.regions import triangles_seen
 from engine.train.sage.warp import Rays, surface_rays
 from engine.train.views import View
 from render.camera import Camera
 from render.renderer import RenderOutput
 from render.rigs.params import RigParams
 
-_EDGE_PX = 2  # of the rig's outline, which is not quite the person's
+_EDGE = 1 / 128  # of the picture's side: the rig's outline is not quite the person's
 _OPAQUE = 0.95
 _METRES_TO_DECIMETRES = 10.0  # keeps depths and normals of one size
 
@@ -114,7 +114,8 @@ def solid(model: SageModel, seen: Tensor) -> Tensor:
     """Pixels [H, W] (bool) well within the rig's skin: nothing shines through them, on nobody."""
     skin = (seen >= 0) & model.regions.visible[seen.clamp_min(0)]
     open_ = (~skin).float()[None, None]
-    return functional.max_pool2d(open_, 2 * _EDGE_PX + 1, 1, _EDGE_PX)[0, 0] == 0
+    edge = max(1, round(_EDGE * seen.shape[1]))
+    return functional.max_pool2d(open_, 2 * edge + 1, 1, edge)[0, 0] == 0
 
 
 @torch.no_grad()

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine.train.regions import triangles_seen
 from engine.train.sage.config import SageConfig
 from engine.train.sage.priors import Enhancer, ViewGenerator
-from engine.train.sage.regions import triangles_seen
 from engine.train.views import Dataset, Picture, View
 from render.camera import Camera
 from render.rigs.params import RigParams

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine.errors import UsageError
 from engine.train.bake import bake_loss
+from engine.train.depth_buffer import nearest_triangles_seen
 from engine.train.fields import kernels
 from engine.train.fields.closed_eigen import closed_eigen
 from engine.train.fields.eigen import symmetric_eigen
@@ -21,11 +22,10 @@ from engine.train.fields.grid import GridConfig, HashGrid
 from engine.train.fields.pretrain import PretrainConfig
 from engine.train.fields.sdf import SdfConfig
 from engine.train.phase import Step
+from engine.train.regions import in_picture, triangles_seen
 from engine.train.sage import method as sage
 from engine.train.sage.config import ConsistencyConfig, SageConfig, SurfelConfig
-from engine.train.sage.depth_buffer import nearest_triangles_seen
 from engine.train.sage.method import Sage
-from engine.train.sage.regions import in_picture, triangles_seen
 from engine.train.synthetic.capture import make_capture
 from engine.train.trainer import Trainer, TrainerConfig
 from engine.train.views import Dataset

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from engine.train.fields.eigen import symmetric_eigen
+from engine.train.regions import Regions
 from engine.train.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.sage.correction import Stretch, correct, principal_stretches, tangent_map
 from engine.train.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
 from engine.train.sage.losses import light_through, ssim
 from engine.train.sage.model import SageModel
 from engine.train.sage.mouth import flattened, mouth_prior
-from engine.train.sage.placement import Placement
 from engine.train.sage.rebinding import distance_to_own, rebind
-from engine.train.sage.regions import Regions
 from engine.train.sage.surfel_axes import lower_triangle, surfel_axes, symmetric
 from engine.train.sage.warp import surface_rays, to_pose, to_rest
 from engine.train.sage.wrinkles import darkening
+from engine.train.surfel_placement import Placement
 from render.camera import Camera
 from render.gaussians import Gaussians
 from render.rigs.head import load_head
@@ -200,7 +200,7 @@ def test_surface_rays_land_on_the_resting_mesh(rig: Rig) -> None:
     vertices = smiling(rig)
     camera = Camera.look_at((0, 0, 1.0), (0, 0, 0), width=64, height=64, vertical_fov_deg=20)
     from engine.train.raster import see
-    from engine.train.sage.regions import in_picture
+    from engine.train.regions import in_picture
 
     samples = see(in_picture(vertices, camera).numpy(), rig.faces.int().numpy(), 64, 64)
     rows, columns = torch.from_numpy(samples.triangle >= 0).nonzero(as_tuple=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from engine.train.depth_buffer import nearest_triangles_seen
 from engine.train.fields import kernels
 from engine.train.raster import see
-from engine.train.sage.depth_buffer import nearest_triangles_seen
 from render.camera import Camera
 from render.rigs.rig import Rig
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.train.fields.pretrain import random_barycentric
-from engine.train.sage.config import SurfelConfig
-from engine.train.sage.regions import Regions, in_picture, triangles_seen
+from engine.train.regions import Regions, in_picture, triangles_seen
 from engine.train.views import Picture, View
 from render.rigs.frames import triangle_frames
 from render.rigs.rig import Rig
@@ -19,6 +18,17 @@ _UNSEEN = 0.15  # share of the density that triangles get which no view looks at
 _CANDIDATES = 6  # tried for every surfel of the shell
 _UNSEEN_HEIGHT = 0.5  # of the shell
 _INSIDE_SHARE = 0.9  # of the views that see a point, which must have the person there
+
+
+@dataclass(frozen=True)
+class PlacementConfig:
+    """How many surfels, and where."""
+
+    count: int
+    face_density: float = 2.5  # surfels of an area that expressions move, against the rest
+    shell_m: float = 0.04  # hair and cloth may stand this far off the rig's mesh, where the masks agree
+    shell_share: float = 0.5  # of the surfels outside the face, placed somewhere in that shell
+    overlap: float = 0.6  # standard deviation of a new surfel over the distance to its neighbours
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def place_surfels(
     regions: Regions,
     views: Sequence[View],
     pictures: Sequence[Picture],
-    config: SurfelConfig,
+    config: PlacementConfig,
     generator: torch.Generator,
 ) -> Placement:
     """Draw surfels for the person in some `views`, whose `pictures` are given alongside."""
@@ -104,7 +114,7 @@ def _into_shell(
     normals: Tensor,
     loose: Tensor,
     seen: Tensor,
-    config: SurfelConfig,
+    config: PlacementConfig,
     generator: torch.Generator,
 ) -> Tensor:
     """Lift loose surfels off the mesh where no mask forbids it: to a random height, or where no view looks
