@@ -12,6 +12,7 @@ from engine.train.devices import view_on
 from engine.train.metrics import psnr
 from engine.train.phase import Method
 from engine.train.sage.model import SageModel
+from engine.train.unseen import recoloured
 from engine.train.views import Dataset, View
 from render.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.cpu.renderer import CpuRenderer
@@ -20,6 +21,7 @@ from render.sh import SH_C0, sh_basis
 
 _SH_C1 = 0.4886025119029199  # of the first-degree basis functions
 _VIEWS = 16  # directions from which a surfel's colour is asked, to fit spherical harmonics
+_VIEWS_THAT_SHOW = 24  # asked which surfels they show
 _RIDGE = 0.05  # of the first-degree coefficients: directions nobody looked from get no colour of their own
 _MOST_SWING = 0.12  # of a colour, from the middle to the brightest direction
 _LEAST_CHANGE = 1e-3  # a row of the deformation below this changes nothing one could see
@@ -49,7 +51,7 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
         mouth = model.mouth_local()
         parts.append(replace(mouth, sh=torch.cat([mouth.sh, mouth.sh.new_zeros(len(mouth.sh), 3, 3)], 1)))
     gaussians = Gaussians.concat(parts)
-    return Avatar(
+    avatar = Avatar(
         info=AvatarInfo(name=dataset.name or "avatar", provenance="visavis train sage"),
         rig=dataset.rig,
         bindings=(model.binding.to("cpu"),),
@@ -57,6 +59,12 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
         deformation=_deformation(model, rest, sh),
         rig_reference=dataset.rig_reference,
     )
+    regions = model.regions.to(torch.device("cpu"))
+    kinds = [
+        (part & regions.visible)[model.face_index.cpu()]
+        for part in (regions.face, regions.hair, regions.body)
+    ]
+    return recoloured(avatar, _spread(dataset.of("train"), _VIEWS_THAT_SHOW), kinds)
 
 
 def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:

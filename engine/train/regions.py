@@ -38,6 +38,7 @@ class Regions:
     inside: Tensor  # bool: seen through the open mouth only
     outer: Tensor  # bool: the skin that encloses the head: what the field is pretrained on
     body: Tensor  # bool: neck and shoulders
+    torso: Tensor  # bool: of the body, what stays while head and neck turn
 
     def to(self, device: torch.device) -> Regions:
         """The same masks on another device."""
@@ -65,6 +66,7 @@ class Regions:
             inside=inside,
             outer=visible & ~eyes,
             body=visible & ~face & ~eyes & ~head,
+            torso=visible & ~face & ~eyes & ~head & _on_root(rig),
         )
 
 
@@ -120,6 +122,11 @@ def _on_head(rig: Rig) -> Tensor:
     names = [n for n in rig.joint_names if n not in ("root", "neck", "global")]
     share = rig.skin_weights[:, [rig.joint_names.index(n) for n in names]].sum(1)
     return share[rig.faces].mean(1) > 0.5
+
+
+def _on_root(rig: Rig) -> Tensor:
+    """Triangles [F] that follow the root more than any other joint."""
+    return rig.skin_weights[:, 0][rig.faces].mean(1) > 0.5
 
 
 def _in_groups(rig: Rig, wanted: Callable[[str], bool]) -> Tensor:

@@ -76,9 +76,10 @@ class CorrectionConfig:
 class ConsistencyConfig:
     """Phase two: expressions nobody filmed, and the avatar's agreement with itself in them."""
 
-    normal: float = 0.05
-    distortion: float = 0.05
-    appearance: float = 0.5
+    # Of five times these weights, pictures of faces seen and unseen lose half a decibel (sage/protocol.py).
+    normal: float = 0.02
+    distortion: float = 0.02
+    appearance: float = 0.1
     rays: int = 384
     uniform_share: float = 0.25  # of the rays; the others go where normals and distortion err
     turn_deg: float = 12.0  # standard deviation of the head turns added to the poses seen

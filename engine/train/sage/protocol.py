@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
         people.append(person)
         result = {
             "data": "SYNTHETIC: engine/train/synthetic",
-            "command": f"python -m engine.train.sage.protocol --seeds {args.seeds}",
+            "command": f"python -m engine.train.sage.protocol --seeds {len(people)}",
             "protocol": asdict(protocol),
             "people": people,
             **summary(people),

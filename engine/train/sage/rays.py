@@ -111,8 +111,11 @@ def on_face(model: SageModel, seen: Tensor) -> Tensor:
 
 
 def solid(model: SageModel, seen: Tensor) -> Tensor:
-    """Pixels [H, W] (bool) well within the rig's skin: nothing shines through them, on nobody."""
-    skin = (seen >= 0) & model.regions.visible[seen.clamp_min(0)]
+    """Pixels [H, W] (bool) well within the skin of head and neck: nothing shines through them, on nobody.
+
+    Shoulders are left out: cloth is not the rig's skin.
+    """
+    skin = (seen >= 0) & (model.regions.visible & ~model.regions.torso)[seen.clamp_min(0)]
     open_ = (~skin).float()[None, None]
     edge = max(1, round(_EDGE * seen.shape[1]))
     return functional.max_pool2d(open_, 2 * edge + 1, 1, edge)[0, 0] == 0

@@ -15,7 +15,8 @@ import torch
 from engine.errors import UsageError
 from engine.progress import Bars
 from engine.train.dataset import read_dataset
-from engine.train.layouts import read_capture
+from engine.train.flame_capture import on_flame
+from engine.train.layouts import Capture, Rigged, read_capture, scaled
 from engine.train.prepare import PrepareOptions, prepare
 from render.camera import Camera
 from render.errors import AvatarError
@@ -76,6 +77,11 @@ def gaussian_avatars(folder: Path, num_moments: int = 5, num_cameras: int = 2) -
     return folder
 
 
+def both(folder: Path, test_fraction: float = 0.2) -> tuple[Capture, Rigged]:
+    capture = read_capture(folder, test_fraction, None)
+    return capture, on_flame(capture)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
@@ -90,45 +96,47 @@ def capture(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_cameras_parameters_and_pictures(capture: Path, models: Path) -> None:
-    dataset = read_capture(capture, HEIGHT, 0.2, None)
-    assert len(dataset.views) == 10
-    assert {v.time_index for v in dataset.of("test")} == {4}
-    assert [v.name for v in dataset.views[:3]] == ["t00000_c000", "t00000_c001", "t00001_c000"]
-    for view in dataset.views:
+    seen, rigged = both(capture)
+    assert len(seen.views) == 10
+    assert {v.moment for v in seen.views if v.split == "test"} == {4}
+    assert [v.name for v in seen.views[:3]] == ["t00000_c000", "t00000_c001", "t00001_c000"]
+    assert rigged.cameras == tuple(view.camera for view in seen.views)
+    for view in seen.views:
         index = int(view.name[-3:])
         known = camera(30 * index)
         torch.testing.assert_close(view.camera.world_to_camera, known.world_to_camera, atol=1e-5, rtol=0)
         assert (view.camera.fx, view.camera.cy) == (known.fx, known.cy)
-        picture = view.read()
-        assert float(picture.rgb[0, 0, 0]) == pytest.approx((40 * index + view.time_index) / 255)
-        assert picture.mask[: HEIGHT // 2].min() == 1
-        assert picture.mask[HEIGHT // 2 :].max() == 0
+        rgb, mask = view.pixels(HEIGHT)
+        assert rgb[0, 0, 0] == 40 * index + view.moment
+        assert mask is not None
+        assert mask[: HEIGHT // 2].min() == 255
+        assert mask[HEIGHT // 2 :].max() == 0
     base = load_flame(models / "flame2023.npz")
     arrays = flame_params(3)
-    params = dataset.views[6].params
+    params = rigged.params[6]
     assert np.allclose(params.expression[:50], arrays["expr"][0])
     assert params.expression.shape == (base.num_expressions,)
     for row, name in ((0, "rotation"), (1, "neck_pose"), (2, "jaw_pose")):
         assert np.allclose(params.pose[row], arrays[name][0])
     assert np.allclose(params.pose[3:].flatten(), arrays["eyes_pose"][0])
     baked = base.with_shape(torch.from_numpy(arrays["shape"]))
-    torch.testing.assert_close(dataset.rig.template, baked.template)
+    torch.testing.assert_close(rigged.rig.template, baked.template)
 
 
 def test_pictures_are_scaled_with_their_cameras(capture: Path) -> None:
-    view = read_capture(capture, HEIGHT // 2, 0.2, None).views[0]
-    known = camera(0)
-    assert (view.camera.width, view.camera.height) == (WIDTH // 2, HEIGHT // 2)
-    assert view.camera.fx == pytest.approx(known.fx / 2)
-    assert view.camera.cx == pytest.approx(known.cx / 2)
-    assert view.read().rgb.shape == (HEIGHT // 2, WIDTH // 2, 3)
+    view = both(capture)[0].views[0]
+    known, small = camera(0), scaled(view.camera, HEIGHT // 2)
+    assert (small.width, small.height) == (WIDTH // 2, HEIGHT // 2)
+    assert small.fx == pytest.approx(known.fx / 2)
+    assert small.cx == pytest.approx(known.cx / 2)
+    assert view.pixels(HEIGHT // 2)[0].shape == (HEIGHT // 2, WIDTH // 2, 3)
 
 
 def test_a_static_offset_moves_the_template(capture: Path) -> None:
-    plain = read_capture(capture, HEIGHT, 0.2, None).rig
+    plain = both(capture)[1].rig
     offset = np.full((1, plain.num_vertices + 120, 3), 0.01, np.float32)  # teeth behind FLAME's own vertices
     np.savez(capture / "flame_param/00000.npz", static_offset=offset, **flame_params(0))
-    moved = read_capture(capture, HEIGHT, 0.2, None).rig
+    moved = both(capture)[1].rig
     torch.testing.assert_close(moved.template, plain.template + 0.01)
 
 
@@ -136,9 +144,8 @@ def test_split_files_of_their_own_are_kept(capture: Path) -> None:
     frames = json.loads((capture / "transforms.json").read_text())["frames"]
     for name, some in (("train", frames[:6]), ("val", frames[6:8]), ("test", frames[8:])):
         (capture / f"transforms_{name}.json").write_text(json.dumps({"frames": some}))
-    dataset = read_capture(capture, HEIGHT, 0.5, None)
-    assert len(dataset.of("train")) == 6
-    assert len(dataset.of("test")) == 4
+    splits = [view.split for view in read_capture(capture, 0.5, None).views]
+    assert splits == ["train"] * 6 + ["test"] * 4
 
 
 def test_nerf_files_share_a_lens_and_leave_the_ending_out(capture: Path) -> None:
@@ -150,7 +157,7 @@ def test_nerf_files_share_a_lens_and_leave_the_ending_out(capture: Path) -> None
         frame["file_path"] = frame["file_path"].removesuffix(".png")
     angle = 2 * math.atan(WIDTH / (2 * camera(0).fx))
     (capture / "transforms.json").write_text(json.dumps({"camera_angle_x": angle, "frames": frames}))
-    view = read_capture(capture, HEIGHT, 0.2, None).views[0]
+    view = read_capture(capture, 0.2, None).views[0]
     assert view.camera.fx == pytest.approx(camera(0).fx)
     assert view.camera.cx == WIDTH / 2
 
@@ -162,18 +169,40 @@ def test_alpha_is_the_mask_where_no_other_is_named(capture: Path) -> None:
     picture = np.full((HEIGHT, WIDTH, 4), 200, np.uint8)
     picture[..., 3] = 51
     cv2.imwrite(str(capture / "images/00000_00.png"), picture)
-    assert float(read_capture(capture, HEIGHT, 0.2, None).views[0].read().mask[0, 0]) == pytest.approx(0.2)
+    mask = read_capture(capture, 0.2, None).views[0].pixels(HEIGHT)[1]
+    assert mask is not None
+    assert mask[0, 0] == 51
 
 
 def test_prepare_writes_a_capture(capture: Path, tmp_path: Path) -> None:
     with Bars() as bars:
         prepared = prepare([capture], tmp_path / "data", PrepareOptions(size=HEIGHT), bars)
     assert "10 views, 8 to train on, 2 held out" in prepared.summary
-    written, direct = read_dataset(tmp_path / "data"), read_capture(capture, HEIGHT, 0.2, None)
+    written, (_, direct) = read_dataset(tmp_path / "data"), both(capture)
     assert written.rig.fingerprint() == direct.rig.fingerprint()
-    for ours, theirs in zip(written.views, direct.views, strict=True):
-        assert torch.equal(ours.params.pose, theirs.params.pose)
-        assert torch.equal(ours.camera.world_to_camera, theirs.camera.world_to_camera)
+    for view, its_camera, params in zip(written.views, direct.cameras, direct.params, strict=True):
+        assert torch.equal(view.params.pose, params.pose)
+        assert torch.equal(view.camera.world_to_camera, its_camera.world_to_camera)
+
+
+def strip(capture: Path, *keys: str, only: int | None = None) -> None:
+    content = json.loads((capture / "transforms.json").read_text())
+    for number, frame in enumerate(content["frames"]):
+        for key in keys if only in (None, number) else ():
+            del frame[key]
+    (capture / "transforms.json").write_text(json.dumps(content))
+
+
+def test_without_moments_and_flame_all_is_one_moment(capture: Path) -> None:
+    """As NeRF's files have it; with FLAME's parameters every frame is a moment of its own."""
+    strip(capture, "timestep_index", "camera_index")
+    assert [view.moment for view in read_capture(capture, 0.2, None).views] == list(range(10))
+    strip(capture, "flame_param_path")
+    seen = read_capture(capture, 0.2, None)
+    assert not seen.has_flame
+    assert {view.moment for view in seen.views} == {0}
+    assert {view.split for view in seen.views} == {"train"}
+    assert seen.views[9].name == "t00000_c009"
 
 
 def change(capture: Path, **changes: Any) -> None:
@@ -196,6 +225,11 @@ def change(capture: Path, **changes: Any) -> None:
         (lambda c: change(c, timestep_index=-1), "timestep_index is -1"),
         (lambda c: change(c, timestep_index=0), "twice for one moment and camera"),
         (lambda c: change(c, flame_param_path="none.npz"), r"none\.npz is missing"),
+        (lambda c: strip(c, "flame_param_path", only=3), "frame 3 has no flame_param_path, 9 of 10 frames"),
+        (
+            lambda c: (strip(c, "flame_param_path"), strip(c, "timestep_index", only=3)),
+            "frame 3 has no timestep_index",
+        ),
         (lambda c: (c / "flame_param/00001.npz").write_bytes(b"x"), "no npz of plain arrays"),
         (lambda c: np.savez(c / "flame_param/00001.npz", expr=np.zeros(5)), "has no eyes_pose"),
         (
@@ -211,14 +245,14 @@ def change(capture: Path, **changes: Any) -> None:
 def test_damage_is_named_in_one_line(capture: Path, spoil: Any, words: str) -> None:
     spoil(capture)
     with pytest.raises(UsageError, match=words) as caught:
-        read_capture(capture, HEIGHT, 0.2, None)
+        both(capture)
     assert "\n" not in str(caught.value)
 
 
 def test_a_picture_of_another_size_is_named_when_read(capture: Path) -> None:
     cv2.imwrite(str(capture / "images/00000_00.png"), np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(UsageError, match="is 5x5, its camera 24x32"):
-        read_capture(capture, HEIGHT, 0.2, None).views[0].read()
+        read_capture(capture, 0.2, None).views[0].pixels(HEIGHT)
 
 
 def test_without_flame_the_user_learns_where_to_get_it(
@@ -226,4 +260,4 @@ def test_without_flame_the_user_learns_where_to_get_it(
 ) -> None:
     monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))
     with pytest.raises(AvatarError, match="needs FLAME"):
-        read_capture(capture, HEIGHT, 0.2, None)
+        both(capture)
