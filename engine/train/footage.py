@@ -32,7 +32,7 @@ _SEVERAL_SHARE = 0.3  # a second face at least this large, beside the first, in 
 _NUM_FACE_SAMPLES = 7
 # Variance of the Laplacian of a 96-pixel face over its own variance. Six real clips have 0.05 to 0.35; the
 # same blurred until eyes are smears, 0.002 to 0.015.
-LEAST_SHARPNESS = 0.010
+LEAST_SHARPNESS = 0.015
 _BLURRED = 0.35  # of the sharpness of the clip's sharp frames
 
 

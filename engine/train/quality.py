@@ -33,6 +33,7 @@ _EXPRESSIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 _SEEN_UNIT = 0.35
 _SIDE_DEG, _UP_DEG = 20.0, 10.0
 _FEW_FRAMES = 90
+_SOFT = 0.04  # sharpness, below that of any real clip we had
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,12 @@ def _advice(quality: Quality, shot: Shot, scale: float) -> list[str]:
     if quality.blurred_share > 0.1:
         out.append(
             f"motion blur in {100 * quality.blurred_share:.0f} % of the frames: move slower, use more light"
+        )
+    sharp = float(np.median(quality.sharpness))
+    if sharp < _SOFT:
+        out.append(
+            f"the face is out of focus (sharpness {sharp:.3f}, usual is 0.05 to 0.35): clean the lens, "
+            "wait for its focus, use more light"
         )
     if quality.exposure_change > 0.25:
         out.append(
