@@ -115,6 +115,13 @@ class FaceFitter:
         apart = [(fit.residual[upper] - fit.residual[lower]) / fit.interocular_px for fit in fits]
         self._lids = np.median(apart, axis=0), np.median([_lid_gaps(points) for points in landmarks], axis=0)
 
+    def expect_lids(self, landmarks: Array) -> None:
+        """Take the frame of these landmarks for the next `normal_equations`; `solve` does so itself."""
+        if self._lids is not None:
+            habit, open_gaps = self._lids
+            openness = np.clip(_lid_gaps(landmarks) / np.maximum(open_gaps, 1e-3), 0, 1.3)
+            self._lid_habit = habit * openness[:, None]
+
     def set_model(self, model: LandmarkModel) -> None:
         """Go on with a better identity; the units keep their meaning."""
         self.model = model
@@ -154,10 +161,7 @@ class FaceFitter:
         `scores` [E] are the detector's in the order of the units, the person's neutral taken out.
         """
         fit = start
-        if self._lids is not None:
-            habit, open_gaps = self._lids
-            openness = np.clip(_lid_gaps(landmarks) / np.maximum(open_gaps, 1e-3), 0, 1.3)
-            self._lid_habit = habit * openness[:, None]
+        self.expect_lids(landmarks)
         for _ in range(iterations):
             around = self.linearise(landmarks, fit)
             _, hessian, descent = self.normal_equations(around, fit, scores)

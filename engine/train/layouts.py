@@ -2,15 +2,14 @@
 
 One entry of `frames` per picture: `file_path`, `transform_matrix` (camera to world, OpenGL axes), the lens
 (`fl_x`, `fl_y`, `cx`, `cy`, `w`, `h` or `camera_angle_x`, in the frame or once for all), optionally
-`fg_mask_path`, `flame_param_path` (an npz of FLAME's parameters), `timestep_index`, `camera_index`. The rig
-is FLAME, from the user's own model file in VISAVIS_MODELS.
+`fg_mask_path`, `timestep_index`, `camera_index`, and in all frames or in none `flame_param_path` (an npz of
+FLAME's parameters). Without FLAME and `timestep_index` all pictures are of one moment, as NeRF has it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.errors import UsageError
 from engine.train.dataset import rigid_matrix
-from engine.train.views import Dataset, Picture, Split, View
+from engine.train.views import Split
 from render.camera import Camera
-from render.errors import AvatarError
 from render.rig_reference import RigReference
-from render.rigs.flame import FlameParams, load_flame
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 
@@ -38,14 +34,81 @@ _SPLIT_FILES: tuple[tuple[tuple[str, Split], ...], ...] = (
     (("transforms_train.json", "train"), ("transforms_val.json", "test"), ("transforms_test.json", "test")),
     (("transforms.json", "train"),),
 )
-_FLAME_NAMES = ("flame2023.pkl", "flame2023.npz", "flame2023_no_jaw.pkl", "generic_model.pkl", "FLAME.npz")
 
 
-def read_capture(folder: Path, size: int, test_fraction: float, max_frames: int | None) -> Dataset:
-    """The views of a capture, pictures scaled to `size` pixels on their longer side.
+@dataclass(frozen=True)
+class CaptureView:
+    """One picture of a capture as its files have it."""
+
+    name: str  # unique within its capture
+    where: str  # the file and frame that say so
+    moment: int
+    split: Split
+    camera: Camera  # of the whole picture, world axes and units the capture's own
+    image: Path
+    mask: Path | None
+    flame: Path | None
+
+    def whole(self) -> NDArray[np.uint8]:
+        """The whole picture [H, W, 3]. Raises UsageError."""
+        return np.ascontiguousarray(self._checked(self.image)[..., :3])
+
+    def pixels(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Colours and mask, `size` pixels on the longer side.
+
+        The mask is a file of its own, or the picture's alpha, or None where there is neither. Raises
+        UsageError.
+        """
+        import cv2
+
+        picture = self._checked(self.image)
+        mask = picture[..., 3] if picture.shape[2] == 4 else None
+        if self.mask is not None:
+            mask = self._checked(self.mask)[..., 0]
+        small = scaled(self.camera, size)
+        to = (small.width, small.height)
+        rgb = np.asarray(cv2.resize(picture[..., :3], to, interpolation=cv2.INTER_AREA), np.uint8)
+        if mask is not None:
+            mask = np.asarray(cv2.resize(mask, to, interpolation=cv2.INTER_AREA), np.uint8)
+        return rgb, mask
+
+    def _checked(self, path: Path) -> NDArray[np.uint8]:
+        picture = _read_picture(path)
+        if picture.shape[:2] != (self.camera.height, self.camera.width):
+            raise UsageError(
+                f"{path} is {picture.shape[1]}x{picture.shape[0]}, "
+                f"its camera {self.camera.width}x{self.camera.height}"
+            )
+        return picture
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The pictures of one person; all have FLAME's parameters or none has."""
+
+    folder: Path
+    views: tuple[CaptureView, ...]
+
+    @property
+    def has_flame(self) -> bool:
+        return self.views[0].flame is not None
+
+
+@dataclass(frozen=True)
+class Rigged:
+    """The person's rig in every view of a capture. V views."""
+
+    rig: Rig  # identity baked
+    reference: RigReference
+    cameras: tuple[Camera, ...]  # V, of the whole pictures, metres in the rig's world axes
+    params: tuple[RigParams, ...]  # V
+
+
+def read_capture(folder: Path, test_fraction: float, max_frames: int | None) -> Capture:
+    """What the files of a capture say; pixels are read when asked for.
 
     Where only transforms.json is there, the last `test_fraction` of the moments is held out. Raises
-    UsageError with the file and value; AvatarError when FLAME's model file is missing or another one.
+    UsageError with the file and value.
     """
     entries: list[_Entry] = []
     for group in _SPLIT_FILES:
@@ -62,17 +125,30 @@ def read_capture(folder: Path, size: int, test_fraction: float, max_frames: int 
         entries = entries[:max_frames]
     if not entries:
         raise UsageError(f"{folder}: its transforms name no picture")
-    if all(entry.split == "train" for entry in entries):
-        entries = _held_out(entries, test_fraction)
-    rig, reference = _flame(entries[0])
-    views, names = [], set()
-    for entry in entries:
-        view = entry.view(rig, size)
+    has_flame = _in_all(entries, "flame_param_path")
+    still = not has_flame and not _in_all(entries, "timestep_index")
+    views = []
+    for row, entry in enumerate(entries):
+        moment, camera = (0, row) if still else (row, 0)
+        views.append(entry.view(moment, camera))
+    names: set[str] = set()
+    for view in views:
         if view.name in names:
-            raise UsageError(f"{entry.file} names the picture {view.name!r} twice for one moment and camera")
+            raise UsageError(f"{view.where} names the picture {view.name!r} twice for one moment and camera")
         names.add(view.name)
-        views.append(view)
-    return Dataset(rig, tuple(views), reference, folder.name)
+    if all(view.split == "train" for view in views):
+        views = _held_out(views, test_fraction)
+    return Capture(folder, tuple(views))
+
+
+def scaled(camera: Camera, size: int) -> Camera:
+    """The camera of a whole picture scaled to `size` pixels on its longer side."""
+    scale = size / max(camera.width, camera.height)
+    width, height = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
+    sx, sy = width / camera.width, height / camera.height
+    return Camera(
+        width, height, camera.fx * sx, camera.fy * sy, camera.cx * sx, camera.cy * sy, camera.world_to_camera
+    )
 
 
 @dataclass(frozen=True)
@@ -84,25 +160,24 @@ class _Entry:
     values: Mapping[str, Any]  # the frame's own, over what the file says for all
     split: Split
 
-    def view(self, rig: Rig, size: int) -> View:
+    def view(self, moment: int, camera: int) -> CaptureView:
+        """The view; `moment` and `camera` are its numbers where the file gives none."""
         image = self.path("file_path")
-        camera = self.camera(image)
-        scale = size / max(camera.width, camera.height)
-        small = _scaled(camera, scale)
-        mask = self.path("fg_mask_path") if "fg_mask_path" in self.values else None
-        params = self.flame().to_rig_params(shape_is_baked=True)
-        params = _fitting(params, rig, self.where)
-        name = f"t{self.moment:05d}_c{self.integer('camera_index', 0):03d}"
-        read = _ScaledPicture(image, mask, camera.width, camera.height, small.width, small.height)
-        return View(name, small, params, self.moment, self.split, read)
+        moment = self.integer("timestep_index", moment)
+        return CaptureView(
+            f"t{moment:05d}_c{self.integer('camera_index', camera):03d}",
+            self.where,
+            moment,
+            self.split,
+            self.camera(image),
+            image,
+            self.path("fg_mask_path") if "fg_mask_path" in self.values else None,
+            self.path("flame_param_path") if "flame_param_path" in self.values else None,
+        )
 
     @property
     def where(self) -> str:
         return f"{self.file}, frame {self.number}"
-
-    @property
-    def moment(self) -> int:
-        return self.integer("timestep_index", self.number)
 
     def integer(self, key: str, default: int) -> int:
         value = self.values.get(key, default)
@@ -152,45 +227,6 @@ class _Entry:
         world_to_camera = _OPENGL_TO_OPENCV @ torch.linalg.inv(to_world.double()).float()
         return Camera(width, height, fx, fy, cx, cy, world_to_camera)
 
-    def flame(self) -> FlameParams:
-        if "flame_param_path" not in self.values:
-            raise UsageError(
-                f"{self.where} has no flame_param_path: a capture needs FLAME's parameters of every frame; "
-                "films and pictures do without"
-            )
-        return read_flame_params(self.path("flame_param_path"))
-
-
-def read_flame_params(path: Path) -> FlameParams:
-    """FLAME's parameters of one frame from an npz as GaussianAvatars writes it. Raises UsageError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name], np.float32) for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path} is no npz of plain arrays ({error})") from error
-    eyes = _row(path, arrays, "eyes_pose", 6)
-    return FlameParams(
-        shape=_row(path, arrays, "shape", None),
-        expression=_row(path, arrays, "expr", None),
-        global_orient=_row(path, arrays, "rotation", 3),
-        neck_pose=_row(path, arrays, "neck_pose", 3),
-        jaw_pose=_row(path, arrays, "jaw_pose", 3),
-        leye_pose=eyes[:3],
-        reye_pose=eyes[3:],
-        transl=_row(path, arrays, "translation", 3),
-    )
-
-
-def _row(path: Path, arrays: Mapping[str, NDArray[np.float32]], name: str, length: int | None) -> Tensor:
-    if name not in arrays:
-        raise UsageError(f"{path} has no {name}; it holds {', '.join(arrays) or 'nothing'}")
-    values = arrays[name].reshape(-1)
-    if (length is not None and values.size != length) or not values.size:
-        raise UsageError(f"{path}: {name} has {values.size} values, needs {length or 'some'}")
-    if not np.isfinite(values).all():
-        raise UsageError(f"{path}: {name} holds a value that is not finite")
-    return torch.from_numpy(values.copy())
-
 
 def _read_file(file: Path, split: Split) -> list[_Entry]:
     try:
@@ -208,64 +244,22 @@ def _read_file(file: Path, split: Split) -> list[_Entry]:
     return entries
 
 
-def _held_out(entries: Sequence[_Entry], test_fraction: float) -> list[_Entry]:
-    """The same entries, those of the last moments for testing; one moment alone is all trained on."""
-    moments = sorted({entry.moment for entry in entries})
-    train = set(moments[: max(1, round(len(moments) * (1 - test_fraction)))])
-    return [_Entry(e.file, e.number, e.values, "train" if e.moment in train else "test") for e in entries]
-
-
-def _flame(entry: _Entry) -> tuple[Rig, RigReference]:
-    """The person's rig: FLAME with the shape of one frame and its static offset, where there is one."""
-    file = _flame_file()
-    base = load_flame(file)
-    path = entry.path("flame_param_path")
-    shape = entry.flame().shape
-    if base.shape_basis is None or len(shape) > base.num_shapes:
+def _in_all(entries: Sequence[_Entry], key: str) -> bool:
+    """Whether all frames have the key, not only some."""
+    missing = [entry for entry in entries if key not in entry.values]
+    if missing and len(missing) < len(entries):
         raise UsageError(
-            f"{path} has {len(shape)} shape weights, {file.name} knows {base.num_shapes}: "
-            "put the model there that the capture was fitted with"
+            f"{missing[0].where} has no {key}, {len(entries) - len(missing)} of {len(entries)} frames have: "
+            "give it in all frames or in none"
         )
-    reference = RigReference(base.fingerprint(), file.name, shape=shape)
-    with np.load(path, allow_pickle=False) as arrays:
-        offset = np.asarray(arrays["static_offset"], np.float32) if "static_offset" in arrays.files else None
-    if offset is not None:
-        # Captures fitted with extra vertices (teeth) list these behind FLAME's own.
-        rows = offset.reshape(-1, 3)
-        if len(rows) < base.num_vertices or not np.isfinite(rows).all():
-            raise UsageError(f"{path}: static_offset has {len(rows)} rows, FLAME has {base.num_vertices}")
-        delta = torch.from_numpy(rows[: base.num_vertices].copy())
-        reference = replace(reference, template_delta=delta)
-    return reference.rebuild(base), reference
+    return not missing
 
 
-def _flame_file() -> Path:
-    folder = os.environ.get("VISAVIS_MODELS")
-    if folder:
-        for name in _FLAME_NAMES:
-            if (Path(folder) / name).is_file():
-                return Path(folder) / name
-    raise AvatarError(
-        "this capture needs FLAME, which its licence keeps out of visavis: get it from flame.is.tue.mpg.de, "
-        f"put it as {_FLAME_NAMES[0]} into a folder and set VISAVIS_MODELS to that"
-    )
-
-
-def _fitting(params: RigParams, rig: Rig, where: str) -> RigParams:
-    """The parameters with as many expression weights as the rig has."""
-    count = params.expression.shape[-1]
-    if count > rig.num_expressions:
-        raise UsageError(f"{where}: {count} expression weights, the model knows {rig.num_expressions}")
-    missing = rig.num_expressions - count
-    return params.replace(expression=torch.nn.functional.pad(params.expression, (0, missing)))
-
-
-def _scaled(camera: Camera, scale: float) -> Camera:
-    width, height = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
-    sx, sy = width / camera.width, height / camera.height
-    return Camera(
-        width, height, camera.fx * sx, camera.fy * sy, camera.cx * sx, camera.cy * sy, camera.world_to_camera
-    )
+def _held_out(views: Sequence[CaptureView], test_fraction: float) -> list[CaptureView]:
+    """The same views, those of the last moments for testing; one moment alone is all trained on."""
+    moments = sorted({view.moment for view in views})
+    train = set(moments[: max(1, round(len(moments) * (1 - test_fraction)))])
+    return [replace(view, split="train" if view.moment in train else "test") for view in views]
 
 
 def _read_picture(path: Path) -> NDArray[np.uint8]:
@@ -279,38 +273,3 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         data = np.repeat(data[..., None], 3, 2)
     order = [2, 1, 0, 3][: data.shape[2]]
     return np.ascontiguousarray(data[..., order], np.uint8)
-
-
-@dataclass(frozen=True)
-class _ScaledPicture:
-    """Reads one picture with its mask, from a file of its own or the picture's alpha."""
-
-    image: Path
-    mask: Path | None
-    width: int  # as the camera says
-    height: int
-    to_width: int
-    to_height: int
-
-    def __call__(self) -> Picture:
-        import cv2
-
-        picture = self._checked(self.image)
-        if self.mask is not None:
-            mask = self._checked(self.mask)[..., 0]
-        elif picture.shape[2] == 4:
-            mask = picture[..., 3]
-        else:
-            mask = np.full(picture.shape[:2], 255, np.uint8)
-        size = (self.to_width, self.to_height)
-        rgb = cv2.resize(picture[..., :3], size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        share = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        return Picture(torch.from_numpy(rgb), torch.from_numpy(share))
-
-    def _checked(self, path: Path) -> NDArray[np.uint8]:
-        picture = _read_picture(path)
-        if picture.shape[:2] != (self.height, self.width):
-            raise UsageError(
-                f"{path} is {picture.shape[1]}x{picture.shape[0]}, its camera {self.width}x{self.height}"
-            )
-        return picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,15 +173,40 @@ def _covered(mask: np.ndarray, points: np.ndarray) -> float:
 
 
 def _prepare_capture(path: Path, folder: Path, options: PrepareOptions, progress: Bars) -> Prepared:
-    from engine.train.layouts import read_capture
+    from engine.train.capture_fit import fit_capture
+    from engine.train.flame_capture import on_flame
+    from engine.train.layouts import read_capture, scaled
+    from engine.train.masks import person_colours, person_masks
+    from tracking.segmenter import PersonSegmenter
 
-    capture = read_capture(path, options.size, options.test_fraction, options.max_frames)
-    with DatasetWriter(folder, capture.rig, capture.rig_reference, capture.name) as writer:
-        for view in progress.over(capture.views, "writing", len(capture.views)):
-            kept = KeptPicture.of(view.read())
-            writer.add(view.name, view.camera, view.params, view.time_index, view.split, kept)
-    train = len(capture.of("train"))
-    summary = (
-        f"{folder}: {len(capture.views)} views, {train} to train on, {len(capture.views) - train} held out"
-    )
-    return Prepared(summary, ())
+    capture = read_capture(path, options.test_fraction, options.max_frames)
+    count = len(capture.views)
+    train = sum(view.split == "train" for view in capture.views)
+    summary = [f"{folder}: {count} views, {train} to train on, {count - train} held out"]
+    warnings = []
+    if capture.has_flame:
+        rigged = on_flame(capture)
+    else:
+        fit = fit_capture(capture, progress)
+        rigged = fit.rigged
+        first = rigged.cameras[0]
+        off_px = fit.off_px * options.size / max(first.width, first.height)
+        summary += [f"the rig lies {off_px:.1f} px from the face", *([fit.scaled] if fit.scaled else [])]
+        if fit.num_without_face:
+            warnings.append(
+                f"{fit.num_without_face} of {count} pictures show no face: they are kept, the others place it"
+            )
+    with DatasetWriter(folder, rigged.rig, rigged.reference, path.name) as writer, ExitStack() as opened:
+        segmenter: PersonSegmenter | None = None
+        posed = zip(capture.views, rigged.cameras, rigged.params, strict=True)
+        for view, camera, params in progress.over(posed, "writing", count):
+            rgb, mask = view.pixels(options.size)
+            if mask is None:
+                if segmenter is None:
+                    ensure_model("selfie_segmenter")
+                    segmenter = opened.enter_context(PersonSegmenter())
+                ((rgb, share),) = person_masks([rgb], segmenter, film=False)
+                rgb, mask = person_colours(rgb, share), np.rint(255 * share).astype(np.uint8)
+            kept = KeptPicture(rgb, mask)
+            writer.add(view.name, scaled(camera, options.size), params, view.moment, view.split, kept)
+    return Prepared("; ".join(summary), tuple(warnings))
