@@ -33,6 +33,7 @@ _EXPRESSIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 _SEEN_UNIT = 0.35
 _SIDE_DEG, _UP_DEG = 20.0, 10.0
 _FEW_FRAMES = 90
+_ALIKE_DB = 25.0  # of aligned frames; 32 before a wall, 21 where a dark room is cut out with the person
 _SOFT = 0.04  # sharpness, below that of any real clip we had
 
 
@@ -201,6 +202,11 @@ def _advice(quality: Quality, shot: Shot, scale: float) -> list[str]:
         out.append(
             f"the rig lies {quality.alignment_px['face']:.1f} pixels off the face: "
             "is it a person's, and seen whole?"
+        )
+    if quality.agreement_db is not None and quality.agreement_db < _ALIKE_DB:
+        out.append(
+            f"the frames do not look like one person seen again and again ({quality.agreement_db:.0f} dB, good is "
+            "30): look at the cut-outs below; use a plain background, steady light, nothing moving beside you"
         )
     if quality.jitter_px > 1:
         out.append(f"the tracked head shakes by {quality.jitter_px:.1f} pixels: use more light")
