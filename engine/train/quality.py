@@ -206,7 +206,7 @@ def _advice(quality: Quality, shot: Shot, scale: float) -> list[str]:
     if quality.agreement_db is not None and quality.agreement_db < _ALIKE_DB:
         out.append(
             f"the frames do not look like one person seen again and again ({quality.agreement_db:.0f} dB, "
-            "good is 30): look at the cut-outs; use a plain background, steady light, and be alone in the picture"
+            "good is 30): look at the cut-outs; use a plain background and steady light, and be alone there"
         )
     if quality.jitter_px > 1:
         out.append(f"the tracked head shakes by {quality.jitter_px:.1f} pixels: use more light")
