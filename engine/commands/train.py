@@ -41,7 +41,7 @@ Make a dataset to train on: find the face in every picture, fit the built-in hea
 Every frame's pose is first fitted to landmarks, then aligned with the other frames by the pictures.
 A capture is a folder with transforms.json, or transforms_train.json and _val or _test beside it, as NeRF,
 INSTA and GaussianAvatars lay them out: pictures, known cameras, and FLAME's parameters where it was fitted.
-Look at DATA/quality.html before you train: it shows what was found, and what to film better."""
+Of films and pictures, look at DATA/quality.html before you train: what was found, what to film better."""
 
 PREPARE_EXAMPLES = """\
 examples:
