@@ -13,7 +13,7 @@ from engine.train.metrics import psnr
 from engine.train.phase import Method
 from engine.train.sage.model import SageModel
 from engine.train.unseen import recoloured
-from engine.train.views import Dataset, View
+from engine.train.views import Dataset, View, evenly
 from render.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
@@ -36,7 +36,7 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
     """
     model.refresh_field()
     neutral = model.rig.neutral_params()
-    views = [view_on(view, model.device) for view in _spread(dataset.of("train"), _VIEWS)]
+    views = [view_on(view, model.device) for view in evenly(dataset.of("train"), _VIEWS)]
     directions = torch.stack(
         [model.directions_at_rest(model.rig(v.params), v.camera.position()) for v in views], 1
     )
@@ -60,11 +60,8 @@ def bake(model: SageModel, dataset: Dataset) -> Avatar:
         rig_reference=dataset.rig_reference,
     )
     regions = model.regions.to(torch.device("cpu"))
-    kinds = [
-        (part & regions.visible)[model.face_index.cpu()]
-        for part in (regions.face, regions.hair, regions.body)
-    ]
-    return recoloured(avatar, _spread(dataset.of("train"), _VIEWS_THAT_SHOW), kinds)
+    kinds = [part[model.face_index.cpu()] for part in (regions.face, regions.hair, regions.body)]
+    return recoloured(avatar, evenly(dataset.of("train"), _VIEWS_THAT_SHOW), kinds)
 
 
 def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
@@ -134,11 +131,6 @@ def _rows(gaussians: Gaussians, rows: slice) -> Gaussians:
         None,
         g.antialiased,
     )
-
-
-def _spread(views: Sequence[View], count: int) -> list[View]:
-    step = max(1, len(views) // count)
-    return list(views)[::step][:count]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.train.regions import Regions
 from engine.train.surfel_placement import Placement, PlacementConfig, place_surfels
-from engine.train.views import View
+from engine.train.views import View, evenly
 from render.bindings import TriangleBinding
 from render.camera import Camera
 from render.cpu.gradients.renderer import CpuTrainingRenderer
@@ -36,7 +36,7 @@ class FreeSurfels:
     def __init__(self, rig: Rig, views: Sequence[View], seed: int) -> None:
         self.rig = rig
         self._generator = torch.Generator().manual_seed(seed)
-        some = views[:: max(1, len(views) // _VIEWS_TO_START)][:_VIEWS_TO_START]
+        some = evenly(views, _VIEWS_TO_START)
         pictures = [view.read() for view in some]
         placed = place_surfels(rig, Regions.of(rig), some, pictures, _SURFELS, self._generator)
         self._local = _local(rig, placed)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.train.free_surfels import FreeSurfels
 from engine.train.pose_numbers import PoseNumbers
 from engine.train.raster import see
+from engine.train.regions import in_picture
 from render.camera import Camera
 
 Array = NDArray[np.float32]
@@ -55,7 +56,7 @@ class PictureStep:
         slope = np.stack([across, down], -1).astype(np.float32)
 
         vertices, by_pose, rotations = self._moving(row)
-        points = self._projected(vertices)
+        points = in_picture(torch.from_numpy(vertices), camera).numpy()
         seen = see(points, self._faces, camera.width, camera.height).triangle
         triangle, away = _continued(seen, _REACH * camera.width)
         chosen = self._chosen(triangle, slope)
@@ -92,15 +93,6 @@ class PictureStep:
             blended = (rig.skin_weights @ posed.joint_transforms[-1].flatten(-2)).unflatten(-1, (3, 4))
         vertices = posed.vertices.numpy()
         return vertices[-1], (vertices[:-1] - vertices[-1]) / _DELTA, blended[..., :3].numpy()
-
-    def _projected(self, vertices: Array) -> Array:
-        """World points [N, 3] -> x, y in pixels and depth in metres."""
-        camera = self._camera
-        seen = vertices @ self._matrix[:3, :3].T + self._matrix[:3, 3]
-        x, y, depth = seen.T
-        return np.stack(
-            [camera.fx * x / depth + camera.cx, camera.fy * y / depth + camera.cy, depth], 1
-        ).astype(np.float32)
 
     def _chosen(self, triangle: NDArray[np.int32], slope: Array) -> NDArray[np.int64]:
         """Which pixels decide: by chance, the likelier the more they change."""

@@ -59,14 +59,15 @@ class Regions:
         visible &= ~lashes & ~inside
         inside |= _seen(rig, _OPEN) & ~visible & ~lashes & ~eyes & face
         head = _on_head(rig)
+        body = visible & ~face & ~eyes & ~head
         return cls(
             visible=visible,
             face=visible & (face | eyes),
             hair=visible & ~face & ~eyes & head,
             inside=inside,
             outer=visible & ~eyes,
-            body=visible & ~face & ~eyes & ~head,
-            torso=visible & ~face & ~eyes & ~head & _on_root(rig),
+            body=body,
+            torso=body & _on_root(rig),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ def shown_px(avatar: Avatar, views: Sequence[View]) -> Tensor:
     """How many pixels [N] each Gaussian fills in the view that shows it best, less where it lies aslant."""
     count = avatar.gaussians.num_gaussians
     most = torch.zeros(count)
+    renderer_of = cache(partial(CpuTrainingRenderer, geometry=False))
     for view in views:
         with torch.no_grad():
             posed = avatar.pose(view.params)
@@ -32,7 +34,7 @@ def shown_px(avatar: Avatar, views: Sequence[View]) -> Tensor:
             facing = (normal * away).sum(1).abs()
         with torch.enable_grad():
             colours = torch.zeros(count, 1, 3, requires_grad=True)
-            renderer = CpuTrainingRenderer(view.camera.width, view.camera.height, geometry=False)
+            renderer = renderer_of(view.camera.width, view.camera.height)
             out = renderer.render(replace(posed, sh=colours, sh_quats=None), view.camera)
             # A picture is linear in the colours: the slope of its sum is how much of it each one fills.
             (slope,) = torch.autograd.grad(out.rgb[..., 0].sum(), colours)

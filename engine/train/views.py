@@ -46,6 +46,11 @@ class View:
     read: Callable[[], Picture]
 
 
+def evenly(views: Sequence[View], count: int) -> Sequence[View]:
+    """At most `count` of the views, every n-th."""
+    return views[:: max(1, len(views) // count)][:count]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Views of one person on that person's rig."""

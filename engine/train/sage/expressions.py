@@ -66,21 +66,22 @@ def looked_at_from_aside(
     chance = torch.rand(3, generator=generator)
     degrees = (2 * chance[:2] - 1) * torch.tensor([pitch_deg, yaw_deg])
     by = torch.cat([torch.deg2rad(degrees), torch.zeros(1)])
-    joints = {rig.joint_names[0]: 1.0}
-    if chance[2] < _HEAD_ALONE_SHARE and {"neck", "head"} <= set(rig.joint_names):
-        joints = {"neck": NECK_SHARE, "head": 1 - NECK_SHARE}
-    pose = params.pose.clone()
-    for name, share in joints.items():
-        joint = rig.joint_names.index(name)
-        turn = axis_angle_to_matrix(share * by) @ axis_angle_to_matrix(pose[joint])
-        pose[joint] = matrix_to_axis_angle(turn)
-    return params.replace(pose=pose)
+    names = rig.joint_names
+    if chance[2] < _HEAD_ALONE_SHARE and {"neck", "head"} <= set(names):
+        params = _turned_on(params, names.index("neck"), NECK_SHARE * by)
+        return _turned_on(params, names.index("head"), (1 - NECK_SHARE) * by)
+    return _turned_on(params, 0, by)
 
 
 def turned(params: RigParams, rig: Rig, degrees: float, generator: torch.Generator) -> RigParams:
     """`params` with the head (or the root) turned on by a random rotation of that standard deviation."""
     joint = rig.joint_names.index("head") if "head" in rig.joint_names else 0
     by = torch.randn(3, generator=generator) * math.radians(degrees) * torch.tensor([0.6, 1.0, 0.4])
+    return _turned_on(params, joint, by)
+
+
+def _turned_on(params: RigParams, joint: int, by: Tensor) -> RigParams:
+    """`params` with one joint turned on by an axis-angle [3]."""
     pose = params.pose.clone()
     pose[joint] = matrix_to_axis_angle(axis_angle_to_matrix(by) @ axis_angle_to_matrix(pose[joint]))
     return params.replace(pose=pose)

@@ -40,7 +40,7 @@ from engine.train.sage.regimes import complete
 from engine.train.sage.wrinkles import measure_creases
 from engine.train.sampling import Shuffled
 from engine.train.surfel_placement import Placement, place_surfels
-from engine.train.views import Dataset, View
+from engine.train.views import Dataset, View, evenly
 from render.avatar import Avatar
 from render.camera import Camera
 from render.gsplat_kernels import GsplatError
@@ -119,8 +119,7 @@ class Sage:
         self._learns_deltas = config.deltas.rows > 0 and len(moments) > 1
 
     def _placed(self, regions: Regions, generator: torch.Generator) -> Placement:
-        step = max(1, len(self._filmed) // _VIEWS_TO_START)
-        some = self._filmed[::step][:_VIEWS_TO_START]
+        some = evenly(self._filmed, _VIEWS_TO_START)
         pictures = [view.read() for view in some]
         return place_surfels(self.dataset.rig, regions, some, pictures, self.config.surfels, generator)
 
