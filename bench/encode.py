@@ -21,10 +21,10 @@ from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from engine.look import DEFAULT_AVATAR, Look
 from engine.motion import demo_motion
-from engine.play import pictures
+from engine.offline.play import pictures
 from engine.report import StageTimes
-from render.library import open_avatar
-from transport.recorder import Recorder
+from render.avatars.library import open_avatar
+from transport.files.recorder import Recorder
 
 SIZES = ((512, 512), (1280, 720))
 FPS = 30

@@ -24,15 +24,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.chromium import find_chromium
-from bench.link import Link, LinkQuality, why_not
-from bench.live_clips import film
-from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import Holdings, children, command_line, holdings
 from bench.publish import add_save_option, publish
-from bench.server_log import ServerLog
-from bench.watcher import Watcher, seen, steady_from_ms
+from bench.viewing.chromium import find_chromium
+from bench.viewing.link import Link, LinkQuality, why_not
+from bench.viewing.live_clips import film
+from bench.viewing.live_server import LiveServerProcess
+from bench.viewing.server_log import ServerLog
+from bench.viewing.watcher import Watcher, seen, steady_from_ms
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 
@@ -125,7 +125,7 @@ async def _recover(run: Run, watcher: Watcher, begin: float) -> None:
 
 async def _crowd(run: Run) -> None:
     crowd = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.crowd", f"http://127.0.0.1:{run.server.port}", "--viewers", "19",
+        sys.executable, "-m", "bench.viewing.crowd", f"http://127.0.0.1:{run.server.port}", "--viewers", "19",
         "--token", TOKEN, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert crowd.stdin is not None
@@ -258,7 +258,7 @@ async def _measured(case: Case, clip: str, avatar: str, seconds: float) -> dict[
     origins = [word for port in ports for word in ("--allow-origin", f"http://127.0.0.1:{port}")]
     # links and their viewers need an address that is not this machine's loopback
     options = ["--avatar", avatar, "--timecode", "--host", "0.0.0.0", "--token", TOKEN, *origins]
-    module = "bench.unpluggable" if case.camera else "engine.cli"
+    module = "bench.viewing.unpluggable" if case.camera else "engine.cli"
     os.environ["VISAVIS_BENCH_CLIP"] = clip
     with LiveServerProcess([*options, *([] if case.camera else ["--input", clip])], module) as server:
         address = f"http://127.0.0.1:{server.port}"

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_steps import LEAST_S, ROOT, STEPS, Outcome, Run, memory_step, run_process
+from bench.cuda.steps import LEAST_S, ROOT, STEPS, Outcome, Run, memory_step, run_process
 
 NAME = "gpu_session"
 ALL = (*STEPS, "memory")

@@ -20,13 +20,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.chromium import Chromium, find_chromium
-from bench.live_client import ClientOrigin, WatchReport, measure_again, measure_watching, start_sending
-from bench.live_clips import as_camera_file, film, retimed
-from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import children, cpu_seconds
 from bench.publish import add_save_option, publish
+from bench.viewing.chromium import Chromium, find_chromium
+from bench.viewing.live_client import (
+    ClientOrigin,
+    WatchReport,
+    measure_again,
+    measure_watching,
+    start_sending,
+)
+from bench.viewing.live_clips import as_camera_file, film, retimed
+from bench.viewing.live_server import LiveServerProcess
 from engine.backends import BACKENDS
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR

@@ -18,8 +18,8 @@ from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
 from engine.motion import demo_motion
-from engine.record import record, record_motion
-from render.library import open_avatar
+from engine.offline.record import record, record_motion
+from render.avatars.library import open_avatar
 
 SIZE = 512
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from capture.source import open_input
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
-from engine.record import record
-from render.library import open_avatar
-from tracking.detection import Detection
-from tracking.detector_process import DetectorProcess
-from tracking.face_signals import angles_of, rotations_of
+from engine.offline.record import record
+from render.avatars.library import open_avatar
+from tracking.detect.detection import Detection
+from tracking.detect.process import DetectorProcess
+from tracking.face.signals import angles_of, rotations_of
 
 SIZE = 512
 RESULTS = Path(__file__).parent / "results"

@@ -26,12 +26,12 @@ from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from engine.look import DEFAULT_AVATAR
 from engine.motion import demo_motion
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
+from render.avatars.library import open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer, usable_cores
 from render.gaussians import Gaussians
 from render.importers.lam import import_lam
-from render.library import open_avatar
 
 SIZE = 512
 BACKGROUND = (0.85, 0.86, 0.89)

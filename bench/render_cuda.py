@@ -7,7 +7,7 @@ Every row has the same avatar, poses and camera for all three. "rig" rows hang o
 others on one joint. Times are of RGB8 pictures left on the device, by CUDA events, medians and 99th
 percentiles. "ours" is the graph alone; "period" has the host giving frame after frame, each with its upload,
 as "eager" has; "draw" is the host's whole frame, the picture brought back. "floor" is the time that the bytes
-counted by bench/roofline.py take at the measured copy bandwidth. gsplat in a graph ("captured") is its
+counted by bench/cuda/roofline.py take at the measured copy bandwidth. gsplat in a graph ("captured") is its
 projection, harmonics, offsets and rasteriser, with the list of pairs made by torch's sort in fixed arrays:
 `isect_tiles` cannot be captured. One JSON line last.
 """
@@ -28,7 +28,7 @@ from engine.errors import UsageError
 from engine.look import parse_size
 
 if TYPE_CHECKING:
-    from render.avatar import Avatar
+    from render.avatars.avatar import Avatar
 
 GAUSSIANS = (20_000, 60_000, 100_000, 200_000)
 SIZES = ("512x512", "1920x1080")
@@ -84,8 +84,8 @@ def measure(
         raise UsageError(f"nothing to measure with CUDA: {reason}; docs/gpu.md says what CUDA needs")
     import torch
 
-    from bench.agreement import agreement
-    from bench.cuda_timing import copy_bandwidth, used_device_mb
+    from bench.cuda.agreement import agreement
+    from bench.cuda.timing import copy_bandwidth, used_device_mb
 
     before_mb = used_device_mb()
     bandwidth = copy_bandwidth()
@@ -111,9 +111,9 @@ def measure(
 
 def measure_case(case: Case, frames: int, bandwidth: float, with_gsplat: bool) -> dict[str, Any]:
     """One row: `{"num_gaussians", .., "pairs", "floor_ms", "ours", "ours_draw", "gsplat_eager", ..}`."""
-    from bench import cuda_timing as timing
-    from bench.rigged_scenes import random_poses, rigged_head, still_head
-    from bench.roofline import Workload, counted_bytes, floor_ms
+    from bench.cuda import timing
+    from bench.cuda.rigged_scenes import random_poses, rigged_head, still_head
+    from bench.cuda.roofline import Workload, counted_bytes, floor_ms
     from render.cuda.stage import CudaStage
 
     width, height = parse_size(case.size)
@@ -148,7 +148,7 @@ def measure_case(case: Case, frames: int, bandwidth: float, with_gsplat: bool) -
     row["megabytes"] = {name: round(value / 1e6, 2) for name, value in counted.items()}
     row["floor_ms"] = round(floor_ms(counted["total"], bandwidth), 6)
     if with_gsplat:
-        from bench.gsplat_methods import GsplatCaptured, GsplatEager
+        from bench.cuda.gsplat_methods import GsplatCaptured, GsplatEager
 
         with _failing_alone(row, "gsplat_eager"):
             eager = GsplatEager(avatar, camera, case.batch, BACKGROUND)
@@ -182,7 +182,7 @@ def _rig_size(avatar: Avatar) -> dict[str, int]:
 @contextmanager
 def _failing_alone(row: dict[str, Any], method: str) -> Iterator[None]:
     """A comparison that cannot run is noted in its row, and costs the other figures nothing."""
-    from render.gsplat_kernels import first_error
+    from render.gsplat.kernels import first_error
 
     try:
         yield
@@ -192,7 +192,7 @@ def _failing_alone(row: dict[str, Any], method: str) -> Iterator[None]:
 
 
 def _gsplat_reason() -> str | None:
-    from render.gsplat_kernels import GsplatError, load_gsplat
+    from render.gsplat.kernels import GsplatError, load_gsplat
 
     try:
         load_gsplat()
@@ -204,8 +204,8 @@ def _gsplat_reason() -> str | None:
 
 def _profile(size: str, frames: int = 50) -> dict[str, Any]:
     """Of `CudaStage.draw`: one wait a frame, the last thing it does; and the times of its kernels."""
-    from bench.host_waits import host_waits, profiled
-    from bench.rigged_scenes import random_poses, rigged_head
+    from bench.cuda.host_waits import host_waits, profiled
+    from bench.cuda.rigged_scenes import random_poses, rigged_head
     from render.cuda.stage import CudaStage
 
     avatar = rigged_head(PROFILED)

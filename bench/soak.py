@@ -22,14 +22,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.chromium import find_chromium
 from bench.faults import free_ports
-from bench.live_clips import film
-from bench.live_server import LiveServerProcess
 from bench.machine import describe_machine
 from bench.processes import command_line, holdings, tree
 from bench.publish import add_save_option, publish
-from bench.watcher import Watcher, seen
+from bench.viewing.chromium import find_chromium
+from bench.viewing.live_clips import film
+from bench.viewing.live_server import LiveServerProcess
+from bench.viewing.watcher import Watcher, seen
 from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
 

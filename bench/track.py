@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from render.library import DEFAULT_AVATAR, open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from tracking import axis_angle
-from tracking.detection import Detection
-from tracking.detector import FaceDetector
-from tracking.embedding import HEAD_LANDMARKS, LandmarkEmbedding
-from tracking.face_tracker import FaceTracker, Steadier, SteadySettings
-from tracking.fit_correction import FitCorrection
-from tracking.rendered_faces import FaceStudio, combined_units
-from tracking.round_trip import round_trip
+from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetector
+from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding
+from tracking.fit.face_tracker import FaceTracker, Steadier, SteadySettings
+from tracking.fit.fit_correction import FitCorrection
+from tracking.fit.round_trip import round_trip
+from tracking.making.rendered_faces import FaceStudio, combined_units
 
 Array = NDArray[np.float64]
 

@@ -35,7 +35,7 @@ def measure(data: Path | None, minutes: float, size: int, seed: int) -> dict[str
     with tempfile.TemporaryDirectory() as place:
         kind, start = "real", time.perf_counter()
         if data is None:
-            from engine.train.dataset import write_dataset
+            from engine.train.data.dataset import write_dataset
             from engine.train.synthetic.capture import make_clip
 
             kind, data = "SYNTHETIC", Path(place) / "clip.data"

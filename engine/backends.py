@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from render.avatar import Avatar
+    from render.avatars.avatar import Avatar
     from render.camera import Camera
     from render.cpu.renderer import Background, CpuRenderer
     from render.gaussians import Gaussians

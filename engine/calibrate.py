@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from engine.progress import Bars
-from render.avatar import Avatar
-from tracking.calibration import calibrate_avatar
+from render.avatars.avatar import Avatar
+from tracking.calibration.measure import calibrate_avatar
 from tracking.errors import TrackingError
 
 

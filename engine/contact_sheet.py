@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.backends import Backend
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.rigs.rig import Rig
 
 Picture = NDArray[np.uint8]

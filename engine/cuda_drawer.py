@@ -12,7 +12,7 @@ from engine.look import DEFAULT_AVATAR
 from render.cuda.stage import CudaStage
 
 if TYPE_CHECKING:
-    from render.avatar import Avatar
+    from render.avatars.avatar import Avatar
     from render.camera import Camera
     from render.cpu.renderer import Background
     from render.cuda.frame import Layout
@@ -102,7 +102,7 @@ def first_picture_fails() -> str | None:
 
     Compiles the kernels when this version has not been used with this card before, which takes seconds.
     """
-    from render.library import open_avatar
+    from render.avatars.library import open_avatar
 
     avatar = open_avatar(DEFAULT_AVATAR)
     camera = avatar.default_camera(64, 64)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from render.cpu.renderer import Background
 
 SIZE_LIMITS = (64, 4096)  # what every H.264 player shows
-DEFAULT_AVATAR = "vera"  # as render.library has it, which takes a second to import
+DEFAULT_AVATAR = "vera"  # as render.avatars.library has it, which takes a second to import
 DEFAULT_BACKGROUND = "#d8dce2"
 COLOURS = {"black": "#000000", "white": "#ffffff", "grey": "#808080", "green": "#00b140", "blue": "#0047bb"}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tracking.download import Progress
-from tracking.models import fetch_model, installed_path, known_model
+from tracking.detect.models.catalogue import fetch_model, installed_path, known_model
+from tracking.detect.models.download import Progress
 
 
 def ensure_model(name: str) -> Path:

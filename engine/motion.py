@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from engine.errors import UsageError
 from transport.errors import OutputError
-from transport.recorder import check_writable
+from transport.files.recorder import check_writable
 
 if TYPE_CHECKING:
-    from render.avatar import Avatar
+    from render.avatars.avatar import Avatar
     from render.rigs.params import RigParams
-    from tracking.result import TrackingResult
+    from tracking.face.result import TrackingResult
 
 FORMAT = "visavis-motion"
 VERSION = 1

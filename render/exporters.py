@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from render.avatar_file import write_atomically
+from render.avatars.file import write_atomically
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.sh import rotate_sh

@@ -19,7 +19,7 @@ def training_renderer(device: torch.device | str, width: int, height: int) -> Re
 
         return CpuTrainingRenderer(width, height)
     if kind == "cuda":
-        from render.gsplat_renderer import GsplatRenderer
+        from render.gsplat.renderer import GsplatRenderer
 
         return GsplatRenderer(device)
     raise ValueError(f"training runs on cpu or cuda, not on {kind}")

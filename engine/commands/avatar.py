@@ -21,7 +21,7 @@ from engine.errors import UsageError
 from engine.look import add_backend_argument, check_backend
 
 if TYPE_CHECKING:
-    from render.avatar import Avatar
+    from render.avatars.avatar import Avatar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def _checked_output(path: Path, *suffixes: str) -> Path:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from render.library import open_avatar
+    from render.avatars.library import open_avatar
 
     facts = describe(open_avatar(args.avatar))
     if args.json:
@@ -144,7 +144,7 @@ def _import(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from datetime import date
 
-    from render.avatar_file import save_avatar
+    from render.avatars.file import save_avatar
 
     output = _checked_output(args.output, ".avatar")
     avatar = _read_source(args)
@@ -190,8 +190,8 @@ def _read_source(args: argparse.Namespace) -> Avatar:
 def _export(args: argparse.Namespace) -> int:
     import torch
 
+    from render.avatars.library import open_avatar
     from render.exporters import export_ply, export_spz
-    from render.library import open_avatar
 
     output = _checked_output(args.output, ".ply", ".spz")
     avatar = open_avatar(args.avatar)
@@ -225,8 +225,8 @@ def _preview(args: argparse.Namespace) -> int:
     from engine.backends import open_backend
     from engine.contact_sheet import contact_sheet, png_bytes
     from engine.progress import Bars
-    from render.avatar_file import write_atomically
-    from render.library import open_avatar
+    from render.avatars.file import write_atomically
+    from render.avatars.library import open_avatar
 
     output = _checked_output(args.output, ".png")
     if not 32 <= args.size <= 1024:

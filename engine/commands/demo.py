@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
 def _write_video(args: argparse.Namespace, look: Look) -> int:
     # torch and numba load from here on
     from engine.motion import demo_motion
-    from engine.record import record_motion
-    from render.library import open_avatar
+    from engine.offline.record import record_motion
+    from render.avatars.library import open_avatar
 
     motion = demo_motion(args.seconds if args.seconds is not None else VIDEO_S)
     print(record_motion(motion, args.output, open_avatar(args.avatar), look).summary())

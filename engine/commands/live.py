@@ -15,8 +15,8 @@ from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
     from engine.live.sources import LiveSource
+    from transport.http.controls import SourceKind
     from transport.webrtc.camera import BrowserCamera
-    from transport.webrtc.controls import SourceKind
 
 EXAMPLES = """\
 examples:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from engine.live.casting import Casting
     from engine.live.loop import LiveLoop, LiveSettings
     from engine.model_fetch import ensure_model
-    from tracking.detector_process import DetectorProcess
+    from tracking.detect.process import DetectorProcess
 
     source, kind, visitor = _open_source(args)
     try:

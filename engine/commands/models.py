@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from engine.model_fetch import fetch_with_bar
-from tracking.models import MODELS, installed_path, known_model, models_folder
+from tracking.detect.models.catalogue import MODELS, installed_path, known_model, models_folder
 
 EXAMPLES = """\
 examples:

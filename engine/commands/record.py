@@ -10,7 +10,7 @@ import sys
 
 from engine.look import add_look_arguments, parse_look
 from engine.report import write_json
-from transport.recorder import Recorder, check_writable
+from transport.files.recorder import Recorder, check_writable
 
 EXAMPLES = """\
 examples:
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.report, [args.input])
     look = parse_look(args)
     # torch and numba load from here on
-    from engine.record import record
-    from render.library import open_avatar
+    from engine.offline.record import record
+    from render.avatars.library import open_avatar
 
     recording = record(args.input, args.output, open_avatar(args.avatar), look)
     if args.report is not None:

@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from capture.source import open_input
     from capture.video import VideoFile
     from engine.model_fetch import ensure_model
+    from engine.offline.track import track_source
     from engine.progress import Bars
     from engine.report import StageTimes
-    from engine.track import track_source
-    from render.library import open_avatar
+    from render.avatars.library import open_avatar
 
     with open_input(args.input) as source:
         ensure_model("face_landmarker")

@@ -26,10 +26,10 @@ from engine.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# name: (module with Config and build, as engine/train/phase.py has it, one line for --help)
+# name: (module with Config and build, as engine/train/loop/phase.py has it, one line for --help)
 METHODS = {
     "sage": (
-        "engine.train.sage.method",
+        "engine.train.methods.sage.method",
         "a head avatar of Gaussian surfels guided by a signed distance field",
     ),
 }
@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> int:
     from engine.progress import Bars
-    from engine.train.prepare import PrepareOptions, prepare
+    from engine.train.prepare.prepare import PrepareOptions, prepare
 
     given = {name: getattr(args, name) for name in ("size", "every", "fps", "max_frames", "test_fraction")}
     options = PrepareOptions(**{name: value for name, value in given.items() if value is not None})
@@ -181,16 +181,16 @@ def _train(args: argparse.Namespace) -> int:
     import torch
 
     from engine.progress import Bars
-    from engine.train.config import changed, flatten
-    from engine.train.dataset import read_dataset
-    from engine.train.distributed import joined_ranks
-    from engine.train.lpips import Lpips
-    from engine.train.metrics import check_installed
-    from engine.train.over import unshown
-    from engine.train.pipeline import Order, Output, train_avatar
-    from engine.train.random_state import RandomState
-    from engine.train.trainer import TrainerConfig
-    from render.avatar import AvatarInfo
+    from engine.train.data.dataset import read_dataset
+    from engine.train.loop.config import changed, flatten
+    from engine.train.loop.distributed import joined_ranks
+    from engine.train.loop.over import unshown
+    from engine.train.loop.random_state import RandomState
+    from engine.train.loop.trainer import TrainerConfig
+    from engine.train.results.lpips import Lpips
+    from engine.train.results.metrics import check_installed
+    from engine.train.results.pipeline import Order, Output, train_avatar
+    from render.avatars.avatar import AvatarInfo
 
     check_installed()
     output = Output(args.output)
@@ -247,7 +247,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse at once what would fail after an hour. Raises UsageError or OutputError."""
-    from transport.recorder import check_writable
+    from transport.files.recorder import check_writable
 
     if args.output.suffix != ".avatar":
         raise UsageError(f"-o {args.output}: the name must end in .avatar")
@@ -267,7 +267,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _explicit_settings(args: argparse.Namespace, known: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line says, by dotted key: file, then --set, then the options of their own."""
-    from engine.train.config import parse_assignments, read_toml
+    from engine.train.loop.config import parse_assignments, read_toml
 
     settings = {} if args.config is None else read_toml(args.config)
     settings |= parse_assignments(args.set)
@@ -280,8 +280,8 @@ def _explicit_settings(args: argparse.Namespace, known: Mapping[str, Any]) -> di
 
 def _stored_settings(output: Any, sections: dict[str, Any]) -> dict[str, Any]:
     """The settings a training began with, so that --resume need not repeat them."""
-    from engine.train.checkpoint import read_checkpoint
-    from engine.train.config import flatten
+    from engine.train.loop.checkpoint import read_checkpoint
+    from engine.train.loop.config import flatten
 
     stored = read_checkpoint(output.checkpoint)["config"]
     return {key: value for key, value in stored.items() if key in flatten(sections)}

@@ -18,7 +18,7 @@ from engine.live.scene import Cast
 from engine.live.stamps import FrameStamps
 from engine.live.tracker import Tracked
 from render.rigs.params import RigParams
-from tracking.detection import Detection
+from tracking.detect.detection import Detection
 
 GONE_AFTER_S = 0.2  # without frames; slow cameras in dim light still give ten a second
 IDLE_S = 1 / 30  # between pictures of an avatar whose source is gone

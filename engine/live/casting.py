@@ -9,10 +9,10 @@ from engine.backends import announce_compiling
 from engine.calibrate import calibrated
 from engine.live.scene import Cast
 from engine.progress import Bars
-from render.avatar import Avatar
-from render.library import builtin_names, open_avatar
-from tracking.calibration import response_of
-from tracking.driver import Driver
+from render.avatars.avatar import Avatar
+from render.avatars.library import builtin_names, open_avatar
+from tracking.calibration.measure import response_of
+from tracking.face.driver import Driver
 
 
 class Casting:

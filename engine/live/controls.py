@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from engine.live.scene import Cast, Scene
 from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
+from render.avatars.library import builtin_names, open_avatar
 from render.errors import AvatarError
-from render.library import builtin_names, open_avatar
 from tracking.errors import TrackingError
-from transport.webrtc.controls import AvatarChoice, Background, ControlError, LiveState, SourceKind
+from transport.http.controls import AvatarChoice, Background, ControlError, LiveState, SourceKind
 
 PICTURE_PX = 160
 PICTURE_BACKGROUND = (0.85, 0.86, 0.89)
 
 
 class LiveControls:
-    """Implements `transport.webrtc.controls.Controls` for a running loop."""
+    """Implements `transport.http.controls.Controls` for a running loop."""
 
     def __init__(
         self,

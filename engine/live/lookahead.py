@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.rigs.params import RigParams
 from tracking import axis_angle
-from tracking.avatar_view import params_of
-from tracking.face_motion import FaceMotion, blend
-from tracking.prediction import MotionPredictor
-from tracking.result import TrackingResult
+from tracking.calibration.view import params_of
+from tracking.face.motion import FaceMotion, blend
+from tracking.face.prediction import MotionPredictor
+from tracking.face.result import TrackingResult
 
 HORIZONS_MS = (17, 33, 50)  # for which the error is measured
 MAX_SAMPLES = 600  # per horizon, the newest

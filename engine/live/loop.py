@@ -21,11 +21,11 @@ from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
 from engine.live.tracker import Detector, Tracker
 from engine.look import Look
+from transport.http.controls import SourceKind
+from transport.http.server import LiveServer, ServerSettings
+from transport.http.server_thread import ServerThread
 from transport.webrtc.broadcast import Broadcast
 from transport.webrtc.camera import BrowserCamera
-from transport.webrtc.controls import SourceKind
-from transport.webrtc.server import LiveServer, ServerSettings
-from transport.webrtc.server_thread import ServerThread
 
 LOOK_UP_S = 0.2  # between looks at the server while waiting
 JOIN_S = 5.0  # a detector that does not answer for so long at the end is killed

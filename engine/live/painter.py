@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.backends import Backend, Drawer, Posed
 from engine.live.scene import View
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.cpu.renderer import Background
 from render.rigs.params import RigParams

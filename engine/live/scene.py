@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.cpu.renderer import Background
 
 if TYPE_CHECKING:
-    from tracking.driver import Driver
+    from tracking.face.driver import Driver
 
 
 @dataclass(frozen=True)

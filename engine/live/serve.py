@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.live.loop import LiveLoop
     from engine.live.scene import Cast
     from engine.look import Look
-    from transport.webrtc.server import ServerSettings
+    from transport.http.server import ServerSettings
 
 MAX_PORT = 65535
 
@@ -42,7 +42,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_server(args: argparse.Namespace) -> ServerSettings:
     """The settings that the options of `add_server_arguments` describe. Raises UsageError or OutputError."""
-    from transport.webrtc.server import ServerSettings, load_certificate
+    from transport.http.server import ServerSettings, load_certificate
 
     if not 0 <= args.port <= MAX_PORT:
         raise UsageError(f"--port {args.port}: give a number from 0 to {MAX_PORT}")

@@ -18,7 +18,7 @@ from engine.live.painter import Painter
 from engine.live.scene import Scene
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from transport.timecode import draw_timecode
 
 UNWATCHED_S = 0.5  # between pictures while nobody watches: a newcomer's first one is no older

@@ -17,8 +17,8 @@ from engine.live.lifeline import Lifeline
 from engine.live.sources import LiveSource
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
-from tracking.detection import Detection
-from tracking.detector_process import DetectorLostError
+from tracking.detect.detection import Detection
+from tracking.detect.process import DetectorLostError
 
 LOOK_UP_S = 0.25  # how often the thread looks whether it should end while no frames come
 MAX_DEATHS, DEATHS_WINDOW_S = 5, 30.0  # a detector that dies more often than this will not recover
@@ -37,7 +37,7 @@ class Tracked:
 
 
 class Detector(Protocol):
-    """What the thread needs of `tracking.detector_process.DetectorProcess`."""
+    """What the thread needs of `tracking.detect.process.DetectorProcess`."""
 
     @property
     def pid(self) -> int | None: ...

@@ -1,8 +1,8 @@
 """Posing Gaussians on the CPU for play: one pass over triangles or joints, one over the Gaussians.
 
-The same result as the torch code of render/bindings.py and render/avatar.py, which remains the reference,
-the path of training and of other devices; here nothing is kept between the steps of a Gaussian, which is
-what takes time there.
+The same result as the torch code of render/avatars/bindings.py and render/avatars/avatar.py, which remains
+the reference, the path of training and of other devices; here nothing is kept between the steps of a
+Gaussian, which is what takes time there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.avatars.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.cpu.functions import LOG2_E, log2_lane
 from render.cpu.lanes import inlined, kernel
 from render.cpu.rigs import CpuRig

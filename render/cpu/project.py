@@ -1,10 +1,10 @@
 """Gaussians -> splat records of a picture, on the CPU: the first of the two kernels of a frame.
 
-The rules are those of render/splatting.py; render/projection.py says the same in torch. A chunk of Gaussians
-is projected in blocks: a straight-line loop over structure-of-arrays scratch, which LLVM turns into vector
-code, then a loop that packs the visible ones into records of one cache line and lists them by tile row. Every
-chunk writes only to its own part of the outputs, so threads need no lock and the result does not depend on
-how many there are.
+The rules are those of render/splatting.py; render/reference/projection.py says the same in torch. A chunk of
+Gaussians is projected in blocks: a straight-line loop over structure-of-arrays scratch, which LLVM turns into
+vector code, then a loop that packs the visible ones into records of one cache line and lists them by tile
+row. Every chunk writes only to its own part of the outputs, so threads need no lock and the result does not
+depend on how many there are.
 """
 
 from __future__ import annotations

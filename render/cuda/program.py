@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from render.bindings import SMALLEST_SCALE_M
+from render.avatars.bindings import SMALLEST_SCALE_M
 from render.splatting import (
     ALPHA_MAX,
     ALPHA_MIN,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from render.avatar import Avatar, LinearDeformation
-from render.bindings import Binding, TriangleBinding, VertexBinding
+from render.avatars.avatar import Avatar, LinearDeformation
+from render.avatars.bindings import Binding, TriangleBinding, VertexBinding
 from render.cuda.layout import (
     MAX_JOINTS,
     MAX_ROWS,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cuda.capacity import SMALLEST, Capacity

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from render.avatar import Avatar, AvatarInfo
-from render.bindings import TriangleBinding
+from render.avatars.avatar import Avatar, AvatarInfo
+from render.avatars.bindings import TriangleBinding
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
-from render.rig_reference import RigReference
+from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 
 _SIDE_FILE = (

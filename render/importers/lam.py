@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from render.avatar import Avatar, AvatarInfo
-from render.bindings import VertexBinding
+from render.avatars.avatar import Avatar, AvatarInfo
+from render.avatars.bindings import VertexBinding
 from render.errors import AvatarError
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
 from render.importers.gltf import GlbFile

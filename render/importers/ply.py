@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from render.avatar import Avatar, AvatarInfo
-from render.bindings import SkinningBinding
+from render.avatars.avatar import Avatar, AvatarInfo
+from render.avatars.bindings import SkinningBinding
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bench import faults, soak
-from bench.chromium import find_chromium
-from bench.link import Link, LinkQuality, _Direction, why_not
 from bench.processes import holdings
-from bench.watcher import seen, steady_from_ms
+from bench.viewing.chromium import find_chromium
+from bench.viewing.link import Link, LinkQuality, _Direction, why_not
+from bench.viewing.watcher import seen, steady_from_ms
 
 STEADY = [(1000.0 + 33 * number, 975.0 + 33 * number) for number in range(300)]  # 30 fps, 25 ms late
 

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from bench import cuda_frames, gpu_session, gpu_steps
+from bench import gpu_session
+from bench.cuda import frames as cuda_frames
+from bench.cuda import steps as gpu_steps
+from bench.cuda.rigged_scenes import still_head
+from bench.cuda.steps import Finished, gpu_test_files, last_json, run_process
 from bench.gpu_session import ALL, session
-from bench.gpu_steps import Finished, gpu_test_files, last_json, run_process
-from bench.rigged_scenes import still_head
 from render.cuda.stage import CudaStage
 from tests.bench.test_render_cuda import result, row
-from tests.render.cuda_renderers import emulated_device
+from tests.render.cuda.cuda_renderers import emulated_device
 
 JUNIT = '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}"/>'
 
@@ -179,9 +181,9 @@ sys.meta_path.insert(0, Blocked())
 for name in ("gpu_session", "render_cuda", "cuda_frames", "agreement", "gsplat_methods", "host_waits"):
     importlib.import_module("bench." + name)
 import engine.cuda_drawer
-from bench.agreement import motion
+from bench.cuda.agreement import motion
 from engine.backends import CpuBackend
-from render.library import open_avatar
+from render.avatars.library import open_avatar
 avatar = open_avatar("vera")
 CpuBackend().pose(avatar, next(motion(avatar)))
 import pytest
@@ -200,7 +202,7 @@ def test_nothing_is_imported_that_a_bare_gpu_machine_lacks() -> None:
 
 def test_frames_of_every_kind_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("render.cuda.stage.CudaStage", partial(CudaStage, device=emulated_device()))
-    monkeypatch.setattr("bench.rigged_scenes.rigged_head", still_head)  # a rig takes the emulation long
+    monkeypatch.setattr("bench.cuda.rigged_scenes.rigged_head", still_head)  # a rig takes the emulation long
     drawn = cuda_frames.every_kind(1)
     assert drawn["frames"] == 2 * (1 + 3) * 4 * 2
     assert drawn["overflows"] > 0  # a first capacity of 256 pairs has to grow
@@ -212,7 +214,7 @@ def test_growth_is_that_of_the_later_time(monkeypatch: pytest.MonkeyPatch, leak_
     monkeypatch.setattr("render.cuda.stage.CudaStage", partial(CudaStage, device=emulated_device()))
     monkeypatch.setattr(cuda_frames, "CAPTURE_EVERY", 3)
     monkeypatch.setattr(cuda_frames, "LONG_SIZES", ((32, 32), (48, 32)))
-    monkeypatch.setattr("bench.agreement.MOMENTS", 1)
+    monkeypatch.setattr("bench.cuda.agreement.MOMENTS", 1)
     now, looks = [0.0], [0]
 
     def clock() -> float:

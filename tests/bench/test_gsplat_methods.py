@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.agreement import psnr_db
-from bench.gsplat_methods import (
+from bench.cuda.agreement import psnr_db
+from bench.cuda.gsplat_methods import (
     TILE,
     GsplatCaptured,
     GsplatEager,
@@ -18,10 +18,10 @@ from bench.gsplat_methods import (
     scales_3d,
     to_bytes,
 )
-from bench.rigged_scenes import random_poses, rigged_head
+from bench.cuda.rigged_scenes import random_poses, rigged_head
 from bench.scenes import ellipsoid_head, head_camera
 from render.cuda.stage import CudaStage
-from render.gsplat_kernels import gsplat_refusal
+from render.gsplat.kernels import gsplat_refusal
 
 oracle = pytest.importorskip("gsplat.cuda._torch_impl", reason="pip install gsplat")
 

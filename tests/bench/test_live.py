@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from bench import live
-from bench.chromium import find_chromium
-from bench.live_client import WatchReport
-from bench.live_clips import as_camera_file, retimed
 from bench.processes import children, cpu_seconds
+from bench.viewing.chromium import find_chromium
+from bench.viewing.live_client import WatchReport
+from bench.viewing.live_clips import as_camera_file, retimed
 from capture.synthetic import SyntheticSource
 from capture.video import VideoFile
-from transport.recorder import Recorder
+from transport.files.recorder import Recorder
 
 
 @pytest.fixture(scope="module")

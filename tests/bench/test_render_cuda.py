@@ -11,19 +11,27 @@ import numpy as np
 import pytest
 import torch
 
-from bench import cuda_timing, render_cuda
-from bench import host_waits as host_waits_module
-from bench.agreement import EQUAL_DB, compare, motion, psnr_db
-from bench.host_waits import FRAME, host_waits
-from bench.rigged_scenes import NUM_FACES, NUM_VERTICES, flame_size_rig, random_poses, rigged_head, still_head
-from bench.roofline import Workload, counted_bytes, floor_ms
+from bench import render_cuda
+from bench.cuda import host_waits as host_waits_module
+from bench.cuda import timing as cuda_timing
+from bench.cuda.agreement import EQUAL_DB, compare, motion, psnr_db
+from bench.cuda.host_waits import FRAME, host_waits
+from bench.cuda.rigged_scenes import (
+    NUM_FACES,
+    NUM_VERTICES,
+    flame_size_rig,
+    random_poses,
+    rigged_head,
+    still_head,
+)
+from bench.cuda.roofline import Workload, counted_bytes, floor_ms
 from bench.scenes import ellipsoid_head
 from engine import cli
 from engine.errors import UsageError
+from render.avatars.library import open_avatar
 from render.cuda.stage import CudaStage
 from render.importers.lam import import_lam
-from render.library import open_avatar
-from tests.render.cuda_renderers import emulated_device
+from tests.render.cuda.cuda_renderers import emulated_device
 
 TIMES = {"min_ms": 0.04, "p50_ms": 0.05, "p99_ms": 0.07}
 
@@ -210,9 +218,9 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render_cuda, "PROFILED", 100)
     monkeypatch.setattr(render_cuda, "POSES", 2)
     monkeypatch.setattr(render_cuda, "describe_device", lambda: {"name": "none", "torch": "-", "cuda": "-"})
-    monkeypatch.setattr("bench.agreement.SIZE", 64)
-    monkeypatch.setattr("bench.agreement.MOMENTS", 2)
-    monkeypatch.setattr("bench.agreement._avatars", lambda: [rigged_head(300)])
+    monkeypatch.setattr("bench.cuda.agreement.SIZE", 64)
+    monkeypatch.setattr("bench.cuda.agreement.MOMENTS", 2)
+    monkeypatch.setattr("bench.cuda.agreement._avatars", lambda: [rigged_head(300)])
 
 
 def test_every_step_runs_with_the_kernels_on_the_cpu(emulated: None) -> None:
@@ -240,7 +248,7 @@ def test_moving_avatars_look_as_on_the_cpu(
     name: str, emulated: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """The kernels run on the CPU; 8 bits of float32 in another order: issue 4 asks for 50 dB."""
-    monkeypatch.setattr("bench.agreement.SIZE", 128)
+    monkeypatch.setattr("bench.cuda.agreement.SIZE", 128)
     if name == "vera":
         avatar = open_avatar(name)
     else:

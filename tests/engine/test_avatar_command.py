@@ -11,14 +11,14 @@ import torch
 
 from engine.cli import main
 from engine.look import DEFAULT_AVATAR
-from render.avatar import Avatar
-from render.avatar_file import load_avatar, save_avatar
+from render.avatars.avatar import Avatar
+from render.avatars.file import load_avatar, save_avatar
+from render.avatars.library import builtin_names
 from render.exporters import export_ply
 from render.importers.gaussian_ply import read_vertices
-from render.library import builtin_names
-from tests.render.mock_models import flame_arrays, write_npz
-from tests.render.small_avatars import random_avatar, random_gaussians
-from tests.render.small_lam import write_lam_folder
+from tests.render.avatars.small_avatars import random_avatar, random_gaussians
+from tests.render.avatars.small_lam import write_lam_folder
+from tests.render.rigs.mock_models import flame_arrays, write_npz
 from tracking.errors import TrackingError
 
 
@@ -47,7 +47,7 @@ def test_info_of_a_file_and_of_a_built_in_avatar(
 def test_every_built_in_avatar_opens_and_poses() -> None:
     assert len(builtin_names()) >= 3
     for name in builtin_names():
-        from render.library import open_avatar
+        from render.avatars.library import open_avatar
 
         avatar = open_avatar(name)
         assert avatar.info.licence
@@ -156,7 +156,7 @@ def test_preview_of_rigs_with_unnamed_or_no_expressions(tmp_path: Path) -> None:
 
 
 def _rigged(folder: Path) -> Path:
-    from tests.render.test_importers import rigged_ply
+    from tests.render.avatars.test_importers import rigged_ply
 
     return rigged_ply(folder / "rigged.ply", np.arange(20))
 

@@ -22,14 +22,14 @@ from engine.live.painter import Painter
 from engine.live.scene import View
 from engine.look import Look
 from engine.motion import demo_motion
-from engine.play import pictures
+from engine.offline.play import pictures
 from engine.report import StageTimes
-from render.avatar import Avatar
+from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.cuda.stage import CudaStage
 from render.rigs.params import RigParams
-from tests.engine.live_fakes import small_avatar
-from tests.render.cuda_renderers import emulated_device
+from tests.engine.live.fakes import small_avatar
+from tests.render.cuda.cuda_renderers import emulated_device
 from transport.webrtc.encoders import ENCODERS
 from transport.webrtc.nvenc import NvencEncoder
 

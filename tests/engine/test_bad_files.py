@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from engine import cli
 from engine.look import DEFAULT_AVATAR
-from render import library
+from render.avatars import library
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:
@@ -30,7 +30,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 
 @pytest.fixture(scope="module")
 def good() -> Path:
-    return Path(library.__file__).parent / "assets" / f"{DEFAULT_AVATAR}.avatar"
+    return Path(library.__file__).parents[1] / "assets" / f"{DEFAULT_AVATAR}.avatar"
 
 
 def edited(good: Path, path: Path, *, nan: bool = False, **changes: object) -> Path:

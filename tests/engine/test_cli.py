@@ -167,6 +167,6 @@ def test_the_program_s_exit_code_is_main_s(tmp_path: Path) -> None:
 
 
 def test_the_default_avatar_is_the_library_s() -> None:
-    from render import library
+    from render.avatars import library
 
     assert DEFAULT_AVATAR == library.DEFAULT_AVATAR

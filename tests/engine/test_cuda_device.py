@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.backends import CpuBackend, cuda_refusal, open_backend
-from render.library import open_avatar
+from render.avatars.library import open_avatar
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ import torch
 from bench.scenes import ellipsoid_head, head_camera
 from render.camera import Camera
 from render.gaussians import Gaussians
-from render.reference import ReferenceRenderer
+from render.reference.renderer import ReferenceRenderer
 from render.sh import SH_C0
 from render.splatting import LOW_PASS_PX2
 

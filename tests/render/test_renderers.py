@@ -17,10 +17,10 @@ from render.camera import Camera
 from render.cpu.gradients.renderer import CpuTrainingRenderer
 from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
-from render.reference import ReferenceRenderer
+from render.reference.renderer import ReferenceRenderer
 from render.renderer import Renderer, RenderOutput
 from render.sh import SH_C0
-from tests.render.cuda_renderers import DeviceRenderer, emulated_renderer, need_device
+from tests.render.cuda.cuda_renderers import DeviceRenderer, emulated_renderer, need_device
 
 WIDTH, HEIGHT = 96, 80
 

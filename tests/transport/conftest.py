@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.transport.synthetic_live import SyntheticLive
+from transport.http.server import ServerSettings
 from transport.webrtc.camera import BrowserCamera
-from transport.webrtc.server import ServerSettings
 
 
 @pytest.fixture(scope="module")

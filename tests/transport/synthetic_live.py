@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from capture.synthetic import SyntheticSource
+from transport.http.controls import AvatarChoice, Background, ControlError, LiveState
+from transport.http.server import LiveServer, ServerSettings
+from transport.http.server_thread import ServerThread
 from transport.timecode import draw_timecode
 from transport.webrtc.broadcast import Broadcast
 from transport.webrtc.camera import BrowserCamera
-from transport.webrtc.controls import AvatarChoice, Background, ControlError, LiveState
 from transport.webrtc.encoders import to_i420
-from transport.webrtc.server import LiveServer, ServerSettings
-from transport.webrtc.server_thread import ServerThread
 
 
 class FakeControls:

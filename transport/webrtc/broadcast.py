@@ -16,7 +16,6 @@ from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
 from capture.latest import Latest
-from transport.webrtc.aiortc_patches import PackedPicture, pack_picture
 from transport.webrtc.bitrate import BitrateLimits, Level, ViewerRate, share_out
 from transport.webrtc.encoders import (
     CLOCK_RATE,
@@ -28,6 +27,7 @@ from transport.webrtc.encoders import (
     i420_size,
     to_i420,
 )
+from transport.webrtc.patches import PackedPicture, pack_picture
 
 VIEWER_QUEUE = 8  # pictures waiting for one viewer's socket; beyond that they are dropped up to a key frame
 KEY_INTERVAL_S = 0.4  # one key frame answers every wish that comes within this time

@@ -21,7 +21,6 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 
-from transport.webrtc.aiortc_patches import OutletTrack, deliver_to, is_on_this_machine, send_from
 from transport.webrtc.broadcast import Broadcast, Viewer
 from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.encoders import Codec
@@ -34,6 +33,7 @@ from transport.webrtc.offer import (
     Role,
     with_camera_bitrate,
 )
+from transport.webrtc.patches import OutletTrack, deliver_to, is_on_this_machine, send_from
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ def main() -> int:
         "--clip", type=int, metavar="FRAMES", help="one camera and a moving head instead, this many frames"
     )
     args = parser.parse_args()
-    from engine.train.dataset import check_new_folder, write_dataset
+    from engine.train.data.dataset import check_new_folder, write_dataset
     from engine.train.synthetic.capture import make_capture, make_clip
 
     try:

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.train.pictures import KeptPicture
+from engine.train.data.pictures import KeptPicture
+from engine.train.data.views import Dataset, Split, View
 from engine.train.synthetic.expressions import random_expression
 from engine.train.synthetic.head import PosedHead, SyntheticHead
 from engine.train.synthetic.light import make_environment
 from engine.train.synthetic.person import make_person
-from engine.train.views import Dataset, Split, View
 from render.camera import Camera
-from render.rig_reference import RigReference
 from render.rigs.drive import params_from_units
 from render.rigs.head import load_head
 from render.rigs.params import RigParams
+from render.rigs.reference import RigReference
 
 _TARGET = (0.0, -0.008, 0.0)  # metres: hair above, collar below
 _DISTANCE_M, _FOV_DEG = 1.15, 18.5

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.train.synthetic.person import Person
 from engine.train.synthetic.regions import Regions
-from render.persona.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.persona.fields import fbm, linear, mix, smoothstep, unit, value_noise
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
-from engine.train.raster import depth_map
-from render.persona.fields import to_display, unit
+from engine.train.surface.raster import depth_map
+from render.making.persona.fields import to_display, unit
 
 Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
 

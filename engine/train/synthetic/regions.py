@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from render.persona.fields import polyline_distance, smoothstep, value_noise
+from render.making.persona.fields import polyline_distance, smoothstep, value_noise
 from render.rigs.rig import Rig
-from tracking.embedding import HEAD_LANDMARKS, LandmarkEmbedding
+from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from engine.train.synthetic.person import Person
 from engine.train.synthetic.regions import Regions
 from engine.train.synthetic.surface import FineMesh
-from render.persona import wrinkles
-from render.persona.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+from render.making.persona import wrinkles
+from render.making.persona.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
 
 Array = NDArray[np.float64]
 

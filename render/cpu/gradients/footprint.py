@@ -1,4 +1,4 @@
-"""The footprint of a Gaussian on the screen, and back: render/projection.py in numba, for one Gaussian.
+"""A Gaussian's footprint on the screen, and back: render/reference/projection.py in numba, for one of them.
 
 A 3D Gaussian's is its covariance, in a record the conic A, B, C: alpha = 2^(log2(opacity) + A dx^2 + B dx dy
 + C dy^2). A surfel's is the perspective image of its plane. With pixels counted from the projected mean the
@@ -44,7 +44,7 @@ LOG2_E = 1.0 / log(2.0)
 _HALF = -0.5 * LOG2_E
 _ROOT = sqrt(0.5 * LOG2_E)
 _STEEP = 1e9
-_EPSILON = 1e-20  # as in render/projection.py: a root's gradient stays finite
+_EPSILON = 1e-20  # as in render/reference/projection.py: a root's gradient stays finite
 
 
 @inlined

@@ -1,4 +1,4 @@
-// A canonical Gaussian to world axes: deformation, then the binding. The rules of render/bindings.py.
+// A canonical Gaussian to world axes: deformation, then the binding. The rules of render/avatars/bindings.py.
 #pragma once
 #include "maths.cuh"
 

@@ -1,4 +1,4 @@
-// A Gaussian in world axes to its splat in the picture. The rules of render/splatting.py; render/projection.py
+// A Gaussian in world axes to its splat in the picture. The rules of render/splatting.py; render/reference/projection.py
 // says the same in torch. Pixels count from the centre of the first: its centre is (0, 0).
 #pragma once
 #include "bind.cuh"

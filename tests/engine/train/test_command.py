@@ -12,10 +12,10 @@ import torch
 
 from engine import cli
 from engine.commands import train
-from engine.train.checkpoint import read_checkpoint, write_checkpoint
-from engine.train.dataset import write_dataset
-from render.avatar_file import load_avatar
-from tests.engine.train.bound_gaussians import pictures_of_vera
+from engine.train.data.dataset import write_dataset
+from engine.train.loop.checkpoint import read_checkpoint, write_checkpoint
+from render.avatars.file import load_avatar
+from tests.engine.train.loop.bound_gaussians import pictures_of_vera
 
 CONSENT = ["--consent", "nobody: the built-in person"]
 
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_method(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The test's own method under sage's name: what is tested is everything around it."""
-    monkeypatch.setitem(train.METHODS, "sage", ("tests.engine.train.bound_gaussians", "a test"))
+    monkeypatch.setitem(train.METHODS, "sage", ("tests.engine.train.loop.bound_gaussians", "a test"))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from engine.train.dataset import read_dataset
-from engine.train.raster import resolve, see
+from engine.train.data.dataset import read_dataset
+from engine.train.data.views import Dataset
+from engine.train.surface.raster import resolve, see
 from engine.train.synthetic.capture import make_capture, make_clip
 from engine.train.synthetic.expressions import random_expression, unit_vector
 from engine.train.synthetic.head import SyntheticHead
 from engine.train.synthetic.light import make_environment
 from engine.train.synthetic.person import make_person
-from engine.train.views import Dataset
 from render.camera import Camera
-from render.rig_reference import resolve as resolve_rig
 from render.rigs.head import load_head
+from render.rigs.reference import resolve as resolve_rig
 
 SIZE = 96
 

@@ -1,0 +1,45 @@
+"""From a motion to pictures: pose and render side by side, one picture at a time, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.backends import Backend, Posed, open_backend
+from engine.look import Look
+from engine.motion import Motion
+from engine.offline.prefetch import prefetched
+from engine.report import StageTimes
+from render.avatars.avatar import Avatar
+
+POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread
+
+
+def pictures(motion: Motion, avatar: Avatar, look: Look, times: StageTimes) -> Generator[NDArray[np.uint8]]:
+    """The picture of every frame, planar I420 [H * 3/2, W] (BT.709, limited range).
+
+    The array is overwritten by the next picture. Adds the stages "pose" and "render" to `times`.
+    """
+    camera = avatar.default_camera(look.width, look.height)
+    backend = open_backend(look.backend)
+    drawer = backend.drawer(look.width, look.height)
+    out = np.empty((look.height * 3 // 2, look.width), np.uint8)
+    try:
+        with prefetched(_posed(motion, avatar, backend, times), POSED_AHEAD) as ahead:
+            for posed in ahead:
+                with times.timed("render"):
+                    drawer.render_yuv420(posed, camera, look.background, out, colorspace="bt709")
+                yield out
+    finally:
+        drawer.close()
+
+
+def _posed(motion: Motion, avatar: Avatar, backend: Backend, times: StageTimes) -> Iterator[Posed]:
+    torch.set_num_threads(1)  # the CPU renderer uses every core; one pose is too small to share out
+    for params in motion.params(avatar):
+        with times.timed("pose"):
+            posed = backend.pose(avatar, params)
+        yield posed

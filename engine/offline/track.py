@@ -1,0 +1,58 @@
+"""Pass 1 of the offline jobs: every frame of a source to the motion of its face."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from capture.frame import Frame
+from capture.source import Source
+from engine.calibrate import calibrated
+from engine.motion import Motion
+from engine.offline.detection_log import DetectionLog
+from engine.progress import Bars
+from engine.report import StageTimes
+from render.avatars.avatar import Avatar
+from tracking.calibration.measure import response_of
+from tracking.detect.detection import Detection
+from tracking.detect.process import DetectorProcess
+from tracking.face.driver import Driver
+
+
+def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) -> Motion:
+    """Detect every frame in order, then solve the clip as a whole in `avatar`'s rig.
+
+    Adds the stages "capture" (reading a frame), "track" (from one detection to the next, while other frames
+    are read), "solve" and "refine" (the whole clip's time, shared out evenly) to `times`. An avatar that was
+    never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
+    """
+    if response_of(avatar) is None and avatar.rig.expression_names:
+        avatar = calibrated(avatar, bars)
+    with DetectorProcess() as detector, Driver(avatar) as driver:
+        driver.prepare_clip()
+        detector.wait_ready()
+        log = DetectionLog()
+        for detection in bars.over(_detections(detector, source, times), "tracking", source.num_frames):
+            log.append(detection)
+        detector.close()
+        results = driver.solve_clip(log.detections(), source.fps)
+    for stage, seconds in (("solve", driver.solve_s), ("refine", driver.refine_s)):
+        times.add(stage, [seconds * 1e3 / len(results)] * len(results))
+    return Motion.from_results(results, avatar, source.fps)
+
+
+def _detections(detector: DetectorProcess, source: Source, times: StageTimes) -> Iterator[Detection]:
+    def frames() -> Iterator[Frame]:
+        while True:
+            with times.timed("capture"):
+                frame = source.read()
+            if frame is None:
+                return
+            yield frame
+
+    start = time.perf_counter()
+    for detection in detector.detect_all(frames()):
+        now = time.perf_counter()
+        times.add("track", [(now - start) * 1e3])
+        start = now
+        yield detection

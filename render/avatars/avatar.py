@@ -1,0 +1,285 @@
+"""An avatar: Gaussians bound to a rig, posed by the rig's parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from render.avatars.bindings import Binding, Poser
+from render.camera import Camera
+from render.gaussians import Gaussians
+from render.rigs.drive import params_from_units
+from render.rigs.params import RigParams
+from render.rigs.reference import RigReference
+from render.rigs.rig import Rig
+
+if TYPE_CHECKING:
+    from render.cpu.posing import CpuPoser
+
+_DEFAULT_FOV_DEG = 20.0  # portrait lens: a head fills the picture from about a metre
+_HEAD_SHARE_OF_PICTURE = 0.85  # height of head and neck in the default view
+
+
+@dataclass(frozen=True)
+class AvatarInfo:
+    """What is written about an avatar: free text, empty when nobody said."""
+
+    name: str
+    licence: str = ""
+    provenance: str = ""  # what it was made of, and how
+    consent: str = ""  # whose likeness it is and what that person agreed to
+    created: str = ""  # ISO 8601 date
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The view an avatar is normally seen in, for a square picture."""
+
+    target: tuple[float, float, float]  # metres, world
+    distance_m: float
+    vertical_fov_deg: float = _DEFAULT_FOV_DEG
+
+
+@dataclass(frozen=True)
+class LinearDeformation:
+    """Changes of the canonical Gaussians that follow the expression, added before they are bound.
+
+    Coefficients are `clamp(expression @ drivers + offset, 0, 1)` [B]; every delta is weighted by its
+    coefficient. Deltas of means and scales are in the binding's own units (for triangles: of the triangle's
+    frame and scale).
+    """
+
+    drivers: Tensor  # [E, B]
+    offset: Tensor  # [B]
+    indices: Tensor  # [M] int64 into the avatar's Gaussians, each at most once
+    d_means: Tensor | None = None  # [B, M, 3]
+    d_log_scales: Tensor | None = None  # [B, M, 3], or [B, M, 2] for surfels
+    d_logit_opacities: Tensor | None = None  # [B, M]
+    d_sh0: Tensor | None = None  # [B, M, 3]
+
+    def coefficients(self, expression: Tensor) -> Tensor:
+        """Expression weights [E] -> weights of the deltas [B], each in 0..1."""
+        return (expression @ self.drivers + self.offset).clamp(0, 1)
+
+    def __call__(self, gaussians: Gaussians, expression: Tensor) -> Gaussians:
+        weights = self.coefficients(expression)
+        if _is_play(expression, gaussians):
+            from render.cpu.posing import add_deltas as add
+        else:
+            add = _add_deltas
+
+        def moved(values: Tensor, deltas: Tensor | None) -> Tensor:
+            if deltas is None:
+                return values
+            return add(values.flatten(1), self.indices, deltas, weights).view_as(values)
+
+        return replace(
+            gaussians,
+            means=moved(gaussians.means, self.d_means),
+            log_scales=moved(gaussians.log_scales, self.d_log_scales),
+            logit_opacities=moved(gaussians.logit_opacities[:, None], self.d_logit_opacities)[:, 0],
+            sh=moved(gaussians.sh, self.d_sh0),  # the first coefficient is the first three columns of a row
+        )
+
+    def check(self, gaussians: Gaussians, num_expressions: int) -> None:
+        """Raise ValueError when a shape or an index does not fit."""
+        b, m = self.drivers.shape[1], self.indices.shape[0]
+        axes = gaussians.log_scales.shape[1]
+        wanted: dict[str, tuple[int, ...]] = {
+            "drivers": (num_expressions, b),
+            "offset": (b,),
+            "indices": (m,),
+            "d_means": (b, m, 3),
+            "d_log_scales": (b, m, axes),
+            "d_logit_opacities": (b, m),
+            "d_sh0": (b, m, 3),
+        }
+        for name, shape in wanted.items():
+            tensor = getattr(self, name)
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise ValueError(f"deformation {name} has shape {tuple(tensor.shape)}, needs {shape}")
+        if m and (int(self.indices.min()) < 0 or int(self.indices.max()) >= gaussians.num_gaussians):
+            raise ValueError(f"the deformation names a Gaussian outside 0..{gaussians.num_gaussians - 1}")
+
+    def to(self, device: torch.device | str) -> LinearDeformation:
+        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: v.to(device) for name, v in tensors.items()})
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """Gaussians, the rig that moves them, and what is known about them.
+
+    `bindings` cover `gaussians` run after run, in order. `pose` has static shapes and reads nothing on the
+    host, so it can be captured in a CUDA graph; it is differentiable in the parameters and in the Gaussians.
+    Raises ValueError when the parts do not fit each other.
+    """
+
+    info: AvatarInfo
+    rig: Rig  # identity baked: no shape basis
+    bindings: tuple[Binding, ...]
+    gaussians: Gaussians  # canonical, in the units and axes of their bindings
+    deformation: LinearDeformation | None = None
+    rig_reference: RigReference | None = None  # None: the rig is the avatar's own and travels in its file
+    framing: Framing | None = None  # None: computed from the rig
+    extras: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # named arrays of other parts (the tracker's calibration)
+    extras_meta: Mapping[str, Any] = field(default_factory=dict)  # JSON values that go with them
+    _runs: tuple[tuple[int, int, Poser], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.rig.shape_basis is not None:
+            raise ValueError("bake the identity first: avatar rigs come from rig.with_shape(...)")
+        if self.gaussians.sh_quats is not None:
+            raise ValueError("canonical Gaussians carry no sh_quats: colours are stored in rest-pose axes")
+        runs, start = [], 0
+        for binding in self.bindings:
+            runs.append((start, start + binding.num_gaussians, binding.bound_to(self.rig)))
+            start += binding.num_gaussians
+        if start != self.gaussians.num_gaussians:
+            raise ValueError(
+                f"bindings hold {start} Gaussians, the avatar has {self.gaussians.num_gaussians}"
+            )
+        if self.deformation is not None:
+            self.deformation.check(self.gaussians, self.rig.num_expressions)
+        object.__setattr__(self, "_runs", tuple(runs))
+        object.__setattr__(self, "extras", MappingProxyType(dict(self.extras)))
+        object.__setattr__(self, "extras_meta", MappingProxyType(dict(self.extras_meta)))
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    def pose(self, params: RigParams, local: Gaussians | None = None) -> Gaussians:
+        """Gaussians in world axes for one set of parameters (no batch dimensions).
+
+        `local` replaces the canonical Gaussians for this call: same number, same kind (training optimises
+        them).
+        """
+        local = self.gaussians if local is None else local
+        if self.deformation is not None:
+            local = self.deformation(local, params.expression)
+        if _is_play(params.pose, local) and _is_played(self.rig, params):
+            return self._cpu_poser(local, params)
+        posed = self.rig(params)
+        if len(self._runs) == 1:
+            return self._runs[0][2](local, posed, params.expression)
+        parts = [pose(_run(local, start, stop), posed, params.expression) for start, stop, pose in self._runs]
+        return Gaussians.concat(parts)
+
+    @cached_property
+    def _cpu_poser(self) -> CpuPoser:
+        from render.cpu.posing import CpuPoser
+
+        return CpuPoser(self.rig, self.bindings)
+
+    def params_from_units(
+        self, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
+    ) -> RigParams:
+        """Rig parameters from what every driver has; leading batch dimensions are allowed and equal.
+
+        `weights` [..., E] of the rig's expressions, `head_rotation` [..., 3] axis-angle in world axes,
+        `head_translation` [..., 3] metres. The rotation is split over the neck and head joints by a fixed
+        share, about one axis, so that they compose to it exactly; a rig without them turns at its root. The
+        eyeLook units turn the eye joints where the rig has them.
+        """
+        return params_from_units(self.rig, weights, head_rotation, head_translation)
+
+    def default_camera(
+        self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
+    ) -> Camera:
+        """The usual view of the avatar, `width` x `height` pixels; the head stays whole in any shape.
+
+        Positive yaw moves the camera around the head to the subject's left, positive pitch moves it up.
+        """
+        view = self.framing or _framing_of(self)
+        distance = view.distance_m * max(1.0, height / width)
+        return Camera.orbit(
+            view.target,
+            distance_m=distance,
+            yaw_deg=yaw_deg,
+            pitch_deg=pitch_deg,
+            width=width,
+            height=height,
+            vertical_fov_deg=view.vertical_fov_deg,
+        )
+
+    def replace(self, **changes: Any) -> Avatar:
+        """A copy with some fields changed, checked as a new one."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return Avatar(**{**values, **changes})
+
+    def to(self, device: torch.device | str) -> Avatar:
+        """A copy whose rig, Gaussians and bindings are on another device; `extras` stay where they are."""
+        return self.replace(
+            rig=self.rig.to(device),
+            gaussians=self.gaussians.to(device),
+            bindings=tuple(b.to(device) for b in self.bindings),
+            deformation=None if self.deformation is None else self.deformation.to(device),
+        )
+
+
+def _add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
+    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M]."""
+    change = (weights @ deltas.flatten(1)).view(len(indices), -1)
+    columns = change.shape[1]
+    if columns == values.shape[1]:
+        return values.index_add(0, indices, change)
+    return torch.cat([values[:, :columns].index_add(0, indices, change), values[:, columns:]], 1)
+
+
+def _is_play(driver: Tensor, gaussians: Gaussians) -> bool:
+    """Whether the fast code of the CPU applies: float32 there, and nobody asks for gradients."""
+    g = gaussians
+    tensors = (driver, g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)
+    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    return plain and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
+def _is_played(rig: Rig, params: RigParams) -> bool:
+    """Whether the fast code of the CPU poses this rig: one pose of a baked identity, without gradients."""
+    inputs = (params.expression, params.pose, params.translation)
+    tensors = (*inputs, rig.template, rig.expression_basis, rig.joints_template, rig.skin_weights)
+    if not all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
+        return False
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    single = params.expression.ndim == 1 and params.expression.shape[0] <= rig.num_expressions
+    return params.shape is None and single and params.pose.ndim == 2
+
+
+def _run(gaussians: Gaussians, start: int, stop: int) -> Gaussians:
+    return replace(
+        gaussians,
+        means=gaussians.means[start:stop],
+        quats=gaussians.quats[start:stop],
+        log_scales=gaussians.log_scales[start:stop],
+        logit_opacities=gaussians.logit_opacities[start:stop],
+        sh=gaussians.sh[start:stop],
+    )
+
+
+def _framing_of(avatar: Avatar) -> Framing:
+    """A portrait: the box of the opaque Gaussians above the neck joint, or of all when the rig has none."""
+    rig = avatar.rig
+    with torch.no_grad():
+        points = avatar.pose(rig.neutral_params()).means[avatar.gaussians.opacities() > 0.3].cpu()
+        if "neck" in rig.joint_names:
+            points = points[points[:, 1] > float(rig.joints_template[rig.joint_names.index("neck"), 1])]
+        if not len(points):
+            points = torch.zeros(1, 3)
+        # The outermost half percent is floaters in a scanned scene, and no part of a head.
+        few = points[:: 1 + len(points) // 100_000]
+        low, high = torch.quantile(few, torch.tensor([0.005, 0.995]), dim=0)
+    x, y, z = ((low + high) / 2).tolist()
+    height = max(float(high[1] - low[1]), float(high[0] - low[0]), 1e-3)
+    distance = height / _HEAD_SHARE_OF_PICTURE / (2 * math.tan(math.radians(_DEFAULT_FOV_DEG) / 2))
+    return Framing((x, y, z), distance)

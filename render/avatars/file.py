@@ -1,0 +1,338 @@
+"""The `.avatar` file: one safetensors file whose metadata holds a JSON header. Nothing in it is ever run.
+
+Arrays are named by their place:
+  gaussians.means, .quats, .log_scales, .logit_opacities, .sh     as in render/gaussians.py
+  binding.<i>.face_index | .vertex_index | .weights, .expression_basis
+  deformation.drivers, .offset, .indices, .d_means, .d_log_scales, .d_logit_opacities, .d_sh0
+  rig.template, .faces, ...                                       an embedded rig, as in render/rigs/rig.py
+  rig.shape, .template_delta, .joints_delta                       one kept elsewhere, render/rigs/reference.py
+  extras.<name>                                                   of other parts, such as the tracker
+Indices are stored in the smallest unsigned type that holds them. Compact storage keeps the encodings in the
+header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
+from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.avatars.quantise import Encoding, Loss, decode, encode_box, encode_scaled, loss
+from render.avatars.reader import FORMAT, VERSION, AvatarReader
+from render.errors import AvatarError
+from render.gaussians import Gaussians
+from render.rigs.reference import RigReference, resolve
+from render.rigs.rig import Rig
+
+_LOGIT_LIMIT = 7.0  # compact opacities stay within 0.001..0.999, so that 8 bits suffice
+_EMBEDDABLE = ("head", "skin")  # rigs whose licence lets them travel in a file
+_DELTAS = ("d_means", "d_log_scales", "d_logit_opacities", "d_sh0")
+
+
+def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> dict[str, Loss]:
+    """Write `avatar`; the file appears whole or not at all.
+
+    `compact` stores means, blendshapes and weights in 16 bits, the rest in 8, and returns what that changed,
+    by array. Without it the round trip is exact and the result is empty.
+    Raises AvatarError when the rig may not be embedded, a value is not finite, or the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    writer = _Writer(compact)
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "info": asdict(avatar.info),
+        "rig": _write_rig(writer, avatar),
+        "bindings": [_write_binding(writer, i, b) for i, b in enumerate(avatar.bindings)],
+        "sh_degree": avatar.gaussians.sh_degree,
+        "surfels": avatar.gaussians.is_surfel,
+        "antialiased": avatar.gaussians.antialiased,
+        "deformation": _write_deformation(writer, avatar.deformation),
+        "framing": None if avatar.framing is None else asdict(avatar.framing),
+        "extras": sorted(avatar.extras),
+        "extras_meta": dict(avatar.extras_meta),
+    }
+    _write_gaussians(writer, avatar)
+    for name, tensor in avatar.extras.items():
+        writer.exact(f"extras.{name}", tensor)
+    header["encodings"] = writer.encodings
+    try:
+        text = json.dumps(header, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AvatarError(f"the avatar's notes cannot be written as JSON: {error}") from error
+    # One key only: the library writes several in a random order, and equal avatars make equal files.
+    # Bytes, because files it writes itself are readable by their owner alone.
+    data = save(writer.arrays, {"avatar": text})
+    write_atomically(Path(path), lambda temporary: Path(temporary).write_bytes(data))
+    return writer.losses
+
+
+def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
+    """Read an avatar; a rig kept elsewhere is looked for in `models_dir` or VISAVIS_MODELS.
+
+    Raises AvatarError, with one line that names the file, for anything that is not a whole, valid avatar.
+    """
+    path = Path(path)
+    with AvatarReader(path) as reader:
+        header = reader.header
+        rig, reference = _read_rig(reader, header["rig"], models_dir)
+        gaussians = _read_gaussians(reader, header)
+        bindings = [_read_binding(reader, i, entry, rig) for i, entry in enumerate(header["bindings"])]
+        return Avatar(
+            info=AvatarInfo(**{str(k): str(v) for k, v in header["info"].items()}),
+            rig=rig,
+            bindings=tuple(bindings),
+            gaussians=gaussians,
+            deformation=_read_deformation(reader, header["deformation"], gaussians, rig),
+            rig_reference=reference,
+            framing=_read_framing(header["framing"]),
+            extras={str(name): reader.any(f"extras.{name}") for name in header["extras"]},
+            extras_meta=dict(header["extras_meta"]),
+        )
+
+
+def write_atomically(path: Path, write: Callable[[str], object]) -> None:
+    """Call `write(temporary path)` beside `path`, then rename; nothing is left behind when it fails.
+
+    Raises AvatarError when the folder or the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(str(temporary))
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise AvatarError(
+            f"cannot write {path}: {error.strerror or error}; choose another place with -o"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the rename; never there in a folder that is not
+            temporary.unlink()
+
+
+class _Writer:
+    def __init__(self, compact: bool) -> None:
+        self.compact = compact
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.encodings: dict[str, Encoding] = {}
+        self.losses: dict[str, Loss] = {}
+
+    def exact(self, name: str, tensor: Tensor) -> None:
+        array = tensor.detach().cpu().contiguous().numpy()
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise AvatarError(f"{name} holds a value that is not finite; such an avatar cannot be saved")
+        self.arrays[name] = array
+
+    def floats(
+        self, name: str, tensor: Tensor | None, bits: int, how: str, blocks: list[int] | None = None
+    ) -> None:
+        """`how`: "box" or "scaled"; only compact files use it. None is left out."""
+        if tensor is None:
+            return
+        self.exact(name, tensor.float())
+        if self.compact:
+            exact = self.arrays[name]
+            stored, encoding = encode_box(exact, bits, blocks) if how == "box" else encode_scaled(exact, bits)
+            self.losses[name] = loss(exact, decode(stored, encoding))
+            self.arrays[name], self.encodings[name] = stored, encoding
+
+    def indices(self, name: str, tensor: Tensor) -> None:
+        array = tensor.detach().cpu().numpy()
+        largest = int(array.max(initial=0))
+        self.arrays[name] = array.astype(
+            np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32
+        )
+
+
+def _write_gaussians(writer: _Writer, avatar: Avatar) -> None:
+    g, runs = avatar.gaussians, [b.num_gaussians for b in avatar.bindings]
+    quats, logits = g.quats, g.logit_opacities
+    if writer.compact:
+        # Nearly unit ones stay as they are, so that storing a compact avatar again changes nothing.
+        norms = quats.norm(dim=-1, keepdim=True)
+        quats = torch.where((norms - 1).abs() < 0.02, quats, quats / norms.clamp_min(1e-12))
+        logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    writer.floats("gaussians.means", g.means, 16, "box", runs)
+    writer.floats("gaussians.quats", quats, 8, "box")
+    writer.floats("gaussians.log_scales", g.log_scales, 8, "box", runs)
+    writer.floats("gaussians.logit_opacities", logits, 8, "box")
+    writer.floats("gaussians.sh", g.sh, 8, "box", runs)
+
+
+def _read_gaussians(reader: AvatarReader, header: Mapping[str, Any]) -> Gaussians:
+    sh_degree, axes = int(header["sh_degree"]), 2 if header["surfels"] else 3
+    if not 0 <= sh_degree <= 3:
+        raise ValueError(f"SH degree {sh_degree}, needed 0 to 3")
+    means = reader.floats("gaussians.means", (None, 3))
+    n = means.shape[0]
+    return Gaussians(
+        means=means,
+        quats=reader.floats("gaussians.quats", (n, 4)),
+        log_scales=reader.floats("gaussians.log_scales", (n, axes)),
+        logit_opacities=reader.floats("gaussians.logit_opacities", (n,)),
+        sh=reader.floats("gaussians.sh", (n, (sh_degree + 1) ** 2, 3)),
+        antialiased=bool(header["antialiased"]),
+    )
+
+
+def _write_binding(writer: _Writer, number: int, binding: Binding) -> dict[str, Any]:
+    prefix = f"binding.{number}"
+    if isinstance(binding, TriangleBinding):
+        writer.indices(f"{prefix}.face_index", binding.face_index)
+        return {"kind": "triangle"}
+    if isinstance(binding, VertexBinding):
+        writer.indices(f"{prefix}.vertex_index", binding.vertex_index)
+        return {"kind": "vertex", "rotates": binding.rotates}
+    writer.floats(f"{prefix}.weights", binding.weights, 16, "box")
+    writer.floats(f"{prefix}.expression_basis", binding.expression_basis, 16, "scaled")
+    return {"kind": "skinning", "expressions": binding.expression_basis is not None}
+
+
+def _read_binding(reader: AvatarReader, number: int, entry: Mapping[str, Any], rig: Rig) -> Binding:
+    prefix, kind = f"binding.{number}", entry["kind"]
+    if kind == "triangle":
+        return TriangleBinding(reader.indices(f"{prefix}.face_index", (None,), below=rig.faces.shape[0]))
+    if kind == "vertex":
+        index = reader.indices(f"{prefix}.vertex_index", (None,), below=rig.num_vertices)
+        return VertexBinding(index, rotates=bool(entry["rotates"]))
+    if kind != "skinning":
+        raise ValueError(f"unknown binding {kind!r}")
+    weights = reader.weights(f"{prefix}.weights", (None, rig.num_joints))
+    basis = None
+    if entry["expressions"]:
+        basis = reader.floats(f"{prefix}.expression_basis", (rig.num_expressions, weights.shape[0] * 3))
+    return SkinningBinding(weights, basis)
+
+
+def _write_deformation(writer: _Writer, deformation: LinearDeformation | None) -> dict[str, Any] | None:
+    if deformation is None:
+        return None
+    writer.exact("deformation.drivers", deformation.drivers)
+    writer.exact("deformation.offset", deformation.offset)
+    writer.indices("deformation.indices", deformation.indices)
+    for name in _DELTAS:
+        writer.floats(f"deformation.{name}", getattr(deformation, name), 8, "scaled")
+    return {"kind": "linear", "deltas": [n for n in _DELTAS if getattr(deformation, n) is not None]}
+
+
+def _read_deformation(
+    reader: AvatarReader, entry: Mapping[str, Any] | None, gaussians: Gaussians, rig: Rig
+) -> LinearDeformation | None:
+    if entry is None:
+        return None
+    if entry["kind"] != "linear":
+        raise ValueError(f"unknown deformation {entry['kind']!r}")
+    drivers = reader.floats("deformation.drivers", (rig.num_expressions, None))
+    b = drivers.shape[1]
+    indices = reader.indices("deformation.indices", (None,), below=gaussians.num_gaussians)
+    m, axes = indices.shape[0], gaussians.log_scales.shape[1]
+    shapes = {
+        "d_means": (b, m, 3),
+        "d_log_scales": (b, m, axes),
+        "d_logit_opacities": (b, m),
+        "d_sh0": (b, m, 3),
+    }
+    deltas = {name: reader.floats(f"deformation.{name}", shapes[name]) for name in entry["deltas"]}
+    return LinearDeformation(drivers, reader.floats("deformation.offset", (b,)), indices, **deltas)
+
+
+def _read_framing(entry: Mapping[str, Any] | None) -> Framing | None:
+    if entry is None:
+        return None
+    x, y, z = (float(v) for v in entry["target"])
+    distance, fov = float(entry["distance_m"]), float(entry["vertical_fov_deg"])
+    if not (0 < distance < 1e6 and 0 < fov < 180 and all(abs(v) < 1e6 for v in (x, y, z))):
+        raise ValueError(f"a view at {distance} m with {fov} degrees is no view")
+    return Framing((x, y, z), distance, fov)
+
+
+def _write_rig(writer: _Writer, avatar: Avatar) -> dict[str, Any]:
+    rig, reference = avatar.rig, avatar.rig_reference
+    if reference is not None:
+        writer.floats("rig.shape", reference.shape, 16, "box")
+        writer.floats("rig.template_delta", reference.template_delta, 16, "box")
+        writer.floats("rig.joints_delta", reference.joints_delta, 16, "box")
+        return {
+            "kind": rig.kind,
+            "source": "reference",
+            "fingerprint": reference.fingerprint,
+            "file_hint": reference.file_hint,
+            "parts": [
+                n for n in ("shape", "template_delta", "joints_delta") if getattr(reference, n) is not None
+            ],
+        }
+    if rig.kind not in _EMBEDDABLE:
+        raise AvatarError(
+            f"a {rig.kind} rig is never written into an avatar file (its licence forbids copies); "
+            "save an avatar that was imported with its model file"
+        )
+    writer.exact("rig.template", rig.template)
+    writer.indices("rig.faces", rig.faces)
+    writer.floats("rig.expression_basis", rig.expression_basis, 16, "scaled")
+    writer.exact("rig.joints_template", rig.joints_template)
+    writer.floats("rig.skin_weights", rig.skin_weights, 16, "box")
+    writer.floats("rig.pose_basis", rig.pose_basis, 16, "scaled")
+    writer.floats("rig.joints_expression", rig.joints_expression, 16, "scaled")
+    return {
+        "kind": rig.kind,
+        "source": "embedded",
+        "expression_names": list(rig.expression_names),
+        "joint_names": list(rig.joint_names),
+        "parents": list(rig.parents),
+        "parts": [n for n in ("pose_basis", "joints_expression") if getattr(rig, n) is not None],
+    }
+
+
+def _read_rig(
+    reader: AvatarReader, entry: Mapping[str, Any], models_dir: Path | None
+) -> tuple[Rig, RigReference | None]:
+    kind, parts = entry["kind"], entry["parts"]
+    if kind not in ("head", "flame", "smplx", "skin"):
+        raise ValueError(f"unknown kind of rig {kind!r}")
+    if entry["source"] == "reference":
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "shape": (None,),
+            "template_delta": (None, 3),
+            "joints_delta": (None, 3),
+        }
+        stored = {name: reader.floats(f"rig.{name}", shapes[name]) for name in parts}
+        reference = RigReference(str(entry["fingerprint"]), str(entry["file_hint"]), **stored)
+        return resolve(reference, kind, models_dir), reference
+    if entry["source"] != "embedded" or kind not in _EMBEDDABLE:
+        raise ValueError(f"a {kind} rig with source {entry['source']!r}")
+    template = reader.floats("rig.template", (None, 3))
+    expressions = tuple(str(name) for name in entry["expression_names"])
+    joints = tuple(str(name) for name in entry["joint_names"])
+    if len(joints) > 1024 or len(expressions) > 4096:
+        raise ValueError(f"{len(joints)} joints and {len(expressions)} expressions are more than any rig has")
+    v, e, j = template.shape[0], len(expressions), len(joints)
+    optional: dict[str, tuple[int, ...]] = {
+        "pose_basis": ((j - 1) * 9, v * 3),
+        "joints_expression": (e, j * 3),
+    }
+    rig = Rig(
+        kind=kind,
+        template=template,
+        faces=reader.indices("rig.faces", (None, 3), below=v),
+        expression_names=expressions,
+        expression_basis=reader.floats("rig.expression_basis", (e, v * 3)),
+        joint_names=joints,
+        parents=tuple(int(p) for p in entry["parents"]),
+        joints_template=reader.floats("rig.joints_template", (j, 3)),
+        skin_weights=reader.weights("rig.skin_weights", (v, j)),
+        **{name: reader.floats(f"rig.{name}", optional[name]) for name in parts},
+    )
+    return rig, None

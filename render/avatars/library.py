@@ -1,0 +1,37 @@
+"""Avatars by name: the built-in people, or any avatar file by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from render.avatars.avatar import Avatar
+from render.avatars.file import load_avatar
+from render.errors import AvatarError
+
+SUFFIX = ".avatar"
+DEFAULT_AVATAR = "vera"  # as engine/look.py has it too
+_ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Names of the built-in avatars, in alphabetical order."""
+    return tuple(sorted(file.stem for file in _ASSETS.glob(f"*{SUFFIX}")))
+
+
+def open_avatar(name_or_path: str | Path) -> Avatar:
+    """A built-in avatar by name, or an avatar file by path; a built-in name wins over a file of that name.
+
+    Raises AvatarError when there is neither, or the file is not a valid avatar.
+    """
+    name = str(name_or_path)
+    if name in builtin_names():
+        return load_avatar(_ASSETS / f"{name}{SUFFIX}")
+    path = Path(name_or_path)
+    if not path.exists():
+        known = ", ".join(builtin_names()) or "none"
+        raise AvatarError(f"no avatar {name}: neither a file nor a built-in one ({known}); name one of these")
+    if path.is_dir():
+        raise AvatarError(
+            f"{path} is a folder; import it with `visavis avatar import {path} -o NAME{SUFFIX}`"
+        )
+    return load_avatar(path)

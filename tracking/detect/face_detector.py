@@ -1,0 +1,136 @@
+"""MediaPipe's FaceLandmarker as a function from `Frame` to `Detection`, in this process.
+
+One call takes 6-9 ms of one core and hops through a Python thread inside MediaPipe, so any other busy Python
+thread of the process slows it down: live and offline tracking use `tracking.detect.process`, single
+pictures use this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.frame import Frame
+from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, Detection
+from tracking.detect.mediapipe_task import MediaPipeTask, mediapipe_image
+from tracking.detect.models.catalogue import model_path
+
+DetectorMode = Literal["video", "image"]
+FACE_MODEL = "face landmark model"
+
+# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30
+# fps.
+_RESTART_STEP_NS = 33_333_333
+
+
+class StreamClock:
+    """Turns frame times into the strictly rising milliseconds that MediaPipe's video mode demands.
+
+    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the
+    detector's smoothing, which divides by time differences, never sees a run of 1 ms steps.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns = 0
+        self._last_ns: int | None = None
+        self._last_ms = -1
+
+    def milliseconds(self, capture_ns: int) -> int:
+        if self._last_ns is None:
+            self._offset_ns = -capture_ns
+        elif capture_ns < self._last_ns:
+            self._offset_ns += self._last_ns - capture_ns + _RESTART_STEP_NS
+        self._last_ns = capture_ns
+        self._last_ms = max(self._last_ms + 1, round((capture_ns + self._offset_ns) / 1e6))
+        return self._last_ms
+
+
+class FaceDetector(MediaPipeTask):
+    """Finds one face: 478 landmarks, 52 scores and the head's matrix.
+
+    `mode="video"` follows the face from frame to frame and smooths the landmarks; `mode="image"` looks at
+    each picture alone (for unrelated pictures, e.g. renders of an avatar). Close it, or use it as a context
+    manager. While one is open, this process cannot fetch over HTTPS (see `tracking.detect.mediapipe_guard`).
+
+    Raises TrackingError when the model is missing and cannot be fetched, or MediaPipe cannot load.
+    """
+
+    def __init__(self, model: Path | None = None, mode: DetectorMode = "video") -> None:
+        self._mode = mode
+        self._clock = StreamClock()
+        path = model if model is not None else model_path("face_landmarker")
+        super().__init__(path, FACE_MODEL, lambda: create_landmarker(path, mode))
+
+    def detect(self, frame: Frame) -> Detection:
+        """Find the face in one frame; frames of one video must come in order."""
+        landmarker = self._task
+        time_ms = self._clock.milliseconds(frame.capture_ns) if self._mode == "video" else None
+        with _raw_result(landmarker, mediapipe_image(frame.rgb), time_ms) as result:
+            return _to_detection(result, frame)
+
+
+def create_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> Any:
+    """MediaPipe's own object, for a `MediaPipeTask`."""
+    from mediapipe.tasks.python import vision
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(path)),
+        running_mode=vision.RunningMode.VIDEO if mode == "video" else vision.RunningMode.IMAGE,
+        num_faces=num_faces,  # MediaPipe smooths the landmarks only when it looks for one face
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    return vision.FaceLandmarker.create_from_options(options)
+
+
+@contextlib.contextmanager
+def _raw_result(landmarker: Any, image: Any, time_ms: int | None) -> Iterator[Any]:
+    """The C library's own result for one picture, valid inside; without `time_ms` it stands for itself.
+
+    MediaPipe's Python would make an object of every landmark, which takes a sixth of the detection.
+    """
+    from mediapipe.tasks.python.vision import face_landmarker
+
+    library, handle = landmarker._lib, landmarker._handle
+    result = face_landmarker.MpFaceLandmarkerResultC()
+    if time_ms is None:
+        library.MpFaceLandmarkerDetectImage(handle, image._image_ptr, None, ctypes.byref(result))
+    else:
+        library.MpFaceLandmarkerDetectForVideo(handle, image._image_ptr, None, time_ms, ctypes.byref(result))
+    try:
+        yield result
+    finally:
+        library.MpFaceLandmarkerCloseResult(ctypes.byref(result))
+
+
+def _to_detection(result: Any, frame: Frame) -> Detection:
+    if not result.face_landmarks_count:
+        return Detection.lost(frame.capture_ns, frame.index, frame.width, frame.height)
+    # MediaPipe's z is in units of the picture's width, like x.
+    scale = np.array([frame.width, frame.height, frame.width], np.float32)
+    landmarks = _columns(result.face_landmarks[0].landmarks, NUM_LANDMARKS, "x", "y", "z") * scale
+    return Detection(
+        landmarks=landmarks,
+        scores=_columns(result.face_blendshapes[0].categories, NUM_SCORES, "score")[:, 0],
+        head_matrix=result.facial_transformation_matrixes[0].to_numpy().astype(np.float32).reshape(4, 4),
+        found=True,
+        capture_ns=frame.capture_ns,
+        index=frame.index,
+        width=frame.width,
+        height=frame.height,
+    )
+
+
+def _columns(pointer: Any, count: int, *names: str) -> NDArray[np.float32]:
+    """A copy [count, fields] of some float fields of an array of C structures."""
+    structure = pointer._type_
+    memory = ctypes.cast(pointer, ctypes.POINTER(structure * count)).contents
+    places = [getattr(structure, name).offset // 4 for name in names]
+    return np.frombuffer(memory, np.float32).reshape(count, -1)[:, places]

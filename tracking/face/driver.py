@@ -1,0 +1,317 @@
+"""Drives an avatar with a person's face: from detections to the avatar's own rig parameters.
+
+`Driver.update` is for live use and knows only the past; `Driver.solve_clip` sees the whole clip.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.avatars.avatar import Avatar
+from tracking import axis_angle
+from tracking.calibration.measure import calibrate_avatar, response_of, signature_of
+from tracking.calibration.view import AvatarView, params_of
+from tracking.detect.detection import Detection
+from tracking.face.filters import FaceFilter
+from tracking.face.motion import FaceMotion
+from tracking.face.neutral import estimate_neutral
+from tracking.face.presence import Presence
+from tracking.face.refine import (
+    ClipCoordinates,
+    Discrepancy,
+    RefineConfig,
+    measured_differences,
+    sampled_frames,
+)
+from tracking.face.response import DetectorResponse
+from tracking.face.result import TrackingResult
+from tracking.face.signals import (
+    LIP_GAP_ROWS,
+    POINTS,
+    FaceTrack,
+    angles_of,
+    lip_gap,
+    rotation_of_angles,
+    rotations_of,
+    track_of,
+    track_of_detections,
+)
+from tracking.face.solver import ExpressionSolver
+from tracking.face.units import unit_limits
+from tracking.face.unsmooth import turned, unsmoothed
+
+Array = NDArray[np.float64]
+
+_EYES_FROM_HEAD_JOINT = (0.0, 0.35, 1.0)  # eye units, for rigs whose eyes are no joints
+_PARTING_LIPS = (0.03, 0.12)  # eye units
+_OPEN_LIPS = 0.05  # eye units
+_LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
+_LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
+_REFINE = RefineConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class DriverConfig:
+    """How the head may move in the picture, and when a live driver measures the person's neutral face."""
+
+    shift_share: float = 0.4  # of the person's own shift, in units of the face's size
+    max_shift: float = 0.25  # eye units, reached softly
+    refine: RefineConfig | None = _REFINE  # None: a clip is solved without looking at the avatar
+    neutral_at_frames: tuple[int, ...] = (1, 8, 30, 90, 300, 900)  # when the live neutral is measured again
+    neutral_window: int = 300  # frames it is measured from
+    live_rounds: int = 2
+
+
+class Driver:
+    """One person driving one avatar.
+
+    An avatar without a valid calibration is calibrated first, which takes up to a minute (`visavis avatar
+    import` does it once and for all). Raises TrackingError when the detector cannot see the avatar's face.
+    Close it, or use it as a context manager, after `solve_clip`.
+    """
+
+    def __init__(self, avatar: Avatar, config: DriverConfig | None = None, model: Path | None = None) -> None:
+        self.avatar = avatar
+        self._config = config if config is not None else DriverConfig()
+        self._model = model
+        self._view: AvatarView | None = None
+        self.solve_s, self.refine_s = 0.0, 0.0  # seconds that the last clip took
+        names = tuple(avatar.rig.expression_names)
+        self.response = self._calibrated_response(names)
+        self._jaw = names.index("jawOpen") if "jawOpen" in names else None
+        limits = unit_limits(names).within(self.response.unit_reach)
+        self.solver = ExpressionSolver(self.response, limits, names)
+        self.solver.solve(np.zeros(self.solver.unit_rows.shape[1]))  # loads the kernels now
+        self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the person: the next frame is the first of another."""
+        self._filter = FaceFilter()
+        self._presence = Presence(self.avatar.rig.expression_names)
+        self._seen: list[FaceTrack] = []
+        self._num_seen = 0
+        self._rest_position: Array | None = None
+        self._rest_angles = np.zeros(3)
+
+    def remeasure_neutral(self) -> None:
+        """Take the person's face at rest anew from the frames that follow (for a button in the page)."""
+        self._seen, self._num_seen = [], 0
+
+    def close(self) -> None:
+        """End what `solve_clip` started; closing twice does no harm."""
+        view, self._view = self._view, None
+        if view is not None:
+            view.close()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def prepare_clip(self) -> None:
+        """Start what `solve_clip` needs, so that it loads while the clip is still being detected."""
+        if self._config.refine is not None and self._has_units and self._view is None:
+            self._view = AvatarView(self.avatar, self._model)
+
+    @property
+    def _has_units(self) -> bool:
+        return bool(np.any(self.response.unit_points))
+
+    # Live
+
+    def update(self, detection: Detection) -> TrackingResult:
+        """The avatar's parameters for the newest frame."""
+        time_s = detection.capture_ns / 1e9
+        motion = None
+        if detection.found:
+            track = track_of_detections([detection])
+            self._learn_neutral(track)
+            weights = self.solver.solve(self.solver.rows(track.points[0], track.angles[0]))
+            motion = self._filter(self._motions(weights[None], track.angles, track.position)[0], time_s)
+        else:
+            self._filter.reset()
+        return self._result(self._presence.update(motion, time_s), detection)
+
+    def _learn_neutral(self, track: FaceTrack) -> None:
+        self._seen = [*self._seen[-self._config.neutral_window + 1 :], track]
+        self._num_seen += 1
+        if self._num_seen in self._config.neutral_at_frames:
+            past = _joined(self._seen)
+            estimate_neutral(self.solver, past, self._jaw, self._config.live_rounds, max_frames=24)
+            self._rest(past)
+
+    # A whole clip
+
+    def solve_clip(self, detections: Sequence[Detection], fps: float) -> list[TrackingResult]:
+        """The avatar's parameters for every frame of a clip, from all of it; `fps` is its nominal rate."""
+        self.restart()
+        start = time.perf_counter()
+        self.refine_s = 0.0
+        found = [i for i, d in enumerate(detections) if d.found]
+        motions: list[FaceMotion | None] = [None] * len(detections)
+        if found:
+            seen = [detections[i] for i in found]
+            for place, motion in zip(found, self._solved_clip(seen, fps), strict=True):
+                motions[place] = motion
+        shown = [
+            self._presence.update(m, d.capture_ns / 1e9) for m, d in zip(motions, detections, strict=True)
+        ]
+        results = [self._result(m, d) for m, d in zip(shown, detections, strict=True)]
+        self.solve_s = time.perf_counter() - start - self.refine_s
+        return results
+
+    def _solved_clip(self, detections: list[Detection], fps: float) -> list[FaceMotion]:
+        track = _unsmoothed_track(detections, fps)
+        if not self._has_units:
+            self._rest(track)
+            return self._motions(
+                np.zeros((len(track), len(self.solver.unit_rows))), track.angles, track.position
+            )
+        estimate_neutral(self.solver, track, self._jaw)
+        self._rest(track)
+        rows = self.solver.rows(track.points, track.angles)
+        weights = self.solver.solve_many(rows)
+        motions = self._motions(weights, track.angles, track.position)
+        if self._config.refine is not None:
+            start = time.perf_counter()
+            motions = self._refined(self._config.refine, track, rows, motions)
+            self.refine_s = time.perf_counter() - start
+        return motions
+
+    def _refined(
+        self, config: RefineConfig, track: FaceTrack, rows: Array, motions: list[FaceMotion]
+    ) -> list[FaceMotion]:
+        self.prepare_clip()
+        assert self._view is not None
+        unit_rows = self.solver.unit_rows
+        weights = np.array([m.weights for m in motions])
+        coordinates = ClipCoordinates(weights @ unit_rows, _angles(motions))
+        discrepancy = Discrepancy(config)
+        # A compromise of all rows leaves lips that just part a little too close or too far apart, always the
+        # same way; whether a mouth is open shows more than by how much.
+        gap = lip_gap(track.points)
+        parting = (gap > _PARTING_LIPS[0]) & (gap < _PARTING_LIPS[1])
+        opens = np.mean(gap > _OPEN_LIPS) > _LEAST_SHARE_OPEN  # else the mouth rests, and may
+        level = np.zeros(LIP_GAP_ROWS.stop - LIP_GAP_ROWS.start)
+        for number in range(config.rounds):
+            frames = sampled_frames(len(motions), config, number)
+            played = [motions[i] for i in frames]
+            found, errors = measured_differences(
+                self.response, unit_rows, played, _angles(played), list(self._view.detect(played))
+            )
+            if not len(found):
+                return motions
+            discrepancy.add(coordinates(weights[frames[found]] @ unit_rows, _angles(played)[found]), errors)
+            # The correction depends on the weights that it changes; the next round looks again by itself.
+            for _ in range(2 if number == config.rounds - 1 else 1):
+                expected = discrepancy(coordinates(weights @ unit_rows, _angles(motions)))
+                wanted = rows - expected[:, :-3]
+                if opens and parting.any():
+                    missing = (wanted - weights @ unit_rows)[parting, LIP_GAP_ROWS].mean(0)
+                    level += _LEVEL_GAIN * missing
+                wanted[:, LIP_GAP_ROWS] += level
+                weights = self.solver.solve_many(wanted)
+                motions = self._motions(weights, track.angles - expected[:, -3:], track.position)
+        return motions
+
+    # Both
+
+    def _rest(self, track: FaceTrack) -> None:
+        """Where the head rests: the middle of where it has been."""
+        self._rest_position = np.median(track.position, 0)
+        self._rest_angles = np.median(track.angles, 0)
+
+    def _motions(self, weights: Array, angles: Array, position: Array) -> list[FaceMotion]:
+        """Face motions of T frames whose detected head angles and positions are given."""
+        shifts = self._shifts(angles, position)
+        turned_to = self.response.angles_for(angles, weights, shifts)
+        return [
+            FaceMotion(w, axis_angle.from_matrix(rotation_of_angles(a)), shift)
+            for w, a, shift in zip(weights, turned_to, shifts, strict=True)
+        ]
+
+    def _shifts(self, angles: Array, position: Array) -> Array:
+        """Head translations [T, 3] metres: a share of the person's, softly bounded: the head stays in view.
+
+        The avatar keeps its size in the picture: closeness is not played.
+        """
+        assert self._rest_position is not None
+        # Turning about the neck moves the eyes by itself; only the rest is shifted.
+        rest = rotation_of_angles(self._rest_angles) @ self._eye_lever
+        by_turning = np.array([rotation_of_angles(a) @ self._eye_lever - rest for a in angles])
+        moved = (position - self._rest_position - by_turning)[:, :2]
+        limit = self._config.max_shift
+        shifts = np.zeros((len(angles), 3))
+        shifts[:, :2] = limit * np.tanh(self._config.shift_share * moved / limit)
+        return shifts * float(self.response.eye_distance)
+
+    def _result(self, motion: FaceMotion, detection: Detection) -> TrackingResult:
+        return TrackingResult(
+            params=params_of(self.avatar, motion),
+            confidence=1.0 if detection.found else 0.0,
+            found=detection.found,
+            capture_ns=detection.capture_ns,
+            index=detection.index,
+        )
+
+    def _calibrated_response(self, names: tuple[str, ...]) -> DetectorResponse:
+        if not names:
+            return DetectorResponse.without_units(0, signature_of(self.avatar))
+        response = response_of(self.avatar)
+        if response is None:
+            response = response_of(calibrate_avatar(self.avatar, self._model))
+            assert response is not None
+        return response
+
+
+def _eye_lever(avatar: Avatar, eye_distance: float) -> Array:
+    """From what the head turns about to between the eyes, in eye units [3]."""
+    rig = avatar.rig
+    joints = dict(zip(rig.joint_names, rig.joints_template.double().cpu().numpy(), strict=True))
+    if "neck" not in joints or "head" not in joints:
+        return np.zeros(3)
+    if "left_eye" in joints and "right_eye" in joints:
+        eyes = 0.5 * (joints["left_eye"] + joints["right_eye"])
+    else:
+        eyes = joints["head"] + np.array(_EYES_FROM_HEAD_JOINT) * eye_distance
+    return (eyes - 0.5 * (joints["neck"] + joints["head"])) / eye_distance
+
+
+def _angles(motions: Sequence[FaceMotion]) -> Array:
+    return np.array([angles_of(axis_angle.to_matrix(m.rotation)) for m in motions])
+
+
+def _joined(tracks: Sequence[FaceTrack]) -> FaceTrack:
+    return FaceTrack(
+        np.concatenate([t.points for t in tracks]),
+        np.concatenate([t.angles for t in tracks]),
+        np.concatenate([t.scores for t in tracks]),
+        np.concatenate([t.position for t in tracks]),
+    )
+
+
+def _unsmoothed_track(detections: list[Detection], fps: float) -> FaceTrack:
+    """The track of found frames without the detector's smoothing, run by run of consecutive frames."""
+    index = np.array([d.index for d in detections])
+    runs = np.split(np.arange(len(detections)), np.flatnonzero(np.diff(index) != 1) + 1)
+    tracks = []
+    for run in runs:
+        some = [detections[i] for i in run]
+        landmarks = np.array([d.landmarks[list(POINTS)] for d in some], np.float64)
+        times_s = np.array([d.capture_ns for d in some]) / 1e9
+        step = np.maximum(np.diff(times_s, prepend=times_s[0] - 1 / fps), 1e-3)
+        raw = unsmoothed(landmarks, np.cumsum(step))
+        rotations = rotations_of(some)
+        mirror = np.array([1.0, -1.0, -1.0])
+        rotations = turned(landmarks * mirror, raw * mirror) @ rotations
+        sizes = np.array([(d.width, d.height) for d in some], np.float64)
+        tracks.append(track_of(raw, rotations, np.array([d.scores for d in some], np.float64), sizes))
+    return _joined(tracks)

@@ -1,0 +1,201 @@
+"""What is compared between a person and an avatar: points in the head's own frame, and rows on them.
+
+The head's frame is MediaPipe's: x to the picture's right, y up, z out of the face, origin between the eyes,
+one unit = the distance of the outer corners of the eyes. Points there change with the expression, hardly with
+the head's pose, and not with the camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.detect.detection import Detection
+
+Array = NDArray[np.float64]
+
+# MediaPipe's landmark numbers by the part of the face.
+LIPS = (
+    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375,
+    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324,
+)  # fmt: skip
+EYES = (
+    33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
+    263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466,
+)  # fmt: skip
+BROWS = (
+    70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285,
+)  # fmt: skip
+JAW = (152, 148, 377, 176, 400, 149, 378, 150, 379, 136, 365, 172, 397, 199, 200, 18, 83, 313, 175)
+NOSE = (1, 4, 5, 195, 197, 6, 168, 2, 98, 327, 129, 358, 48, 278, 115, 344)
+CHEEKS = (
+    50, 280, 205, 425, 187, 411, 123, 352, 101, 330, 36, 266, 117, 346, 234, 454, 127, 356,
+    162, 389, 21, 251, 54, 284, 103, 332, 67, 297, 109, 338, 10, 151, 9, 8,
+)  # fmt: skip
+IRISES = (468, 473)
+POINTS = LIPS + EYES + BROWS + JAW + NOSE + CHEEKS + IRISES  # the landmarks that are used, in this order
+NUM_POINTS = len(POINTS)
+
+_UPPER_LIP, _LOWER_LIP = 13, 14
+_MOUTH_CORNERS = (61, 291)
+_LID_PAIRS = ((159, 145), (386, 374))  # the middle of the upper and the lower lid of each eye
+_EYE_CORNERS = (33, 133, 362, 263)
+_BROW_ARCS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
+_DEPTH_WEIGHT = 0.35  # of a point's z row: the detector guesses depth from the picture
+_PART_WEIGHTS = (
+    (LIPS, 1.5),
+    (EYES, 1.0),
+    (BROWS, 1.5),
+    (JAW, 0.7),
+    (NOSE, 1.2),
+    (CHEEKS, 0.7),
+    (IRISES, 1.0),
+)
+
+# Distances that matter more than the points they are made of: (upper, lower, axis, weight).
+_OPENINGS = (
+    (13, 14, 1, 4.0), (82, 87, 1, 3.0), (312, 317, 1, 3.0), (81, 178, 1, 2.0), (311, 402, 1, 2.0),
+    (61, 291, 0, 4.0), (78, 308, 0, 2.0),
+    (159, 145, 1, 5.0), (158, 153, 1, 4.0), (160, 144, 1, 4.0),
+    (386, 374, 1, 5.0), (385, 380, 1, 4.0), (387, 373, 1, 4.0),
+)  # fmt: skip
+
+_PLACE = {landmark: place for place, landmark in enumerate(POINTS)}
+NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of distances after them
+# Rows of distances that measure the same on either side, counted from the first of them.
+_SIDES = ((1, 2), (3, 4), (7, 10), (8, 11), (9, 12), (13, 14), (17, 19), (18, 20))
+LIP_GAP_ROWS = slice(NUM_POINT_ROWS, NUM_POINT_ROWS + 5)  # the first five of _OPENINGS
+
+
+def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:
+    """Places of MediaPipe's landmark numbers within POINTS."""
+    return np.array([_PLACE[landmark] for landmark in landmarks])
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """The found faces of some frames, T of them."""
+
+    points: Array  # [T, NUM_POINTS, 3] in the head's frame
+    angles: Array  # [T, 3] yaw, pitch, roll in degrees, as the detector has them
+    scores: Array  # [T, 52] in the order of SCORE_NAMES
+    position: Array  # [T, 3] of the point between the eyes: x right, y up from the middle, closeness
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, chosen: slice | NDArray[np.intp]) -> FaceTrack:
+        return FaceTrack(self.points[chosen], self.angles[chosen], self.scores[chosen], self.position[chosen])
+
+
+def track_of(landmarks: Array, rotations: Array, scores: Array, sizes: Array) -> FaceTrack:
+    """The faces of `landmarks` [T, NUM_POINTS, 3] pixels, axes as in `Detection`.
+
+    Head rotations [T, 3, 3], scores [T, 52], picture sizes [T, 2] (width, height).
+    """
+    upright = landmarks * (1.0, -1.0, -1.0)
+    points = upright @ rotations
+    corners = points[:, places(_EYE_CORNERS)]
+    unit = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1) + 1e-9
+    points = (points - corners.mean(1, keepdims=True)) / unit[:, None, None]
+    middle = upright[:, places(_EYE_CORNERS), :2].mean(1) - sizes * (0.5, -0.5)
+    position = np.concatenate([middle / unit[:, None], np.log(unit / sizes[:, 1])[:, None]], 1)
+    return FaceTrack(points, angles_of(rotations), scores, position)
+
+
+def track_of_detections(detections: list[Detection]) -> FaceTrack:
+    """The faces of detections that were all found."""
+    landmarks = np.array([d.landmarks[list(POINTS)] for d in detections], np.float64)
+    sizes = np.array([(d.width, d.height) for d in detections], np.float64)
+    scores = np.array([d.scores for d in detections], np.float64)
+    return track_of(landmarks, rotations_of(detections), scores, sizes)
+
+
+def rotations_of(detections: list[Detection]) -> Array:
+    """Head rotations [T, 3, 3] of MediaPipe's matrices, whose scale is taken out."""
+    matrices = np.array([d.head_matrix[:3, :3] for d in detections], np.float64)
+    return matrices / np.cbrt(np.linalg.det(matrices))[:, None, None]
+
+
+def angles_of(rotations: Array) -> Array:
+    """Yaw, pitch, roll in degrees [..., 3] of rotations [..., 3, 3] = Ry(yaw) Rx(pitch) Rz(roll)."""
+    m = rotations
+    yaw = np.arctan2(m[..., 0, 2], m[..., 2, 2])
+    pitch = np.arcsin(np.clip(-m[..., 1, 2], -1, 1))
+    roll = np.arctan2(m[..., 1, 0], m[..., 1, 1])
+    return np.degrees(np.stack([yaw, pitch, roll], -1))
+
+
+def rotation_of_angles(angles: Array) -> Array:
+    """The rotation matrix [3, 3] of yaw, pitch, roll in degrees; the inverse of `angles_of`."""
+    (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians(angles)), np.sin(np.radians(angles))
+    turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return turn @ nod @ tilt
+
+
+def rows_of(points: Array) -> Array:
+    """The rows [..., R] the solver compares, a linear function of points [..., NUM_POINTS, 3]."""
+    flat = points.reshape(*points.shape[:-2], -1)
+    return np.concatenate([flat * _POINT_WEIGHTS, flat @ _DISTANCES.T], -1)
+
+
+def same_on_both_sides(rows: Array) -> Array:
+    """Rows [..., R] of distances; what is measured left and right becomes its mean, and points become 0."""
+    out = np.array(rows)
+    out[..., :NUM_POINT_ROWS] = 0
+    for pair in _SIDES:
+        chosen = [NUM_POINT_ROWS + row for row in pair]
+        out[..., chosen] = rows[..., chosen].mean(-1, keepdims=True)
+    return out
+
+
+def lip_gap(points: Array) -> Array:
+    """Distance [...] between the lips' inner edges, in eye units."""
+    upper, lower = places((_UPPER_LIP, _LOWER_LIP))
+    return np.linalg.norm(points[..., upper, :] - points[..., lower, :], axis=-1)
+
+
+def lid_gap(points: Array) -> Array:
+    """Mean distance [...] between the lids of both eyes, in eye units."""
+    gaps = []
+    for pair in _LID_PAIRS:
+        upper, lower = places(pair)
+        gaps.append(np.linalg.norm(points[..., upper, :] - points[..., lower, :], axis=-1))
+    return np.mean(gaps, axis=0)
+
+
+def _row_matrix() -> Array:
+    """[R, NUM_POINTS * 3]: single points, then openings, brow heights, corner lift and gaze."""
+    rows: list[Array] = []
+
+    def row(*terms: tuple[int, int, float]) -> None:
+        values = np.zeros((NUM_POINTS, 3))
+        for landmark, axis, weight in terms:
+            values[_PLACE[landmark], axis] += weight
+        rows.append(values.reshape(-1))
+
+    part_of = {landmark: weight for part, weight in _PART_WEIGHTS for landmark in part}
+    for landmark in POINTS:
+        for axis, scale in enumerate((1.0, 1.0, _DEPTH_WEIGHT)):
+            row((landmark, axis, part_of[landmark] * scale))
+    for upper, lower, axis, weight in _OPENINGS:
+        row((upper, axis, weight), (lower, axis, -weight))
+    corners = [(corner, 1, -0.25) for corner in _EYE_CORNERS]
+    for arc in _BROW_ARCS:
+        row(*((i, 1, 6 / len(arc)) for i in arc), *((i, a, 6 * w) for i, a, w in corners))
+    row((107, 1, 2.0), (336, 1, 2.0), *((i, a, 4 * w) for i, a, w in corners))
+    row(*((i, 1, 3.0) for i in _MOUTH_CORNERS), *((i, 1, -3.0) for i in (_UPPER_LIP, _LOWER_LIP)))
+    for iris, (outer, inner) in ((468, (33, 133)), (473, (362, 263))):
+        for axis, weight in ((0, 6.0), (1, 3.0)):
+            row((iris, axis, weight), (outer, axis, -weight / 2), (inner, axis, -weight / 2))
+    return np.array(rows)
+
+
+_ROWS = _row_matrix()
+NUM_ROWS = len(_ROWS)
+_POINT_WEIGHTS = np.diag(_ROWS[:NUM_POINT_ROWS]).copy()  # rows of single points are one coordinate each
+_DISTANCES = _ROWS[NUM_POINT_ROWS:]

@@ -1,0 +1,34 @@
+"""Calibrates avatars, built in or files, in place: `python -m tracking.making.calibrate [NAME_OR_FILE ...]`.
+
+Without names it does every built-in avatar. Run it after `python -m render.making.persona` has made them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import render.avatars.library
+from render.avatars.file import save_avatar
+from render.avatars.library import builtin_names, open_avatar
+from tracking.calibration.measure import calibrate_avatar, response_of
+
+ASSETS = Path(render.avatars.library.__file__).parents[1] / "assets"
+
+
+def main(names: list[str]) -> None:
+    """Calibrate and rewrite each avatar; one line each on stdout."""
+    for name in names or builtin_names():
+        start = time.perf_counter()
+        path = ASSETS / f"{name}{render.avatars.library.SUFFIX}" if name in builtin_names() else Path(name)
+        avatar = calibrate_avatar(open_avatar(path))
+        save_avatar(avatar, path, compact=name in builtin_names())
+        assert response_of(open_avatar(path)) is not None, (
+            "the stored calibration does not fit its own avatar"
+        )
+        print(f"{path}: calibrated in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

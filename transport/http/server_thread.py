@@ -1,0 +1,89 @@
+"""The live server on an event loop in a thread of its own, beside the render thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from transport.http.server import LiveServer
+
+T = TypeVar("T")
+
+
+class ServerThread:
+    """Runs a LiveServer; errors of its start are raised by `start`, later ones by `check`."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._server = server
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the loop and listen. Raises OutputError as `LiveServer.start`; no thread is left then."""
+        self._loop = _new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(self._loop,), name="server", daemon=True)
+        self._thread.start()
+        try:
+            self._call(self._server.start())
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server, the loop and the thread; safe to call twice."""
+        if self._loop is None:
+            return
+        try:
+            self._call(self._server.stop())
+        finally:
+            self._end_loop()
+
+    def check(self) -> None:
+        """Raise the error that ended the loop, if one did."""
+        if self._error is not None:
+            raise self._error
+
+    def figures(self) -> dict[str, float]:
+        """The server's live figures, from any thread."""
+        return self._call(self._server.figures())
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        except BaseException as error:
+            self._error = error
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            with contextlib.suppress(RuntimeError):
+                loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()
+
+    def _end_loop(self) -> None:
+        assert self._loop is not None
+        assert self._thread is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop = None
+        self._thread = None
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # no uvloop for Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
