@@ -156,7 +156,7 @@ def _import(args: argparse.Namespace) -> int:
         created=date.today().isoformat(),
     )
     avatar = avatar.replace(info=info)
-    if avatar.rig.num_expressions and not args.no_calibrate:
+    if not args.no_calibrate:
         from engine.calibrate import calibrated_if_seen
 
         avatar = calibrated_if_seen(avatar, "imported without calibration")

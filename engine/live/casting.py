@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from engine.backends import announce_compiling
-from engine.calibrate import calibrated
+from engine.calibrate import ensure_calibrated
 from engine.live.scene import Cast
 from engine.progress import Bars
 from render.avatars.avatar import Avatar
 from render.avatars.library import builtin_names, open_avatar
-from tracking.calibration.measure import response_of
 from tracking.face.driver import Driver
 
 
@@ -42,19 +40,7 @@ class Casting:
             avatar = open_avatar(self._name_or_path if choice == self.first else choice)
             announce_compiling()
             if self._driven:
-                avatar = _calibrated(avatar)
+                with Bars() as bars:
+                    avatar = ensure_calibrated(avatar, bars)
             self._avatars[choice] = avatar
         return Cast(choice, avatar, Driver(avatar) if self._driven else None)
-
-
-def _calibrated(avatar: Avatar) -> Avatar:
-    if response_of(avatar) is not None or not avatar.rig.expression_names:
-        return avatar
-    print(
-        f"visavis: calibrating {avatar.name} to the face tracker, which takes up to a minute; "
-        "`visavis avatar import` stores it in the avatar's file",
-        file=sys.stderr,
-        flush=True,
-    )
-    with Bars() as bars:
-        return calibrated(avatar, bars)

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 
 from capture.frame import Frame
 from capture.source import Source
-from engine.calibrate import calibrated
+from engine.calibrate import ensure_calibrated
 from engine.motion import Motion
 from engine.offline.detection_log import DetectionLog
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
-from tracking.calibration.measure import response_of
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
@@ -26,8 +25,7 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
     are read), "solve" and "refine" (the whole clip's time, shared out evenly) to `times`. An avatar that was
     never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
     """
-    if response_of(avatar) is None and avatar.rig.expression_names:
-        avatar = calibrated(avatar, bars)
+    avatar = ensure_calibrated(avatar, bars)
     with DetectorProcess() as detector, Driver(avatar) as driver:
         driver.prepare_clip()
         detector.wait_ready()

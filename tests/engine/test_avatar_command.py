@@ -90,7 +90,7 @@ def test_an_import_keeps_the_calibration_or_says_why_there_is_none(
     monkeypatch.setattr("engine.calibrate.calibrate_avatar", calibrate)
     assert main(command) == 0
     assert torch.equal(load_avatar(out).extras["response"], torch.ones(2))
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.count("\n") == 1  # what takes a minute is said
     monkeypatch.setattr("engine.calibrate.calibrate_avatar", fail)
     assert main(command) == 0
     assert not load_avatar(out).extras

@@ -73,10 +73,14 @@ def calibrate_avatar(
 
 
 def response_of(avatar: Avatar) -> DetectorResponse | None:
-    """The avatar's calibration; None when it has none or it belongs to another avatar or version."""
-    return DetectorResponse.from_extras(
-        avatar.extras, avatar.extras_meta, avatar.rig.num_expressions, signature_of(avatar)
-    )
+    """The avatar's calibration; None when it has none or it belongs to another avatar or version.
+
+    A face that cannot move needs none: its head follows the detected angles.
+    """
+    num_units = avatar.rig.num_expressions
+    if not num_units:
+        return DetectorResponse.without_units()
+    return DetectorResponse.from_extras(avatar.extras, avatar.extras_meta, num_units, signature_of(avatar))
 
 
 class _Sweep:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from render.avatars.avatar import Avatar
 from tracking import axis_angle
-from tracking.calibration.measure import calibrate_avatar, response_of, signature_of
+from tracking.calibration.measure import response_of
 from tracking.calibration.view import AvatarView, params_of
 from tracking.detect.detection import Detection
+from tracking.errors import TrackingError
 from tracking.face.filters import FaceFilter
 from tracking.face.motion import FaceMotion
 from tracking.face.neutral import estimate_neutral
@@ -29,7 +30,6 @@ from tracking.face.refine import (
     measured_differences,
     sampled_frames,
 )
-from tracking.face.response import DetectorResponse
 from tracking.face.result import TrackingResult
 from tracking.face.signals import (
     LIP_GAP_ROWS,
@@ -71,9 +71,8 @@ class DriverConfig:
 class Driver:
     """One person driving one avatar.
 
-    An avatar without a valid calibration is calibrated first, which takes up to a minute (`visavis avatar
-    import` does it once and for all). Raises TrackingError when the detector cannot see the avatar's face.
-    Close it, or use it as a context manager, after `solve_clip`.
+    Raises TrackingError when the avatar is not calibrated (see `engine.calibrate`). Close it, or use it as a
+    context manager, after `solve_clip`.
     """
 
     def __init__(self, avatar: Avatar, config: DriverConfig | None = None, model: Path | None = None) -> None:
@@ -83,7 +82,13 @@ class Driver:
         self._view: AvatarView | None = None
         self.solve_s, self.refine_s = 0.0, 0.0  # seconds that the last clip took
         names = tuple(avatar.rig.expression_names)
-        self.response = self._calibrated_response(names)
+        response = response_of(avatar)
+        if response is None:
+            raise TrackingError(
+                f"{avatar.name} is not calibrated to the face detector; `visavis avatar import`, without "
+                "--no-calibrate, does that"
+            )
+        self.response = response
         self._jaw = names.index("jawOpen") if "jawOpen" in names else None
         limits = unit_limits(names).within(self.response.unit_reach)
         self.solver = ExpressionSolver(self.response, limits, names)
@@ -261,15 +266,6 @@ class Driver:
             capture_ns=detection.capture_ns,
             index=detection.index,
         )
-
-    def _calibrated_response(self, names: tuple[str, ...]) -> DetectorResponse:
-        if not names:
-            return DetectorResponse.without_units(0, signature_of(self.avatar))
-        response = response_of(self.avatar)
-        if response is None:
-            response = response_of(calibrate_avatar(self.avatar, self._model))
-            assert response is not None
-        return response
 
 
 def _eye_lever(avatar: Avatar, eye_distance: float) -> Array:

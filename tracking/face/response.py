@@ -116,19 +116,19 @@ class DetectorResponse:
         return bool((np.abs(self.signature - signature) <= 0.02 + 0.02 * np.abs(signature)).all())
 
     @classmethod
-    def without_units(cls, num_units: int, signature: Array) -> DetectorResponse:
+    def without_units(cls) -> DetectorResponse:
         """The response of an avatar whose face does not move: its head follows the detected angles."""
         pose = np.zeros((NUM_POSE_TERMS, 3))
         pose[:3] = 10 * np.eye(3)
         return cls(
             neutral_points=np.zeros((NUM_POINTS, 3)),
-            unit_points=np.zeros((num_units, NUM_POINTS, 3)),
-            unit_reach=np.zeros(num_units),
+            unit_points=np.zeros((0, NUM_POINTS, 3)),
+            unit_reach=np.zeros(0),
             pose_points=np.zeros((NUM_POSE_TERMS, NUM_POINTS, 3)),
             neutral_angles=np.zeros(3),
-            unit_angles=np.zeros((num_units, 3)),
+            unit_angles=np.zeros((0, 3)),
             pose_angles=pose,
             shift_angles=np.zeros((3, 3)),
             eye_distance=np.array(0.09),
-            signature=signature,
+            signature=np.zeros(0),
         )

@@ -139,7 +139,7 @@ def rotation_of_angles(angles: Array) -> Array:
 
 def rows_of(points: Array) -> Array:
     """The rows [..., R] the solver compares, a linear function of points [..., NUM_POINTS, 3]."""
-    flat = points.reshape(*points.shape[:-2], -1)
+    flat = points.reshape(*points.shape[:-2], NUM_POINTS * 3)
     return np.concatenate([flat * _POINT_WEIGHTS, flat @ _DISTANCES.T], -1)
 
 

@@ -115,7 +115,7 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
     played_as = drawn_as_played(avatar)
     with _timed(seconds, "measure as played"):
         played = evaluate(played_as, views[: len(trained)], order.lpips)
-    if order.calibrate and avatar.rig.num_expressions:
+    if order.calibrate:
         with _timed(seconds, "calibrate"):
             from engine.calibrate import calibrated_if_seen
 

@@ -1,6 +1,6 @@
 """Rebuilds the built-in people: python -m render.making.persona [NAME ...] [--output FOLDER].
 
-Run `python -m tracking.making.calibrate` after a change of a face.
+Run `python -m tracking.making.recalibrate` after a change of a face.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
         avatar = build(PEOPLE[name])
         if path.exists():
             # What the tracker measured stays; it notices by itself when the person has changed too much. Then
-            # `python -m tracking.making.calibrate` measures anew.
+            # `python -m tracking.making.recalibrate` measures anew.
             former = load_avatar(path)
             avatar = avatar.replace(extras=former.extras, extras_meta=former.extras_meta)
         save_avatar(avatar, path, compact=True)

@@ -17,7 +17,7 @@ from tracking.face.units import joint_units, one_sidedness, unit_coupling, unit_
 def test_the_built_in_people_carry_their_calibration(name: str) -> None:
     avatar = open_avatar(name)
     response = response_of(avatar)
-    assert response is not None, "run `python -m tracking.making.calibrate`"
+    assert response is not None, "run `python -m tracking.making.recalibrate`"
     _check_that_units_do_what_they_are_called(response, avatar.rig.expression_names)
 
 

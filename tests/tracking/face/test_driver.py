@@ -19,6 +19,7 @@ from tracking.calibration.measure import response_of, signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
+from tracking.errors import TrackingError
 from tracking.face.driver import Driver, DriverConfig
 from tracking.face.motion import FaceMotion
 from tracking.face.result import TrackingResult
@@ -112,6 +113,23 @@ def test_no_face_at_all_leaves_the_avatar_at_rest(avatar: Avatar) -> None:
         results = driver.solve_clip(lost, FPS)
     assert not any(r.found for r in results)
     np.testing.assert_allclose(_values(results)[0][: len(NAMES)], 0, atol=1e-6)
+
+
+def test_an_avatar_that_is_not_calibrated_is_refused_at_once(avatar: Avatar) -> None:
+    with pytest.raises(TrackingError, match="small is not calibrated"):
+        Driver(avatar.replace(extras={}, extras_meta={}))
+
+
+def test_a_face_that_cannot_move_needs_no_calibration(avatar: Avatar) -> None:
+    still = replace(avatar.rig, expression_names=(), expression_basis=avatar.rig.expression_basis[:0])
+    bust = avatar.replace(rig=still, extras={}, extras_meta={})
+    with Driver(bust) as driver:
+        live = [driver.update(d) for d in _clip(60)]
+        offline = driver.solve_clip(_clip(60), FPS)
+    for results in (live, offline):
+        rotation = np.array([r.params.pose[1:3].sum(0).numpy() for r in results], np.float64)
+        yaw = np.array([angles_of(axis_angle.to_matrix(r))[0] for r in rotation])
+        assert np.corrcoef(yaw, [8 * np.sin(2 * i / FPS) for i in range(60)])[0, 1] > 0.95
 
 
 def test_a_calibration_of_another_avatar_is_noticed(avatar: Avatar) -> None:

@@ -1,4 +1,4 @@
-"""Calibrates avatars, built in or files, in place: `python -m tracking.making.calibrate [NAME_OR_FILE ...]`.
+"""Calibrates avatars anew, in place: `python -m tracking.making.recalibrate [NAME_OR_FILE ...]`.
 
 Without names it does every built-in avatar. Run it after `python -m render.making.persona` has made them.
 """
