@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
+from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_AVATAR, Look
-from engine.motion import demo_motion
 from engine.offline.play import pictures
 from engine.report import StageTimes
 from render.avatars.library import open_avatar

@@ -16,8 +16,8 @@ from typing import Any
 from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
+from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
-from engine.motion import demo_motion
 from engine.offline.record import record, record_motion
 from render.avatars.library import open_avatar
 

@@ -24,8 +24,8 @@ import torch
 from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
+from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_AVATAR
-from engine.motion import demo_motion
 from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
 from render.camera import Camera
@@ -71,7 +71,7 @@ def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> di
 
 
 def _measure_avatar(avatar: Avatar, frames: int) -> dict[str, Any]:
-    motion = demo_motion(4.0).params(avatar)
+    motion = [avatar.params(moment) for moment in demo_motion(4.0)]
     with torch.inference_mode():
         poses = [partial(avatar.pose, params) for params in motion]
         return _measure(poses, avatar.default_camera(SIZE, SIZE), frames)

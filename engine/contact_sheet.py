@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.backends import Backend
 from render.avatars.avatar import Avatar
-from render.rigs.rig import Rig
+from render.motion import Motion
 
 Picture = NDArray[np.uint8]
 
@@ -48,7 +46,7 @@ def contact_sheet(
     backend: Backend,
 ) -> Picture:
     """uint8 RGB [H, W, 3], cells of `cell` pixels a side. `progress(items, total)` passes the items on."""
-    rows = dict(_rows(avatar.rig))
+    rows = _rows(avatar)
     views = _VIEWS_DEG if len(rows) > 1 else _STILL_VIEWS_DEG
     drawer = backend.drawer(cell, cell)
     camera = avatar.default_camera(cell, cell)
@@ -56,9 +54,9 @@ def contact_sheet(
     cells = [(r, c) for r in range(len(rows)) for c in range(len(views))]
     try:
         for r, c in cells if progress is None else progress(cells, len(cells)):
-            (label, weights), (view, (yaw, pitch)) = list(rows.items())[r], list(views.items())[c]
-            turn = torch.tensor([math.radians(pitch), math.radians(yaw), 0.0])
-            posed = backend.pose(avatar, avatar.params_from_units(weights, turn, torch.zeros(3)))
+            (label, units), (view, (yaw, pitch)) = list(rows.items())[r], list(views.items())[c]
+            motion = Motion.of(units, (math.radians(pitch), math.radians(yaw), 0.0))
+            posed = backend.pose(avatar, avatar.params(motion))
             top, left = r * (cell + _BAR_PX), c * cell
             picture = drawer.render_rgb8(posed, camera, (0.93, 0.94, 0.95))
             sheet[top + _BAR_PX : top + _BAR_PX + cell, left : left + cell] = picture
@@ -68,24 +66,15 @@ def contact_sheet(
     return sheet
 
 
-def _rows(rig: Rig) -> Iterator[tuple[str, Tensor]]:
-    names = rig.expression_names
-    if "jawOpen" in names:
-        for label, weights in _EXPRESSIONS.items():
-            yield label, unit_weights(rig, weights)
-        return
-    yield "neutral", torch.zeros(len(names))
-    for name in names[:_UNNAMED_MODES]:
-        yield f"{name} {_UNNAMED_WEIGHT:+g}", unit_weights(rig, {name: _UNNAMED_WEIGHT})
-
-
-def unit_weights(rig: Rig, weights: Mapping[str, float]) -> Tensor:
-    """Named weights as a vector [E]; names the rig does not have are left out."""
-    vector = torch.zeros(rig.num_expressions)
-    for name, weight in weights.items():
-        if name in rig.expression_names:
-            vector[rig.expression_names.index(name)] = weight
-    return vector
+def _rows(avatar: Avatar) -> dict[str, Mapping[str, float]]:
+    """The expressions that the avatar can show, by their label, and components of a model that lacks some."""
+    shown: dict[str, Mapping[str, float]] = {
+        n: units for n, units in _EXPRESSIONS.items() if not avatar.lost_units(tuple(units))
+    }
+    if len(shown) == len(_EXPRESSIONS):
+        return shown
+    modes = [unit.name for unit in avatar.rig.units if unit.signed][:_UNNAMED_MODES]
+    return shown | {f"{name} {_UNNAMED_WEIGHT:+g}": {name: _UNNAMED_WEIGHT} for name in modes}
 
 
 def png_bytes(picture: Picture) -> bytes:

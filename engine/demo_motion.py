@@ -6,10 +6,12 @@ Everything is a function of time alone, so the motion is the same on every machi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from render.motion import FACE, Motion, MotionClip
 
 LOOP_S = 12.0
 
@@ -100,23 +102,18 @@ PAIRED = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class DemoPose:
-    """The motion at one moment."""
-
-    units: dict[str, float]  # ARKit names, 0..1; what is missing is 0
-    head_rotation: NDArray[np.float32]  # [3] axis-angle, world axes
-    head_translation: NDArray[np.float32]  # [3] metres
+def _full_names(name: str) -> tuple[str, ...]:
+    return (f"{name}Left", f"{name}Right") if name in PAIRED else (name,)
 
 
-def demo_pose(time_s: float) -> DemoPose:
-    """The built-in motion at a time in seconds; repeats every LOOP_S."""
+def demo_moment(time_s: float) -> Motion:
+    """The built-in motion at a time in seconds, in ARKit's units; repeats every LOOP_S."""
     t = time_s % LOOP_S
-    units: dict[str, float] = {}
+    units = dict.fromkeys(UNIT_NAMES, 0.0)
 
     def add(name: str, value: float) -> None:
-        for full in (f"{name}Left", f"{name}Right") if name in PAIRED else (name,):
-            units[full] = min(1.0, units.get(full, 0.0) + value)
+        for full in _full_names(name):
+            units[full] = min(1.0, units[full] + value)
 
     for start, rise, end, fall, shape in EXPRESSIONS:
         amount = _bump(t, start, rise, end, fall)
@@ -138,10 +135,19 @@ def demo_pose(time_s: float) -> DemoPose:
     add("eyeBlink", 0.12 * max(0.0, -gaze_up / 10.0))  # the upper lid follows a look down
 
     breath = math.sin(2 * math.pi * t / 4.0)  # three breaths a loop
-    return DemoPose(
-        units=units,
+    return Motion(
+        UNIT_NAMES,
+        np.array([units[name] for name in UNIT_NAMES]),
         head_rotation=_axis_angle(math.radians(yaw), math.radians(pitch), math.radians(roll)),
-        head_translation=np.array([0.0006 * math.sin(2 * math.pi * t / 6), 0.0012 * breath, 0.0], np.float32),
+        head_translation=np.array([0.0006 * math.sin(2 * math.pi * t / 6), 0.0012 * breath, 0.0]),
+    )
+
+
+def demo_motion(seconds: float, fps: float = 30.0) -> MotionClip:
+    """The built-in motion, `seconds` long."""
+    times_ns = [round(frame * 1e9 / fps) for frame in range(max(1, round(seconds * fps)))]
+    return MotionClip.of(
+        [replace(demo_moment(ns / 1e9), time_ns=ns, confidence={FACE: 1.0}) for ns in times_ns], fps
     )
 
 
@@ -200,7 +206,7 @@ def _bump(t: float, start: float, rise: float, end: float, fall: float) -> float
     return _smooth((t - start) / rise) * (1 - _smooth((t - end) / fall))
 
 
-def _axis_angle(yaw: float, pitch: float, roll: float) -> NDArray[np.float32]:
+def _axis_angle(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     """Turn left by yaw, look up by pitch, lean to the left shoulder by roll (radians) -> axis-angle."""
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (math.cos, math.sin))
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -210,4 +216,12 @@ def _axis_angle(yaw: float, pitch: float, roll: float) -> NDArray[np.float32]:
     angle = math.acos(min(1.0, max(-1.0, (np.trace(m) - 1) / 2)))
     axis = np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]])
     norm = float(np.linalg.norm(axis))
-    return (axis * (angle / norm if norm > 1e-9 else 0.0)).astype(np.float32)
+    return axis * (angle / norm if norm > 1e-9 else 0.0)
+
+
+_SHAPES = (*(shape for *_, shape in EXPRESSIONS), *VISEMES.values(), {"eyeBlink": 1.0})
+UNIT_NAMES = tuple(
+    sorted(
+        {full for shape in _SHAPES for name in shape for full in _full_names(name)} | set(_look_units(0, 0))
+    )
+)

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from engine.backends import Backend, CpuBackend, Drawer
-from engine.contact_sheet import unit_weights
 from engine.cuda_drawer import CudaBackend
-from engine.demo_motion import LOOP_S, demo_pose
+from engine.demo_motion import LOOP_S, demo_moment
 from engine.look import DEFAULT_AVATAR
 from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
@@ -64,12 +62,7 @@ def compare(avatar: Avatar) -> dict[str, float]:
 def motion(avatar: Avatar) -> Iterator[RigParams]:
     """Moments spread over the built-in motion."""
     for i in range(MOMENTS):
-        pose = demo_pose(i * LOOP_S / MOMENTS)
-        yield avatar.params_from_units(
-            unit_weights(avatar.rig, pose.units),
-            torch.from_numpy(pose.head_rotation),
-            torch.from_numpy(pose.head_translation),
-        )
+        yield avatar.params(demo_moment(i * LOOP_S / MOMENTS))
 
 
 def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

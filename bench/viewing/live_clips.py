@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from capture.source import frames
 from capture.video import VideoFile
+from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_BACKGROUND, Look, parse_background
-from engine.motion import demo_motion
 from engine.offline.record import record_motion
 from render.avatars.library import open_avatar
 from transport.files.recorder import Recorder

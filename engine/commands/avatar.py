@@ -130,8 +130,8 @@ def describe(avatar: Avatar) -> dict[str, Any]:
         "vertices": rig.num_vertices,
         "triangles": int(rig.faces.shape[0]),
         "joints": list(rig.joint_names),
-        "expressions": rig.num_expressions,
-        "expression_names": list(rig.expression_names),
+        "units": len(rig.units),
+        "unit_names": list(rig.unit_names),
         "calibration": {name: "x".join(map(str, t.shape)) or "1" for name, t in avatar.extras.items()},
         "licence": avatar.info.licence,
         "provenance": avatar.info.provenance,
@@ -192,20 +192,21 @@ def _export(args: argparse.Namespace) -> int:
 
     from render.avatars.library import open_avatar
     from render.exporters import export_ply, export_spz
+    from render.motion import Motion
 
     output = _checked_output(args.output, ".ply", ".spz")
     avatar = open_avatar(args.avatar)
-    weights = torch.zeros(avatar.rig.num_expressions)
+    units = {}
     for text in args.unit:
         name, _, value = text.partition("=")
-        if name not in avatar.rig.expression_names:
+        if avatar.lost_units((name,)):
             raise UsageError(
-                f"--unit {text}: {avatar.name} has no expression {name!r}; `visavis avatar info` lists them"
+                f"--unit {text}: {avatar.name} has no unit {name!r}; `visavis avatar info` lists them"
             )
-        weights[avatar.rig.expression_names.index(name)] = _number(text, value)
-    turn = torch.tensor([math.radians(v) for v in (args.pitch, args.yaw, args.roll)])
+        units[name] = _number(text, value)
+    motion = Motion.of(units, tuple(map(math.radians, (args.pitch, args.yaw, args.roll))))
     with torch.inference_mode():
-        gaussians = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+        gaussians = avatar.pose(avatar.params(motion))
     (export_ply if output.suffix.lower() == ".ply" else export_spz)(gaussians, output)
     print(f"{output}: {gaussians.num_gaussians} Gaussians, y up, z out of the face, metres")
     return 0

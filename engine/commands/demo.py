@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_video(args: argparse.Namespace, look: Look) -> int:
     # torch and numba load from here on
-    from engine.motion import demo_motion
+    from engine.demo_motion import demo_motion
     from engine.offline.record import record_motion
     from render.avatars.library import open_avatar
 

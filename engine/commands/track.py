@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from engine.motion import check_motion_output, save_motion
+    from engine.motion_file import check_motion_output, save_motion
 
     check_motion_output(args.output, [args.input])
     # torch loads from here on
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     save_motion(motion, args.output)
     if problem:
         print(f"visavis: {problem}", file=sys.stderr)
-    if not motion.found.any():
+    if not motion.face_seen.any():
         print(f"visavis: no face was found in {args.input}: the motion rests", file=sys.stderr)
-    found = 100 * motion.found.mean()
+    found = 100 * motion.face_seen.mean()
     print(f"{args.output}: {len(motion)} frames, {motion.duration_s:.2f} s, face found in {found:.1f} %")
     return 0

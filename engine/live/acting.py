@@ -7,17 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import torch
-
 from capture.latest import Latest
-from engine.contact_sheet import unit_weights
-from engine.demo_motion import demo_pose
+from engine.demo_motion import demo_moment
 from engine.live.lifeline import Lifeline
 from engine.live.lookahead import Lookahead
 from engine.live.scene import Cast
 from engine.live.stamps import FrameStamps
 from engine.live.tracker import Tracked
-from render.rigs.params import RigParams
+from render.motion import Motion
 from tracking.detect.detection import Detection
 
 GONE_AFTER_S = 0.2  # without frames; slow cameras in dim light still give ten a second
@@ -28,7 +25,7 @@ IDLE_S = 1 / 30  # between pictures of an avatar whose source is gone
 class Moment:
     """What the avatar does now."""
 
-    params: RigParams
+    motion: Motion
     stamps: FrameStamps
     driven: bool = True  # False: nobody drives it, the avatar idles
     found: bool = True  # whether a face was seen
@@ -72,11 +69,11 @@ class FaceActor:
             return None
         self._idle = False
         stamps = replace(tracked.stamps, play_ns=self._clock_ns())
-        result = cast.driver.update(tracked.detection)
-        params = result.params
+        motion = cast.driver.update(tracked.detection)
+        found = motion.face_seen
         if self._lookahead is not None:
-            params = self._lookahead(cast.avatar, result, self._clock_ns())
-        return Moment(params, replace(stamps, solved_ns=self._clock_ns()), found=result.found)
+            motion = self._lookahead(motion, self._clock_ns())
+        return Moment(motion, replace(stamps, solved_ns=self._clock_ns()), found=found)
 
     def _idling(self, cast: Cast) -> Moment:
         assert cast.driver is not None
@@ -84,8 +81,8 @@ class FaceActor:
         if self._lookahead is not None:
             self._lookahead.reset()
         now_ns = self._clock_ns()
-        result = cast.driver.update(Detection.lost(now_ns, -1, 0, 0))
-        return Moment(result.params, FrameStamps(now_ns), driven=False, found=False)
+        motion = cast.driver.update(Detection.lost(now_ns, -1, 0, 0))
+        return Moment(motion, FrameStamps(now_ns), driven=False, found=False)
 
 
 class MotionActor:
@@ -112,11 +109,5 @@ class MotionActor:
         # a frame that was missed is not caught up with
         self._due_s = max(self._due_s + self._interval_s, self._clock())
         stamps = FrameStamps(self._clock_ns(), play_ns=self._clock_ns())
-        pose = demo_pose(self._clock() - self._begin_s)
-        avatar = cast.avatar
-        params = avatar.params_from_units(
-            unit_weights(avatar.rig, pose.units),
-            torch.from_numpy(pose.head_rotation),
-            torch.from_numpy(pose.head_translation),
-        )
-        return Moment(params, replace(stamps, solved_ns=self._clock_ns()))
+        motion = demo_moment(self._clock() - self._begin_s)
+        return Moment(motion, replace(stamps, solved_ns=self._clock_ns()))

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.avatars.avatar import Avatar
-from render.rigs.params import RigParams
+from render.motion import Motion
 from tracking import axis_angle
-from tracking.calibration.view import params_of
-from tracking.face.motion import FaceMotion, blend
+from tracking.face.motion import blend
 from tracking.face.prediction import MotionPredictor
-from tracking.face.result import TrackingResult
 
 HORIZONS_MS = (17, 33, 50)  # for which the error is measured
 MAX_SAMPLES = 600  # per horizon, the newest
@@ -35,17 +32,16 @@ class Lookahead:
         self._predictor.reset()
         self._errors.reset()
 
-    def __call__(self, avatar: Avatar, result: TrackingResult, now_ns: int) -> RigParams:
-        """The parameters to show instead of the result's own."""
-        if not result.found:
+    def __call__(self, motion: Motion, now_ns: int) -> Motion:
+        """The motion to show instead of the measured one."""
+        if not motion.face_seen:
             self.reset()
-            return result.params
-        motion = motion_of(avatar, result.params)
-        time_s = result.capture_ns / 1e9
+            return motion
+        time_s = motion.time_ns / 1e9
         self._predictor.update(motion, time_s)
         self._errors.update(motion, time_s, self._predictor)
         ahead_s = max(self._latency_ms() / 1e3, now_ns / 1e9 - time_s)
-        return params_of(avatar, self._predictor.predict(time_s + ahead_s))
+        return self._predictor.predict(time_s + ahead_s)
 
     def figures(self) -> dict[str, float]:
         """Root mean square error per horizon, and that of not predicting at all."""
@@ -55,8 +51,8 @@ class Lookahead:
 @dataclass(frozen=True, slots=True)
 class _Guess:
     time_s: float  # for which it was made
-    predicted: FaceMotion
-    held: FaceMotion
+    predicted: Motion
+    held: Motion
 
 
 class HorizonErrors:
@@ -72,9 +68,9 @@ class HorizonErrors:
     def reset(self) -> None:
         """Forget guesses not yet judged; the errors stay."""
         self._guesses: dict[int, deque[_Guess]] = {horizon: deque() for horizon in self._horizons_ms}
-        self._last: tuple[float, FaceMotion] | None = None
+        self._last: tuple[float, Motion] | None = None
 
-    def update(self, motion: FaceMotion, time_s: float, predictor: MotionPredictor) -> None:
+    def update(self, motion: Motion, time_s: float, predictor: MotionPredictor) -> None:
         """Judge the guesses whose time has come, then make new ones."""
         last = self._last
         for horizon, guesses in self._guesses.items():
@@ -100,24 +96,12 @@ class HorizonErrors:
                 }
         return figures
 
-    def _judge(self, horizon: int, guess: _Guess, measured: FaceMotion) -> None:
+    def _judge(self, horizon: int, guess: _Guess, measured: Motion) -> None:
         angles, weights = [], []
         for motion in (guess.predicted, guess.held):
-            turn = axis_angle.difference(motion.rotation, measured.rotation)
+            turn = axis_angle.difference(motion.head_rotation, measured.head_rotation)
             angles.append(math.degrees(math.sqrt(turn @ turn)) ** 2)
             weights.append(
                 float(np.mean((motion.weights - measured.weights) ** 2)) if len(measured.weights) else 0.0
             )
         self._squares[horizon].append((angles[0], angles[1], weights[0], weights[1]))
-
-
-def motion_of(avatar: Avatar, params: RigParams) -> FaceMotion:
-    """The three things that `Avatar.params_from_units` made the parameters of."""
-    names = avatar.rig.joint_names
-    turning = [names.index(n) for n in ("neck", "head")] if {"neck", "head"} <= set(names) else [0]
-    return FaceMotion(
-        weights=params.expression.double().numpy(),
-        # one rotation was split over these joints about one axis: the sum is the whole
-        rotation=params.pose[turning].sum(0).double().numpy(),
-        translation=params.translation.double().numpy(),
-    )

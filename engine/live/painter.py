@@ -13,7 +13,7 @@ from engine.live.scene import View
 from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.cpu.renderer import Background
-from render.rigs.params import RigParams
+from render.motion import Motion
 
 Picture = NDArray[np.uint8]
 
@@ -29,9 +29,9 @@ class Painter:
         self._camera: tuple[Avatar, View, Camera] | None = None
         self._background: tuple[Background, tuple[int, int], Background] | None = None
 
-    def pose(self, avatar: Avatar, params: RigParams) -> Posed:
-        """The avatar with these parameters, for `paint`."""
-        return self._backend.pose(avatar, params)
+    def pose(self, avatar: Avatar, motion: Motion) -> Posed:
+        """The avatar in this motion, for `paint`."""
+        return self._backend.pose(avatar, avatar.params(motion))
 
     def paint(self, posed: Posed, avatar: Avatar, view: View, scale: float = 1.0) -> Picture:
         """A new I420 picture [H * 3/2, W] (BT.601, limited range), rendered at `scale` of the full size."""

@@ -85,6 +85,7 @@ def warm_up(cast: Cast, look: Look) -> None:
     from engine.backends import open_backend
     from engine.live.painter import Painter
     from engine.live.scene import View
+    from render.motion import Motion
 
     print(
         f"visavis: preparing {cast.avatar.name}; the very first time takes longer",
@@ -94,7 +95,7 @@ def warm_up(cast: Cast, look: Look) -> None:
     painter = Painter(look.width, look.height, open_backend(look.backend))
     try:
         with torch.inference_mode():
-            posed = painter.pose(cast.avatar, cast.avatar.rig.neutral_params())
+            posed = painter.pose(cast.avatar, Motion.neutral())
             painter.paint(posed, cast.avatar, View(look.background))
     finally:
         painter.close()

@@ -97,7 +97,7 @@ class Stage:
 
     def _show(self, avatar: Avatar, moment: Moment) -> FrameStamps:
         view = self._scene.view
-        posed = self._painter.pose(avatar, moment.params)
+        posed = self._painter.pose(avatar, moment.motion)
         posed_ns = self._clock_ns()
         picture = self._painter.paint(posed, avatar, view, self.deadline.scale)
         if self._timecode:

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from engine.backends import Backend, Posed, open_backend
 from engine.look import Look
-from engine.motion import Motion
 from engine.offline.prefetch import prefetched
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
+from render.motion import MotionClip
 
 POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread
 
 
-def pictures(motion: Motion, avatar: Avatar, look: Look, times: StageTimes) -> Generator[NDArray[np.uint8]]:
+def pictures(
+    motion: MotionClip, avatar: Avatar, look: Look, times: StageTimes
+) -> Generator[NDArray[np.uint8]]:
     """The picture of every frame, planar I420 [H * 3/2, W] (BT.709, limited range).
 
     The array is overwritten by the next picture. Adds the stages "pose" and "render" to `times`.
@@ -37,9 +39,9 @@ def pictures(motion: Motion, avatar: Avatar, look: Look, times: StageTimes) -> G
         drawer.close()
 
 
-def _posed(motion: Motion, avatar: Avatar, backend: Backend, times: StageTimes) -> Iterator[Posed]:
+def _posed(motion: MotionClip, avatar: Avatar, backend: Backend, times: StageTimes) -> Iterator[Posed]:
     torch.set_num_threads(1)  # the CPU renderer uses every core; one pose is too small to share out
-    for params in motion.params(avatar):
+    for moment in motion:
         with times.timed("pose"):
-            posed = backend.pose(avatar, params)
+            posed = backend.pose(avatar, avatar.params(moment))
         yield posed

@@ -19,11 +19,12 @@ from engine.backends import open_backend
 from engine.encoding import choose_h264
 from engine.look import Look
 from engine.model_fetch import ensure_model
-from engine.motion import Motion, load_motion
+from engine.motion_file import load_motion
 from engine.offline.play import pictures
 from engine.progress import Bars
 from engine.report import StageTimes, make_report, peak_memory_mb
 from render.avatars.avatar import Avatar
+from render.motion import MotionClip
 from transport.files.recorder import Recorder
 
 # A first picture that comes this little after time 0 of its file keeps its offset, so that a frame of the
@@ -77,14 +78,14 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
         _write(motion, avatar, look, recorder, times, bars, offset_s=offset_s)
     if recorder.sound_broken:
         warnings.append(f"the sound of {source} ends early ({recorder.sound_broken})")
-    if not motion.found.any():
+    if not motion.face_seen.any():
         warnings.append(f"no face was found in {source}: the avatar rests in {output}")
     seconds = time.perf_counter() - start
     return Recording(_report(motion, avatar, look, times, seconds, source, output), tuple(warnings))
 
 
 def record_motion(
-    motion: Motion, output: str | Path, avatar: Avatar, look: Look, *, source: str = "built-in motion"
+    motion: MotionClip, output: str | Path, avatar: Avatar, look: Look, *, source: str = "built-in motion"
 ) -> Recording:
     """Play `motion` with `avatar` into the mp4 `output`, without sound. Raises OutputError."""
     start = time.perf_counter()
@@ -116,7 +117,7 @@ def _open_recorder(
 
 
 def _write(
-    motion: Motion,
+    motion: MotionClip,
     avatar: Avatar,
     look: Look,
     recorder: Recorder,
@@ -135,7 +136,7 @@ def _write(
 
 
 def _report(
-    motion: Motion,
+    motion: MotionClip,
     avatar: Avatar,
     look: Look,
     times: StageTimes,
@@ -154,7 +155,7 @@ def _report(
         size=[look.width, look.height],
         backend=open_backend(look.backend).name,
         encoder=choose_h264(look),
-        found=round(float(motion.found.mean()), 4),
+        found=round(float(motion.face_seen.mean()), 4),
         duration_s=round(motion.duration_s, 3),
         peak_memory_mb=peak_memory_mb(),
     )

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from capture.frame import Frame
 from capture.source import Source
 from engine.calibrate import ensure_calibrated
-from engine.motion import Motion
 from engine.offline.detection_log import DetectionLog
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
+from render.avatars.meanings import UnitMeanings
+from render.motion import Motion, MotionClip
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
 
 
-def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) -> Motion:
+def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) -> MotionClip:
     """Detect every frame in order, then solve the clip as a whole in `avatar`'s rig.
 
     Adds the stages "capture" (reading a frame), "track" (from one detection to the next, while other frames
@@ -33,10 +34,23 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
         for detection in bars.over(_detections(detector, source, times), "tracking", source.num_frames):
             log.append(detection)
         detector.close()
-        results = driver.solve_clip(log.detections(), source.fps)
+        moments = driver.solve_clip(log.detections(), source.fps)
     for stage, seconds in (("solve", driver.solve_s), ("refine", driver.refine_s)):
-        times.add(stage, [seconds * 1e3 / len(results)] * len(results))
-    return Motion.from_results(results, avatar, source.fps)
+        times.add(stage, [seconds * 1e3 / len(moments)] * len(moments))
+    return clip_of(moments, avatar, source.fps)
+
+
+def clip_of(moments: Sequence[Motion], avatar: Avatar, fps: float) -> MotionClip:
+    """What a driver of `avatar` gave, as a clip that plays on other avatars too."""
+    meanings = UnitMeanings.from_extras(avatar.extras, avatar.extras_meta, len(avatar.rig.units))
+    return MotionClip.of(
+        moments,
+        fps,
+        avatar_name=avatar.name,
+        rig_fingerprint=avatar.rig.fingerprint(),
+        arkit_names=() if meanings is None else meanings.arkit_names,
+        in_arkit=None if meanings is None else meanings.in_arkit,
+    )
 
 
 def _detections(detector: DetectorProcess, source: Source, times: StageTimes) -> Iterator[Detection]:

@@ -9,13 +9,16 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from render.avatars.bindings import Binding, Poser
+from render.avatars.meanings import UnitMeanings, translation
 from render.camera import Camera
 from render.gaussians import Gaussians
-from render.rigs.drive import params_from_units
+from render.motion import Motion
 from render.rigs.params import RigParams
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
@@ -181,17 +184,43 @@ class Avatar:
 
         return CpuPoser(self.rig, self.bindings)
 
-    def params_from_units(
-        self, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
-    ) -> RigParams:
-        """Rig parameters from what every driver has; leading batch dimensions are allowed and equal.
+    def params(self, motion: Motion) -> RigParams:
+        """The rig's parameters for a moment of any motion, float32 on the CPU.
 
-        `weights` [..., E] of the rig's expressions, `head_rotation` [..., 3] axis-angle in world axes,
-        `head_translation` [..., 3] metres. The rotation is split over the neck and head joints by a fixed
-        share, about one axis, so that they compose to it exactly; a rig without them turns at its root. The
-        eyeLook units turn the eye joints where the rig has them.
+        Units that the rig lacks are translated where their meaning was measured (`UnitMeanings`); those
+        without a counterpart are dropped, see `lost_units`.
         """
-        return params_from_units(self.rig, weights, head_rotation, head_translation)
+        parts = (self.weights(motion), motion.head_rotation, motion.head_translation)
+        params = self.rig.params_from_units(*(torch.as_tensor(part, dtype=torch.float32) for part in parts))
+        known = {name: turn for name, turn in motion.joints.items() if self.rig.turns(name)}
+        if known:
+            pose = params.pose.clone()
+            pose[[self.rig.joint_names.index(n) for n in known]] = torch.as_tensor(
+                np.stack(list(known.values())), dtype=torch.float32
+            )
+            params = params.replace(pose=pose)
+        return params
+
+    def weights(self, motion: Motion) -> NDArray[np.float64]:
+        """The weights [U] of the rig's own units that show a motion's."""
+        if motion.unit_names == self.rig.unit_names:
+            return motion.weights
+        return motion.weights @ self._translation(motion.unit_names)[0]
+
+    def lost_units(self, unit_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Units that this avatar cannot show, neither by their name nor by a measured meaning."""
+        return self._translation(unit_names)[1]
+
+    def _translation(self, unit_names: tuple[str, ...]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        found = self._translations.get(unit_names)
+        if found is None:
+            meanings = UnitMeanings.from_extras(self.extras, self.extras_meta, len(self.rig.unit_names))
+            found = self._translations[unit_names] = translation(unit_names, self.rig.unit_names, meanings)
+        return found
+
+    @cached_property
+    def _translations(self) -> dict[tuple[str, ...], tuple[NDArray[np.float32], tuple[str, ...]]]:
+        return {}
 
     def default_camera(
         self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0

@@ -8,23 +8,10 @@ import math
 import torch
 from torch import Tensor
 
-# Rotation of the eye in degrees at weight 1. People turn their eyes about 30 degrees before the head follows;
-# upwards the lid and brow stop them sooner.
-HORIZONTAL_DEG = 30.0
-UP_DEG = 25.0
-DOWN_DEG = 30.0
+from render.rigs.units import EYE_TURNS
 
-# World axes: turning about +x looks down, about +y looks to the subject's left. Column: eye * 3 + axis.
-_COLUMNS = {
-    "eyeLookDownLeft": (0, DOWN_DEG),
-    "eyeLookUpLeft": (0, -UP_DEG),
-    "eyeLookOutLeft": (1, HORIZONTAL_DEG),
-    "eyeLookInLeft": (1, -HORIZONTAL_DEG),
-    "eyeLookDownRight": (3, DOWN_DEG),
-    "eyeLookUpRight": (3, -UP_DEG),
-    "eyeLookInRight": (4, HORIZONTAL_DEG),
-    "eyeLookOutRight": (4, -HORIZONTAL_DEG),
-}
+# Column of a pair of rotations (left x, y, z, right x, y, z) and degrees at weight 1.
+_COLUMNS = {t.unit: (3 * (t.joint == "right_eye") + t.axis, t.degrees) for t in EYE_TURNS}
 
 
 @functools.lru_cache(maxsize=16)
@@ -45,15 +32,3 @@ def eye_pose_from_units(expression_names: tuple[str, ...], expression: Tensor) -
     matrix = _mapping(expression_names, expression.device, expression.dtype)
     both = expression @ matrix
     return both[..., :3], both[..., 3:]
-
-
-def units_from_eye_pose(left: Tensor, right: Tensor) -> dict[str, Tensor]:
-    """The eight eyeLook weights [...] for two eye rotations [..., 3]; the inverse of `eye_pose_from_units`.
-
-    Weights are never negative; they pass 1 when an eye turns beyond the angle of weight 1.
-    """
-    both = torch.cat([left, right], -1)
-    weights = {}
-    for name, (column, degrees) in _COLUMNS.items():
-        weights[name] = (both[..., column] / math.radians(degrees)).clamp_min(0.0)
-    return weights

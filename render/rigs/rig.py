@@ -10,12 +10,22 @@ import hashlib
 import itertools
 import json
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from render.rigs.params import RigParams
+from render.rigs.units import (
+    ARTICULATIONS,
+    FACE_JOINTS,
+    Articulation,
+    Unit,
+    head_joints_of,
+    params_from_units,
+    units_of,
+)
 from render.rotations import axis_angle_to_matrix
 
 RigKind = Literal["head", "flame", "smplx", "skin"]
@@ -109,6 +119,42 @@ class Rig:
     @property
     def num_shapes(self) -> int:
         return 0 if self.shape_basis is None else int(self.shape_basis.shape[0])
+
+    @property
+    def articulation(self) -> Articulation:
+        """How units and a head's pose move the joints of this kind of rig."""
+        return ARTICULATIONS[self.kind]
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What the rig can move: its expressions in their order, then what only joints can do."""
+        return units_of(self)
+
+    @cached_property
+    def unit_names(self) -> tuple[str, ...]:
+        return tuple(unit.name for unit in self.units)
+
+    @cached_property
+    def head_joints(self) -> tuple[tuple[int, float], ...]:
+        """The joints that turn with the head, and their shares of its rotation, which sum to 1."""
+        return head_joints_of(self)
+
+    def turns(self, joint: str) -> bool:
+        """Whether a joint of that name is there to be turned; no jaw is where blendshapes open the mouth."""
+        if joint in FACE_JOINTS and all(turn.joint != joint for turn in self.articulation.turns):
+            return False
+        return joint in self.joint_names
+
+    def params_from_units(
+        self, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
+    ) -> RigParams:
+        """Rig parameters from what every driver has; leading batch dimensions are allowed and equal.
+
+        `weights` [..., U] of the rig's units, `head_rotation` [..., 3] axis-angle in world axes,
+        `head_translation` [..., 3] metres. The rotation is shared by the head joints about one axis, so that
+        they compose to it exactly.
+        """
+        return params_from_units(self, weights, head_rotation, head_translation)
 
     def __call__(self, params: RigParams) -> PosedRig:
         """Pose the rig.

@@ -178,8 +178,10 @@ class Blocked:
         if name.split(".")[0] in missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
-for name in ("gpu_session", "render_cuda", "cuda_frames", "agreement", "gsplat_methods", "host_waits"):
+for name in ("gpu_session", "render_cuda"):
     importlib.import_module("bench." + name)
+for name in ("frames", "agreement", "gsplat_methods", "host_waits"):
+    importlib.import_module("bench.cuda." + name)
 import engine.cuda_drawer
 from bench.cuda.agreement import motion
 from engine.backends import CpuBackend

@@ -40,7 +40,7 @@ def test_info_of_a_file_and_of_a_built_in_avatar(
     assert main(["avatar", "info", DEFAULT_AVATAR, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["name"] == DEFAULT_AVATAR
-    assert facts["expressions"] == 52
+    assert facts["units"] == 52
     assert facts["gaussians"] >= 20_000
 
 
@@ -120,7 +120,7 @@ def test_export_takes_expressions_and_head_angles(avatar_file: Path, tmp_path: P
     weights = torch.tensor([0.5, 0.0, 0.0, 1.0])
     turn = torch.deg2rad(torch.tensor([-5.0, 20.0, 0.0]))
     with torch.no_grad():
-        g = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+        g = avatar.pose(avatar.rig.params_from_units(weights, turn, torch.zeros(3)))
     np.testing.assert_allclose(read_vertices(posed)["x"], g.means[:, 0].numpy(), atol=1e-6)
     assert not np.allclose(read_vertices(plain)["x"], read_vertices(posed)["x"], atol=1e-3)
 
@@ -170,7 +170,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["preview", "{good}", "-o", "{folder}/none/x.png"], "no folder"),
     (["preview", "{good}", "-o", "{folder}/x.png", "--size", "5"], "32 to 1024"),
     (["export", "{good}", "-o", "{folder}/x.obj"], "must end in .ply or .spz"),
-    (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpn=1"], "no expression 'jawOpn'"),
+    (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpn=1"], "no unit 'jawOpn'"),
     (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpen=wide"], "give a weight"),
     (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpen=nan"], "give a weight"),
     (["import", "{folder}/nothing", "-o", "{folder}/x.avatar"], "does not exist"),

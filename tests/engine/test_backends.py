@@ -16,17 +16,18 @@ import torch
 from engine import cli, encoding
 from engine.backends import CpuBackend, cuda_refusal, open_backend
 from engine.cuda_drawer import CudaBackend, CudaDrawer, first_picture_fails
+from engine.demo_motion import demo_motion
 from engine.encoding import choose_h264, live_encoders
 from engine.errors import UsageError
 from engine.live.painter import Painter
 from engine.live.scene import View
 from engine.look import Look
-from engine.motion import demo_motion
 from engine.offline.play import pictures
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.cuda.stage import CudaStage
+from render.motion import Motion
 from render.rigs.params import RigParams
 from tests.engine.live.fakes import small_avatar
 from tests.render.cuda.cuda_renderers import emulated_device
@@ -227,7 +228,7 @@ def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: py
     painted = []
     for backend in (CpuBackend(), CudaBackend()):
         painter = Painter(128, 96, backend)
-        posed = painter.pose(avatar, avatar.rig.neutral_params())
+        posed = painter.pose(avatar, Motion.neutral())
         painted.append([painter.paint(posed, avatar, view, scale) for scale in (1.0, 0.5, 1.0)])
         painter.close()
     for theirs, ours in zip(*painted, strict=True):

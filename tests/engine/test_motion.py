@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.demo_motion import LOOP_S, demo_pose
+from engine.demo_motion import LOOP_S, demo_moment, demo_motion
 from engine.errors import UsageError
-from engine.motion import Motion, demo_motion, load_motion, save_motion
+from engine.motion_file import load_motion, save_motion
+from render.motion import MotionClip
 from transport.errors import OutputError
 
 
@@ -22,11 +23,10 @@ def test_the_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     motion = dataclasses.replace(demo_motion(2.0), avatar_name="vera", rig_fingerprint="abc")
     save_motion(motion, tmp_path / "m.npz")
     read = load_motion(tmp_path / "m.npz")
-    for field in dataclasses.fields(Motion):
+    for field in dataclasses.fields(MotionClip):
         saved, loaded = getattr(motion, field.name), getattr(read, field.name)
-        if isinstance(saved, np.ndarray):
-            assert saved.dtype == loaded.dtype, field.name
-            np.testing.assert_array_equal(saved, loaded)
+        if isinstance(saved, np.ndarray | dict):
+            np.testing.assert_equal(loaded, saved, field.name, strict=True)
         else:
             assert saved == loaded, field.name
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
@@ -102,14 +102,6 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_follow_a_rig_s_names() -> None:
-    motion = demo_motion(1.0)
-    names = [*reversed(motion.unit_names), "noSuchUnit"]
-    weights = motion.weights_for(names)
-    np.testing.assert_array_equal(weights[:, :-1], motion.weights[:, ::-1])
-    assert not weights[:, -1].any()
-
-
 def test_the_built_in_motion_is_a_smooth_bounded_loop() -> None:
     motion = demo_motion(LOOP_S + 0.5, fps=60)
     assert motion.weights.min() >= 0
@@ -133,6 +125,67 @@ def test_the_built_in_motion_uses_the_whole_face() -> None:
 
 
 def test_gaze_and_head_turn_to_the_subject_s_left_together() -> None:
-    pose = demo_pose(3.8)  # in the first turn, to the left
-    assert pose.head_rotation[1] > 0.3
-    assert demo_pose(3.0).units["eyeLookOutLeft"] > demo_pose(3.0).units["eyeLookInLeft"]
+    assert demo_moment(3.8).head_rotation[1] > 0.3  # in the first turn, to the left
+    earlier = demo_moment(3.0)
+    units = dict(zip(earlier.unit_names, earlier.weights, strict=True))
+    assert units["eyeLookOutLeft"] > units["eyeLookInLeft"]
+
+
+def rich(frames: int = 5) -> MotionClip:
+    """A clip with everything a clip can hold."""
+    rng = np.random.default_rng(0)
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    return MotionClip(
+        unit_names=("expression_0", "jawOpen"),
+        weights=floats(frames, 2),
+        head_rotation=floats(frames, 3),
+        head_translation=floats(frames, 3),
+        times_ns=np.arange(frames) * 40_000_000,
+        fps=25.0,
+        confidence={"face": np.ones(frames, np.float32), "left_hand": np.zeros(frames, np.float32)},
+        joints={"left_wrist": floats(frames, 3)},
+        arkit_names=("jawOpen", "mouthSmileLeft"),
+        in_arkit=np.array([[[0, 1], [1, 0]], [[0, 0], [0, 0]]], np.float32),
+    )
+
+
+def test_body_hands_and_meanings_survive_the_file(tmp_path: Path) -> None:
+    save_motion(rich(), tmp_path / "m.npz")
+    read = load_motion(tmp_path / "m.npz")
+    for field in dataclasses.fields(MotionClip):
+        np.testing.assert_equal(getattr(read, field.name), getattr(rich(), field.name), field.name)
+    moment = read[2]
+    assert moment.joints.keys() == {"left_wrist"}
+    assert moment.confidence == {"face": 1.0, "left_hand": 0.0}
+    assert moment.time_ns == 80_000_000
+
+
+def test_a_file_of_version_1_still_plays(tmp_path: Path) -> None:
+    clip = demo_motion(1.0)
+    header = {"format": "visavis-motion", "version": 1, "unit_names": clip.unit_names, "fps": clip.fps}
+    found = np.arange(len(clip)) % 2 == 0
+    np.savez(
+        tmp_path / "old.npz",
+        header=np.frombuffer(json.dumps(header).encode(), np.uint8),
+        weights=clip.weights,
+        head_rotation=clip.head_rotation,
+        head_translation=clip.head_translation,
+        confidence=found.astype(np.float32),
+        found=found,
+        times_ns=clip.times_ns,
+    )
+    read = load_motion(tmp_path / "old.npz")
+    np.testing.assert_array_equal(read.weights, clip.weights)
+    np.testing.assert_array_equal(read.face_seen, found)
+
+
+def test_units_of_a_rigs_own_become_arkits_for_rigs_that_lack_them() -> None:
+    clip = rich()
+    assert clip.in_units(("expression_0", "jawOpen", "more")) is clip
+    other = clip.in_units(("jawOpen", "mouthSmileLeft"))
+    assert other.unit_names == ("jawOpen", "mouthSmileLeft")
+    np.testing.assert_allclose(other.weights[:, 0], np.maximum(clip.weights[:, 1], 0))
+    np.testing.assert_allclose(other.weights[:, 1], np.maximum(clip.weights[:, 0], 0))

@@ -6,21 +6,22 @@ from their parameters to what was detected gives the `DetectorResponse`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.avatars.avatar import Avatar
+from render.motion import Motion
+from render.rigs.units import Unit
 from tracking import axis_angle
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
-from tracking.face.motion import FaceMotion
 from tracking.face.response import NUM_POSE_TERMS, DetectorResponse, pose_terms
 from tracking.face.signals import NUM_POINTS, angles_of, rotation_of_angles, rows_of, track_of_detections
-from tracking.face.units import UnitLimits, is_arkit, joint_units, unit_limits
+from tracking.face.units import UnitLimits, joint_units, unit_limits
 
 Array = NDArray[np.float64]
 Progress = Callable[[Iterable[Detection], int], Iterable[Detection]]
@@ -30,6 +31,7 @@ _MIN_SHARE_FOUND = 0.5
 _POSE_SPREAD_DEG = (9.0, 7.0, 5.0)  # standard deviations of yaw, pitch, roll
 _SHIFT_SPREAD_M = 0.012
 _MAX_ACTIVE_GROUPS = 10
+_ACTIVE_MODES = 0.3  # share of a face model's components that are not at rest
 _SWEEP_LEVELS = 6
 _SWEEP_NOISE = 0.05  # rows: what moves less is not told from the detector's noise
 _OUTER_EYE_UNITS_M = 0.09  # of a head of usual size, where the camera cannot tell
@@ -43,14 +45,14 @@ def calibrate_avatar(
     `progress(detections, total)` may watch the detections go by. Raises TrackingError when the detector finds
     no face on most of the pictures: that avatar cannot be driven by a face.
     """
-    names = avatar.rig.expression_names
-    limits = unit_limits(names)
-    sweep = _Sweep(names, limits)
-    motions: list[FaceMotion] = []
+    units = avatar.rig.units
+    limits = unit_limits(units)
+    sweep = _Sweep(units, limits)
+    motions: list[Motion] = []
 
-    def faces() -> Iterator[FaceMotion]:
+    def faces() -> Iterator[Motion]:
         yield from sweep.motions
-        motions.extend(random_faces(names, limits.within(sweep.reach()), num_faces))
+        motions.extend(random_faces(units, limits.within(sweep.reach()), num_faces))
         yield from motions
 
     with AvatarView(avatar, model) as view:
@@ -77,23 +79,24 @@ def response_of(avatar: Avatar) -> DetectorResponse | None:
 
     A face that cannot move needs none: its head follows the detected angles.
     """
-    num_units = avatar.rig.num_expressions
+    num_units = len(avatar.rig.units)
     if not num_units:
         return DetectorResponse.without_units()
     return DetectorResponse.from_extras(avatar.extras, avatar.extras_meta, num_units, signature_of(avatar))
 
 
 class _Sweep:
-    """Each unit alone, in steps up to its limit: how far does the detector follow?"""
+    """Each unit alone, in steps up to its limit: how far does the detector follow? Components of a face model
+    are left out: within their limits they are faces."""
 
-    def __init__(self, names: tuple[str, ...], limits: UnitLimits) -> None:
-        self._names = names
+    def __init__(self, units: Sequence[Unit], limits: UnitLimits) -> None:
+        self._names = names = tuple(unit.name for unit in units)
         self._limits = limits
-        self._groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
-        self.motions = [FaceMotion.neutral(len(names))]
+        self._groups = _blendshape_groups(units, limits)
+        self.motions = [Motion.neutral(names)]
         for group in self._groups:
             for level in range(1, _SWEEP_LEVELS + 1):
-                motion = FaceMotion.neutral(len(names))
+                motion = Motion.neutral(names)
                 motion.weights[list(group)] = limits.upper[list(group)] * level / _SWEEP_LEVELS
                 self.motions.append(motion)
         self._seen: list[Detection] = []
@@ -139,51 +142,55 @@ def _useful_levels(rest: Detection, seen: list[Detection]) -> int:
     return max(stuck + 1, 2)
 
 
-def random_faces(names: tuple[str, ...], limits: UnitLimits, num_faces: int) -> list[FaceMotion]:
+def _blendshape_groups(units: Sequence[Unit], limits: UnitLimits) -> list[tuple[int, ...]]:
+    """The units in use that are no components of a face model, those that move together in one group."""
+    groups = joint_units([unit.name for unit in units])
+    return [g for g in groups if limits.used[list(g)].all() and not units[g[0]].signed]
+
+
+def random_faces(units: Sequence[Unit], limits: UnitLimits, num_faces: int) -> list[Motion]:
     """Faces of a few units each, mostly symmetric, in poses of a person who talks; the same every time."""
     rng = np.random.default_rng(0)
-    draw = _random_arkit_weights if is_arkit(names) else _random_mode_weights
+    names = tuple(unit.name for unit in units)
     faces = []
-    for weights in draw(names, limits, num_faces, rng):
+    for weights in _random_weights(units, limits, num_faces, rng):
         angles = rng.normal(size=3) * _POSE_SPREAD_DEG
         rotation = axis_angle.from_matrix(rotation_of_angles(angles))
-        faces.append(FaceMotion(weights, rotation, rng.normal(size=3) * _SHIFT_SPREAD_M))
+        faces.append(Motion(names, weights, rotation, rng.normal(size=3) * _SHIFT_SPREAD_M))
     return faces
 
 
-def _random_arkit_weights(
-    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
+def _random_weights(
+    units: Sequence[Unit], limits: UnitLimits, num: int, rng: np.random.Generator
 ) -> Iterator[Array]:
-    groups = [g for g in joint_units(names) if limits.used[list(g)].all()]
-    jaw = names.index("jawOpen")
+    names = [unit.name for unit in units]
+    signed = np.array([unit.signed for unit in units])
+    groups = _blendshape_groups(units, limits)
+    jaw = names.index("jawOpen") if "jawOpen" in names else None
+    most = min(_MAX_ACTIVE_GROUPS, len(groups))
     for _ in range(num):
         weights = np.zeros(len(names))
-        active = rng.permutation(len(groups))[: rng.integers(2, _MAX_ACTIVE_GROUPS + 1)]
+        active = rng.permutation(len(groups))[: rng.integers(min(2, most), most + 1)]
         for group in (groups[i] for i in active):
             weights[list(group)] = rng.uniform(0, 1.2)
             if len(group) == 2 and rng.random() < 0.3:
                 weights[group[1]] *= rng.random()
-        if rng.random() < 0.4:
+        if jaw is not None and rng.random() < 0.4:
             weights[jaw] = rng.uniform(0, 0.9)
-        yield np.minimum(weights, limits.upper)
-
-
-def _random_mode_weights(
-    names: tuple[str, ...], limits: UnitLimits, num: int, rng: np.random.Generator
-) -> Iterator[Array]:
-    for _ in range(num):
-        active = rng.random(len(names)) < 0.3
-        yield np.clip(rng.normal(size=len(names)) * active, limits.lower, limits.upper)
+        if signed.any():
+            drawn = rng.normal(size=len(names)) * (rng.random(len(names)) < _ACTIVE_MODES)
+            weights = np.where(signed, drawn, weights)
+        yield np.clip(weights, limits.lower, limits.upper)
 
 
 def fit_response(
-    avatar: Avatar, motions: list[FaceMotion], detections: list[Detection], reach: Array
+    avatar: Avatar, motions: list[Motion], detections: list[Detection], reach: Array
 ) -> DetectorResponse:
     """Ridge regression from parameters to detections that were all found."""
     track = track_of_detections(detections)
     weights = np.array([m.weights for m in motions])
-    shifts = np.array([m.translation for m in motions])
-    angles = np.array([_angles(m.rotation) for m in motions])
+    shifts = np.array([m.head_translation for m in motions])
+    angles = np.array([_angles(m.head_rotation) for m in motions])
     num, num_units = weights.shape
     one = np.ones((num, 1))
     strength = (

@@ -10,19 +10,12 @@ import torch
 
 from capture.frame import Frame
 from render.avatars.avatar import Avatar
-from render.rigs.params import RigParams
+from render.motion import Motion
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
-from tracking.face.motion import FaceMotion
 
 SIZE = 512  # pixels a side: the detector sees about the face's size in a recording
 _BACKGROUND = (0.85, 0.86, 0.89)
-
-
-def params_of(avatar: Avatar, motion: FaceMotion) -> RigParams:
-    """Rig parameters of a motion for one avatar, float32."""
-    parts = (motion.weights, motion.rotation, motion.translation)
-    return avatar.params_from_units(*(torch.as_tensor(part, dtype=torch.float32) for part in parts))
 
 
 class AvatarView:
@@ -40,14 +33,14 @@ class AvatarView:
         self._detector = DetectorProcess(model, mode="image")
         self._renderer = CpuRenderer(size, size)
 
-    def detect(self, motions: Iterable[FaceMotion]) -> Iterator[Detection]:
+    def detect(self, motions: Iterable[Motion]) -> Iterator[Detection]:
         """One detection for every motion, in order; a face that was not found is a value."""
         return self._detector.detect_all(self._frame(i, motion) for i, motion in enumerate(motions))
 
-    def picture(self, motion: FaceMotion) -> np.ndarray:
+    def picture(self, motion: Motion) -> np.ndarray:
         """The picture of one motion, uint8 [H, W, 3]."""
         with torch.inference_mode():
-            gaussians = self._avatar.pose(params_of(self._avatar, motion))
+            gaussians = self._avatar.pose(self._avatar.params(motion))
             return self._renderer.render_rgb8(gaussians, self._camera, _BACKGROUND)
 
     def close(self) -> None:
@@ -61,5 +54,5 @@ class AvatarView:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _frame(self, index: int, motion: FaceMotion) -> Frame:
+    def _frame(self, index: int, motion: Motion) -> Frame:
         return Frame(rgb=self.picture(motion), capture_ns=index * 33_333_333, index=index)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.avatars.avatar import Avatar
+from render.motion import FACE, Motion
 from tracking import axis_angle
 from tracking.calibration.measure import response_of
-from tracking.calibration.view import AvatarView, params_of
+from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
 from tracking.face.filters import FaceFilter
-from tracking.face.motion import FaceMotion
 from tracking.face.neutral import estimate_neutral
 from tracking.face.presence import Presence
 from tracking.face.refine import (
@@ -30,7 +30,6 @@ from tracking.face.refine import (
     measured_differences,
     sampled_frames,
 )
-from tracking.face.result import TrackingResult
 from tracking.face.signals import (
     LIP_GAP_ROWS,
     POINTS,
@@ -81,7 +80,7 @@ class Driver:
         self._model = model
         self._view: AvatarView | None = None
         self.solve_s, self.refine_s = 0.0, 0.0  # seconds that the last clip took
-        names = tuple(avatar.rig.expression_names)
+        names = avatar.rig.unit_names
         response = response_of(avatar)
         if response is None:
             raise TrackingError(
@@ -90,8 +89,8 @@ class Driver:
             )
         self.response = response
         self._jaw = names.index("jawOpen") if "jawOpen" in names else None
-        limits = unit_limits(names).within(self.response.unit_reach)
-        self.solver = ExpressionSolver(self.response, limits, names)
+        limits = unit_limits(avatar.rig.units).within(self.response.unit_reach)
+        self.solver = ExpressionSolver(self.response, limits, avatar.rig.units)
         self.solver.solve(np.zeros(self.solver.unit_rows.shape[1]))  # loads the kernels now
         self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
         self.restart()
@@ -99,7 +98,8 @@ class Driver:
     def restart(self) -> None:
         """Forget the person: the next frame is the first of another."""
         self._filter = FaceFilter()
-        self._presence = Presence(self.avatar.rig.expression_names)
+        blink = self.avatar.weights(Motion.of({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}))
+        self._presence = Presence(self.avatar.rig.unit_names, blink)
         self._seen: list[FaceTrack] = []
         self._num_seen = 0
         self._rest_position: Array | None = None
@@ -132,8 +132,8 @@ class Driver:
 
     # Live
 
-    def update(self, detection: Detection) -> TrackingResult:
-        """The avatar's parameters for the newest frame."""
+    def update(self, detection: Detection) -> Motion:
+        """What the person does in the newest frame, in the avatar's units."""
         time_s = detection.capture_ns / 1e9
         motion = None
         if detection.found:
@@ -143,7 +143,7 @@ class Driver:
             motion = self._filter(self._motions(weights[None], track.angles, track.position)[0], time_s)
         else:
             self._filter.reset()
-        return self._result(self._presence.update(motion, time_s), detection)
+        return _stamped(self._presence.update(motion, time_s), detection)
 
     def _learn_neutral(self, track: FaceTrack) -> None:
         self._seen = [*self._seen[-self._config.neutral_window + 1 :], track]
@@ -155,13 +155,13 @@ class Driver:
 
     # A whole clip
 
-    def solve_clip(self, detections: Sequence[Detection], fps: float) -> list[TrackingResult]:
-        """The avatar's parameters for every frame of a clip, from all of it; `fps` is its nominal rate."""
+    def solve_clip(self, detections: Sequence[Detection], fps: float) -> list[Motion]:
+        """What the person does in every frame of a clip, from all of it; `fps` is its nominal rate."""
         self.restart()
         start = time.perf_counter()
         self.refine_s = 0.0
         found = [i for i, d in enumerate(detections) if d.found]
-        motions: list[FaceMotion | None] = [None] * len(detections)
+        motions: list[Motion | None] = [None] * len(detections)
         if found:
             seen = [detections[i] for i in found]
             for place, motion in zip(found, self._solved_clip(seen, fps), strict=True):
@@ -169,11 +169,11 @@ class Driver:
         shown = [
             self._presence.update(m, d.capture_ns / 1e9) for m, d in zip(motions, detections, strict=True)
         ]
-        results = [self._result(m, d) for m, d in zip(shown, detections, strict=True)]
+        results = [_stamped(m, d) for m, d in zip(shown, detections, strict=True)]
         self.solve_s = time.perf_counter() - start - self.refine_s
         return results
 
-    def _solved_clip(self, detections: list[Detection], fps: float) -> list[FaceMotion]:
+    def _solved_clip(self, detections: list[Detection], fps: float) -> list[Motion]:
         track = _unsmoothed_track(detections, fps)
         if not self._has_units:
             self._rest(track)
@@ -192,8 +192,8 @@ class Driver:
         return motions
 
     def _refined(
-        self, config: RefineConfig, track: FaceTrack, rows: Array, motions: list[FaceMotion]
-    ) -> list[FaceMotion]:
+        self, config: RefineConfig, track: FaceTrack, rows: Array, motions: list[Motion]
+    ) -> list[Motion]:
         self.prepare_clip()
         assert self._view is not None
         unit_rows = self.solver.unit_rows
@@ -234,12 +234,12 @@ class Driver:
         self._rest_position = np.median(track.position, 0)
         self._rest_angles = np.median(track.angles, 0)
 
-    def _motions(self, weights: Array, angles: Array, position: Array) -> list[FaceMotion]:
+    def _motions(self, weights: Array, angles: Array, position: Array) -> list[Motion]:
         """Face motions of T frames whose detected head angles and positions are given."""
         shifts = self._shifts(angles, position)
         turned_to = self.response.angles_for(angles, weights, shifts)
         return [
-            FaceMotion(w, axis_angle.from_matrix(rotation_of_angles(a)), shift)
+            Motion(self.avatar.rig.unit_names, w, axis_angle.from_matrix(rotation_of_angles(a)), shift)
             for w, a, shift in zip(weights, turned_to, shifts, strict=True)
         ]
 
@@ -258,31 +258,29 @@ class Driver:
         shifts[:, :2] = limit * np.tanh(self._config.shift_share * moved / limit)
         return shifts * float(self.response.eye_distance)
 
-    def _result(self, motion: FaceMotion, detection: Detection) -> TrackingResult:
-        return TrackingResult(
-            params=params_of(self.avatar, motion),
-            confidence=1.0 if detection.found else 0.0,
-            found=detection.found,
-            capture_ns=detection.capture_ns,
-            index=detection.index,
-        )
-
 
 def _eye_lever(avatar: Avatar, eye_distance: float) -> Array:
     """From what the head turns about to between the eyes, in eye units [3]."""
     rig = avatar.rig
-    joints = dict(zip(rig.joint_names, rig.joints_template.double().cpu().numpy(), strict=True))
-    if "neck" not in joints or "head" not in joints:
+    places = rig.joints_template.double().cpu().numpy()
+    joints = dict(zip(rig.joint_names, places, strict=True))
+    turning = [joint for joint, _ in rig.head_joints]
+    if turning == [0]:
         return np.zeros(3)
     if "left_eye" in joints and "right_eye" in joints:
         eyes = 0.5 * (joints["left_eye"] + joints["right_eye"])
     else:
-        eyes = joints["head"] + np.array(_EYES_FROM_HEAD_JOINT) * eye_distance
-    return (eyes - 0.5 * (joints["neck"] + joints["head"])) / eye_distance
+        eyes = places[turning[-1]] + np.array(_EYES_FROM_HEAD_JOINT) * eye_distance
+    return (eyes - places[turning].mean(0)) / eye_distance
 
 
-def _angles(motions: Sequence[FaceMotion]) -> Array:
-    return np.array([angles_of(axis_angle.to_matrix(m.rotation)) for m in motions])
+def _stamped(motion: Motion, detection: Detection) -> Motion:
+    """The motion of the frame that was looked at."""
+    return replace(motion, time_ns=detection.capture_ns, confidence={FACE: float(detection.found)})
+
+
+def _angles(motions: Sequence[Motion]) -> Array:
+    return np.array([angles_of(axis_angle.to_matrix(m.head_rotation)) for m in motions])
 
 
 def _joined(tracks: Sequence[FaceTrack]) -> FaceTrack:

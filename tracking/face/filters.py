@@ -7,13 +7,13 @@ Interactive Systems", CHI 2012. Filters read time from the caller and never from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from render.motion import Motion
 from tracking import axis_angle
-from tracking.face.motion import FaceMotion
 
 Array = NDArray[np.float64]
 
@@ -114,11 +114,12 @@ class FaceFilter:
         for part in (self._weights, self._rotation, self._translation):
             part.reset()
 
-    def __call__(self, motion: FaceMotion, time_s: float) -> FaceMotion:
-        return FaceMotion(
+    def __call__(self, motion: Motion, time_s: float) -> Motion:
+        return replace(
+            motion,
             weights=self._weights(motion.weights, time_s),
-            rotation=self._rotation(motion.rotation, time_s),
-            translation=self._translation(motion.translation, time_s),
+            head_rotation=self._rotation(motion.head_rotation, time_s),
+            head_translation=self._translation(motion.head_translation, time_s),
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from render.motion import Motion
 from tracking import axis_angle
-from tracking.face.motion import FaceMotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,29 @@ class MotionPredictor:
 
     def reset(self) -> None:
         """Forget the motion (the face was lost); the error statistics stay."""
-        self._motion: FaceMotion | None = None
-        self._velocity: FaceMotion | None = None  # per second; its rotation is an angular velocity
+        self._motion: Motion | None = None
+        self._velocity: Motion | None = None  # per second; its rotation is an angular velocity
         self._time_s = 0.0
         self._interval_s = 0.0
 
-    def update(self, motion: FaceMotion, time_s: float) -> None:
+    def update(self, motion: Motion, time_s: float) -> None:
         """Take in the newest measurement; one whose time does not advance replaces the last."""
         last = self._motion
         seconds = time_s - self._time_s
         if last is not None and seconds > 0:
             if self._velocity is not None:
                 self._count_error(self.predict(time_s), last, motion)
-            newest = FaceMotion(
+            newest = replace(
+                motion,
                 weights=(motion.weights - last.weights) / seconds,
-                rotation=axis_angle.difference(last.rotation, motion.rotation) / seconds,
-                translation=(motion.translation - last.translation) / seconds,
+                head_rotation=axis_angle.difference(last.head_rotation, motion.head_rotation) / seconds,
+                head_translation=(motion.head_translation - last.head_translation) / seconds,
             )
             self._velocity = newest if self._velocity is None else self._smoothed(self._velocity, newest)
             self._interval_s = seconds
         self._motion, self._time_s = motion, time_s
 
-    def predict(self, time_s: float) -> FaceMotion:
+    def predict(self, time_s: float) -> Motion:
         """The motion at `time_s`, at most `max_frames` beyond the last measurement.
 
         Raises RuntimeError before the first measurement.
@@ -77,13 +78,16 @@ class MotionPredictor:
             return self._motion
         ahead_s = min(max(time_s - self._time_s, 0.0), self._config.max_frames * self._interval_s)
         pose_s, expression_s = self._config.pose_gain * ahead_s, self._config.expression_gain * ahead_s
-        return FaceMotion(
+        return replace(
+            self._motion,
             # A unit that was at rest between 0 and 1 must not leave that range by extrapolation.
             weights=_within(
                 self._motion.weights + expression_s * self._velocity.weights, self._motion.weights
             ),
-            rotation=axis_angle.compose(self._motion.rotation, pose_s * self._velocity.rotation),
-            translation=self._motion.translation + pose_s * self._velocity.translation,
+            head_rotation=axis_angle.compose(
+                self._motion.head_rotation, pose_s * self._velocity.head_rotation
+            ),
+            head_translation=self._motion.head_translation + pose_s * self._velocity.head_translation,
         )
 
     @property
@@ -94,18 +98,19 @@ class MotionPredictor:
         root: list[float] = np.sqrt(self._sums / self._num_frames).tolist()
         return PredictionError(root[0], root[1], root[2], root[3], root[4], root[5], self._num_frames)
 
-    def _smoothed(self, before: FaceMotion, newest: FaceMotion) -> FaceMotion:
+    def _smoothed(self, before: Motion, newest: Motion) -> Motion:
         share = self._config.velocity_share
-        return FaceMotion(
+        return replace(
+            newest,
             weights=share * newest.weights + (1 - share) * before.weights,
-            rotation=share * newest.rotation + (1 - share) * before.rotation,
-            translation=share * newest.translation + (1 - share) * before.translation,
+            head_rotation=share * newest.head_rotation + (1 - share) * before.head_rotation,
+            head_translation=share * newest.head_translation + (1 - share) * before.head_translation,
         )
 
-    def _count_error(self, predicted: FaceMotion, held: FaceMotion, measured: FaceMotion) -> None:
+    def _count_error(self, predicted: Motion, held: Motion, measured: Motion) -> None:
         for column, guess in enumerate((predicted, held)):
-            turn = axis_angle.difference(guess.rotation, measured.rotation)
-            shift = guess.translation - measured.translation
+            turn = axis_angle.difference(guess.head_rotation, measured.head_rotation)
+            shift = guess.head_translation - measured.head_translation
             self._sums[column] += math.degrees(math.sqrt(turn @ turn)) ** 2
             self._sums[2 + column] += shift @ shift
             self._sums[4 + column] += np.mean((guess.weights - measured.weights) ** 2)

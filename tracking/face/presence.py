@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tracking.face.motion import FaceMotion, blend
+from render.motion import Motion
+from tracking.face.motion import blend
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +35,31 @@ class PresenceConfig:
 class Presence:
     """Turns motions with gaps into a motion without."""
 
-    def __init__(self, expression_names: Sequence[str], config: PresenceConfig | None = None) -> None:
-        """`expression_names` are the rig's; one without eyeBlink units breathes and does not blink."""
+    def __init__(
+        self,
+        unit_names: Sequence[str],
+        blink: NDArray[np.float64],
+        config: PresenceConfig | None = None,
+    ) -> None:
+        """`unit_names` [U] are the rig's, and `blink` [U] the weights that shut its lids."""
         self._config = config if config is not None else PresenceConfig()
-        self._num_expressions = len(expression_names)
-        self._blink_rows = [
-            row for row, name in enumerate(expression_names) if name in ("eyeBlinkLeft", "eyeBlinkRight")
-        ]
-        self._shown: FaceMotion | None = None  # what `update` gave last
+        self._rest = Motion.neutral(unit_names)
+        self._blink = blink
+        self._shown: Motion | None = None  # what `update` gave last
         self._shown_s = -math.inf
         self._seen_s = -math.inf  # when the driver was seen last
         self._lost = True
-        self._held: FaceMotion | None = None  # what was shown when the driver was lost
-        self._blend_from: FaceMotion | None = None  # what was shown when the driver came back
+        self._held: Motion | None = None  # what was shown when the driver was lost
+        self._blend_from: Motion | None = None  # what was shown when the driver came back
         self._blend_begin_s = -math.inf
 
-    def update(self, motion: FaceMotion | None, time_s: float) -> FaceMotion:
+    def update(self, motion: Motion | None, time_s: float) -> Motion:
         """What to show at `time_s`, given the driver's motion, or None while the face is lost."""
         shown = self._without_driver(time_s) if motion is None else self._with_driver(motion, time_s)
         self._shown, self._shown_s = shown, time_s
         return shown
 
-    def _without_driver(self, time_s: float) -> FaceMotion:
+    def _without_driver(self, time_s: float) -> Motion:
         if not self._lost:
             self._lost, self._held = True, self._shown
         idle = self._idle(time_s)
@@ -63,7 +68,7 @@ class Presence:
         eased = _smooth((time_s - self._seen_s - self._config.hold_s) / self._config.ease_s)
         return blend(self._held, idle, eased)
 
-    def _with_driver(self, motion: FaceMotion, time_s: float) -> FaceMotion:
+    def _with_driver(self, motion: Motion, time_s: float) -> Motion:
         if self._lost:
             self._lost = False
             # After a short gap the held motion is still close: blending would only add lag.
@@ -76,14 +81,16 @@ class Presence:
             return motion
         return blend(self._blend_from, motion, share)
 
-    def _idle(self, time_s: float) -> FaceMotion:
+    def _idle(self, time_s: float) -> Motion:
         config = self._config
-        motion = FaceMotion.neutral(self._num_expressions)
         breath = 0.5 - 0.5 * math.cos(2 * math.pi * time_s / config.breath_period_s)
-        motion.translation[1] = config.breath_lift_m * breath
-        motion.rotation[0] = -config.breath_nod_rad * breath  # the chin lifts a little on breathing in
-        motion.weights[self._blink_rows] = blink_weight(time_s, config.blink_period_s, config.blink_s)
-        return motion
+        return replace(
+            self._rest,
+            weights=self._blink * blink_weight(time_s, config.blink_period_s, config.blink_s),
+            # the chin lifts a little on breathing in
+            head_rotation=np.array([-config.breath_nod_rad * breath, 0.0, 0.0]),
+            head_translation=np.array([0.0, config.breath_lift_m * breath, 0.0]),
+        )
 
 
 def blink_weight(time_s: float, period_s: float, blink_s: float) -> float:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from render.motion import Motion
 from tracking.detect.detection import Detection
-from tracking.face.motion import FaceMotion
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import rows_of, same_on_both_sides, track_of_detections
 
 Array = NDArray[np.float64]
-Watch = Callable[[Sequence[FaceMotion]], list[Detection]]
+Watch = Callable[[Sequence[Motion]], list[Detection]]
 
 _NUM_MODES = 8  # of the clip's own expressions, as coordinates of the learned function
 _MODE_SCALE = 1.5
@@ -93,7 +93,7 @@ class Discrepancy:
 def measured_differences(
     response: DetectorResponse,
     unit_rows: Array,
-    motions: Sequence[FaceMotion],
+    motions: Sequence[Motion],
     angles: Array,
     detections: list[Detection],
 ) -> tuple[NDArray[np.intp], Array]:
@@ -106,7 +106,7 @@ def measured_differences(
         return found, np.zeros((0, unit_rows.shape[1] + 3))
     seen = track_of_detections([detections[i] for i in found])
     weights = np.array([motions[i].weights for i in found])
-    shifts = np.array([motions[i].translation for i in found])
+    shifts = np.array([motions[i].head_translation for i in found])
     rows = rows_of(seen.points - response.leaked_points(seen.angles) - response.neutral_points)
     # Single points keep the calibrated response, and so do the sides of the face: a clip's few samples would
     # teach them the detector's noise and its lopsidedness.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from render.rigs.units import Unit
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
 from tracking.face.units import UnitLimits, one_sidedness, unit_coupling
@@ -54,10 +55,10 @@ class ExpressionSolver:
         self,
         response: DetectorResponse,
         limits: UnitLimits,
-        names: Sequence[str],
+        units: Sequence[Unit],
         config: SolverConfig | None = None,
     ) -> None:
-        """`names` [E] are the units'."""
+        names = [unit.name for unit in units]
         self.response = response
         self.limits = limits
         self._config = config if config is not None else SolverConfig()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from render.rigs.units import Unit
+
 Array = NDArray[np.float64]
 
 # Upper bounds of ARKit's units by the start of their names, first match wins. Weights above 1 are what an
@@ -34,8 +36,8 @@ _DAMPING = (
     (("jawOpen",), 0.4),
     (("",), 1.0),
 )  # fmt: skip
-_FLAME_LIMIT = 2.5  # standard deviations, for units that are modes of a face model
-_MODES_USED = 50  # of such units; the later ones are below what the detector resolves
+MODES_USED = 50  # components of a face model that are driven; later ones are below what the detector sees
+_MODE_DAMPING = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,15 @@ class UnitLimits:
         return self.upper > self.lower
 
 
-def is_arkit(names: Sequence[str]) -> bool:
-    """Whether the units are ARKit's (weights of 0..1); otherwise they are modes of a face model."""
-    return "jawOpen" in names and "eyeBlinkLeft" in names
-
-
-def unit_limits(names: Sequence[str]) -> UnitLimits:
-    """The limits of a rig's units by their names."""
-    if is_arkit(names):
-        upper = np.array([_first(_UPPER, name) for name in names])
-        return UnitLimits(np.zeros(len(names)), upper, np.array([_first(_DAMPING, name) for name in names]))
-    upper = np.where(np.arange(len(names)) < _MODES_USED, _FLAME_LIMIT, 0.0)
-    return UnitLimits(-upper, upper, np.full(len(names), 0.25))
+def unit_limits(units: Sequence[Unit], modes_used: int = MODES_USED) -> UnitLimits:
+    """The limits of a rig's units: by their names, or of a face model's components by their order."""
+    modes = [unit.name for unit in units if unit.signed][:modes_used]
+    lower = [unit.lower * (unit.name in modes) if unit.signed else 0.0 for unit in units]
+    upper = [
+        unit.upper * (unit.name in modes) if unit.signed else _first(_UPPER, unit.name) for unit in units
+    ]
+    damping = [_MODE_DAMPING if unit.signed else _first(_DAMPING, unit.name) for unit in units]
+    return UnitLimits(np.array(lower), np.array(upper), np.array(damping))
 
 
 # What couples units in the solver: the square of the difference of a pair, or of the sum of opposites, costs
@@ -97,13 +96,11 @@ _GAZE_DIFFERENCES: tuple[dict[str, float], ...] = (
 
 
 def unit_coupling(names: Sequence[str], seen: Array) -> Array:
-    """The matrix [E, E] of the costs that tie units together; zero for units that are not ARKit's.
+    """The matrix [E, E] of the costs that tie units of one face together.
 
     `seen` [E] is the squared length of the rows that a unit moves.
     """
     matrix = np.zeros((len(names), len(names)))
-    if not is_arkit(names):
-        return matrix
 
     def add(cost: float, terms: dict[str, float]) -> None:
         if all(name in names for name in terms):

@@ -89,7 +89,7 @@ def pictures(avatar: Avatar, count: int, generator: np.random.Generator) -> Iter
         units = random_units(avatar.rig.expression_names, generator) * (index % 10 > 0)
         turn = np.radians(generator.normal(0, (12, 18, 7)))
         shift = generator.normal(0, (0.02, 0.02, 0.03))
-        params = avatar.params_from_units(
+        params = avatar.rig.params_from_units(
             *(torch.tensor(x, dtype=torch.float32) for x in (units, turn, shift))
         )
         background = tuple(generator.random(3).tolist())

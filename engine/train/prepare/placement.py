@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from render.camera import Camera
-from render.rigs.drive import NECK_SHARE, params_from_units
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 from tracking import axis_angle
@@ -71,9 +70,9 @@ def rig_params(rig: Rig, fit: FaceFit, rest: tuple[Array, Array]) -> RigParams:
     turn = axis_angle.from_matrix(rotation.T @ fit.rotation)
     head, neck = _joint(rig, "head"), _joint(rig, "neck")
     wanted = head + rotation.T @ (fit.translation - place)
-    carried = neck + axis_angle.to_matrix(NECK_SHARE * turn) @ (head - neck)
-    return params_from_units(
-        rig,
+    (_, neck_share), _ = rig.head_joints
+    carried = neck + axis_angle.to_matrix(neck_share * turn) @ (head - neck)
+    return rig.params_from_units(
         torch.tensor(fit.units, dtype=torch.float32),
         torch.tensor(turn, dtype=torch.float32),
         torch.tensor(wanted - carried, dtype=torch.float32),

@@ -15,7 +15,6 @@ from engine.train.synthetic.head import PosedHead, SyntheticHead
 from engine.train.synthetic.light import make_environment
 from engine.train.synthetic.person import make_person
 from render.camera import Camera
-from render.rigs.drive import params_from_units
 from render.rigs.head import load_head
 from render.rigs.params import RigParams
 from render.rigs.reference import RigReference
@@ -86,7 +85,7 @@ def make_clip(
         share = (1 - np.cos(np.pi * (at - low))) / 2  # from key to key as muscles do, slow at both ends
         weights = keys[low] + float(share) * (keys[low + 1] - keys[low])
         rotation = torch.tensor(turn[low] + share * (turn[low + 1] - turn[low]), dtype=torch.float32)
-        params = params_from_units(head.rig, weights, rotation, torch.zeros(3))
+        params = head.rig.params_from_units(weights, rotation, torch.zeros(3))
         split: Split = "train" if index < round(num_frames * (1 - test_fraction)) else "test"
         views += _seen(head, head.pose(params), params, index, split, camera, supersampling)
     return _dataset(head, views, f"synthetic-clip-{seed}")
@@ -98,7 +97,7 @@ def random_params(head: SyntheticHead, rng: np.random.Generator, turn_deg: float
     rotation = torch.tensor(
         np.radians(rng.uniform(-turn_deg, turn_deg, 3) * [0.6, 1, 0.4]), dtype=torch.float32
     )
-    return params_from_units(head.rig, weights, rotation, torch.zeros(3))
+    return head.rig.params_from_units(weights, rotation, torch.zeros(3))
 
 
 def camera_ring(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from capture.frame import Frame
 from capture.latest import Latest
 from engine.live.scene import Cast
 from render.avatars.avatar import Avatar
+from render.motion import FACE, Motion
 from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, Detection
 from tracking.detect.process import DetectorLostError
-from tracking.face.result import TrackingResult
 
 
 class FakeClock:
@@ -103,18 +104,17 @@ def dies(number: int) -> None:
 
 
 class FakeDriver:
-    """Gives neutral parameters and remembers what it was asked."""
+    """Gives a face at rest and remembers what it was asked."""
 
     def __init__(self, avatar: Avatar) -> None:
         self.avatar = avatar
         self.seen: list[Detection] = []
         self.num_neutral_wishes = 0
 
-    def update(self, detection: Detection) -> TrackingResult:
+    def update(self, detection: Detection) -> Motion:
         self.seen.append(detection)
-        return TrackingResult(
-            self.avatar.rig.neutral_params(), 1.0, detection.found, detection.capture_ns, detection.index
-        )
+        rest = Motion.neutral(self.avatar.rig.unit_names)
+        return replace(rest, time_ns=detection.capture_ns, confidence={FACE: float(detection.found)})
 
     def remeasure_neutral(self) -> None:
         self.num_neutral_wishes += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
 from engine.live.tracker import Tracked, Tracker
 from render.avatars.avatar import Avatar
+from render.motion import FACE, Motion
 from tests.engine.live.fakes import (
     FakeAudience,
     FakeClock,
@@ -31,11 +33,8 @@ from tests.engine.live.fakes import (
     frame,
     small_avatar,
 )
-from tracking.calibration.view import params_of
 from tracking.detect.process import DetectorLostError
-from tracking.face.motion import FaceMotion
 from tracking.face.prediction import MotionPredictor
-from tracking.face.result import TrackingResult
 from transport.timecode import read_timecode
 
 
@@ -255,7 +254,7 @@ def test_the_error_of_a_prediction_is_measured_per_horizon() -> None:
     speed = math.radians(60)
     for number in range(30):
         time_s = number / 30
-        motion = FaceMotion(np.zeros(2), np.array([0.0, speed * time_s, 0.0]), np.zeros(3))
+        motion = Motion.of({"a": 0.0}, (0.0, speed * time_s, 0.0))
         predictor.update(motion, time_s)
         errors.update(motion, time_s, predictor)
     figures = errors.figures()
@@ -269,7 +268,7 @@ def test_the_error_of_a_prediction_is_measured_per_horizon() -> None:
 
 class ListActor:
     def __init__(self, avatar: Avatar, lifeline: Lifeline, times_ns: list[int]) -> None:
-        self._params = avatar.rig.neutral_params()
+        self._motion = Motion.neutral(avatar.rig.unit_names)
         self._lifeline = lifeline
         self._times = list(times_ns)
 
@@ -277,7 +276,7 @@ class ListActor:
         if len(self._times) == 1:
             self._lifeline.stop()
         now = self._times.pop(0)
-        return Moment(self._params, FrameStamps(now, now, now, now, now))
+        return Moment(self._motion, FrameStamps(now, now, now, now, now))
 
 
 def play(
@@ -357,26 +356,22 @@ def test_the_view_can_be_turned_and_brought_closer(avatar: Avatar) -> None:
     assert covered[1] != covered[0]
 
 
-def test_the_face_is_shown_where_it_will_be_and_a_lost_face_where_it_is(avatar: Avatar) -> None:
+def test_the_face_is_shown_where_it_will_be_and_a_lost_face_where_it_is() -> None:
     lookahead = Lookahead(lambda: 33.0)
-    names = avatar.rig.joint_names
-    turning = [names.index("neck"), names.index("head")]
 
-    def result_at(number: int, found: bool = True) -> TrackingResult:
-        turn = FaceMotion(
-            np.zeros(avatar.rig.num_expressions), np.array([0.0, 0.02 * number, 0.0]), np.zeros(3)
-        )
-        return TrackingResult(params_of(avatar, turn), 1.0, found, number * 33_333_333, number)
+    def motion_at(number: int, found: bool = True) -> Motion:
+        turned = Motion.of({"jawOpen": 0.0}, (0.0, 0.02 * number, 0.0))
+        return replace(turned, time_ns=number * 33_333_333, confidence={FACE: float(found)})
 
     for number in range(12):
-        result = result_at(number)
-        shown = lookahead(avatar, result, result.capture_ns)
-    yaw = float(shown.pose[turning].sum(0)[1])
+        motion = motion_at(number)
+        shown = lookahead(motion, motion.time_ns)
+    yaw = shown.head_rotation[1]
     # a frame ahead, with the predictor's gain of 0.8
     assert 0.02 * 11 + 0.5 * 0.02 < yaw < 0.02 * 12
     assert {f"predict_{ms}ms_rotation_deg" for ms in (17, 33, 50)} <= set(lookahead.figures())
-    lost = result_at(12, found=False)
-    assert lookahead(avatar, lost, lost.capture_ns) is lost.params
+    lost = motion_at(12, found=False)
+    assert lookahead(lost, lost.time_ns) is lost
 
 
 def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar) -> None:
@@ -437,4 +432,4 @@ class SlowActor(ListActor):
         assert moment is not None
         self._clock.now_s += 1
         now = self._clock.ns()
-        return Moment(moment.params, FrameStamps(now, now, now, now - 100_000_000, now))
+        return Moment(moment.motion, FrameStamps(now, now, now, now - 100_000_000, now))

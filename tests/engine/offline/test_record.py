@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 
 from engine import cli
+from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_AVATAR, Look
-from engine.motion import Motion, demo_motion, load_motion
+from engine.motion_file import load_motion
 from engine.offline.play import pictures
 from engine.offline.record import record, record_motion
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
+from render.motion import Motion
+from render.rigs.params import RigParams
 from transport.files.recorder import Recorder
 
 SMALL = Look(128, 128, (0.8, 0.8, 0.8))
@@ -111,7 +114,7 @@ def test_a_tracked_motion_renders_the_identical_picture(
     driver_times, _ = video_facts(clip)
     np.testing.assert_allclose(motion.times_ns / 1e9, driver_times, atol=1e-6)
     assert motion.unit_names == tuple(avatar.rig.expression_names)
-    assert motion.found.all()
+    assert motion.face_seen.all()
     assert motion.avatar_name == DEFAULT_AVATAR
     assert motion.rig_fingerprint == avatar.rig.fingerprint()
 
@@ -159,7 +162,7 @@ def test_pictures_are_the_same_every_time_and_show_the_avatar(avatar: Avatar) ->
 
 def test_motions_of_other_rigs_play_by_name(tmp_path: Path, avatar: Avatar) -> None:
     motion = demo_motion(0.1)
-    params = motion.params(avatar)
+    params = [avatar.params(moment) for moment in motion]
     names = list(avatar.rig.expression_names)
     for i, name in enumerate(motion.unit_names):
         assert float(params[1].expression[names.index(name)]) == motion.weights[1, i]
@@ -187,7 +190,7 @@ def test_a_background_picture_fills_the_frame(tmp_path: Path, written: list[byte
 def test_a_motion_file_needs_no_model(
     tmp_path: Path, avatar: Avatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.motion import save_motion
+    from engine.motion_file import save_motion
 
     monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))  # an empty folder
     save_motion(demo_motion(0.2), tmp_path / "m.npz")
@@ -208,10 +211,10 @@ def test_recording_twice_leaves_no_threads(tmp_path: Path, avatar: Avatar) -> No
 def test_a_pose_that_fails_ends_the_recording(
     tmp_path: Path, avatar: Avatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Motion, avatar: Avatar) -> list[object]:
+    def fail(self: Avatar, motion: Motion) -> RigParams:
         raise ZeroDivisionError("in the posing thread")
 
-    monkeypatch.setattr(Motion, "params", fail)
+    monkeypatch.setattr(Avatar, "params", fail)
     with pytest.raises(ZeroDivisionError, match="posing thread"):
         record_motion(demo_motion(0.1), tmp_path / "o.mp4", avatar, SMALL)
     assert list(tmp_path.iterdir()) == []

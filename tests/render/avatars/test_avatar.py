@@ -26,7 +26,7 @@ TOLERANCE = 1e-5  # float32 products of a few rotations
 def test_neck_and_head_share_a_turn_that_composes_to_the_whole() -> None:
     avatar = random_avatar()
     turn = torch.tensor([0.2, -0.7, 0.1])
-    params = avatar.params_from_units(torch.zeros(len(UNITS)), turn, torch.tensor([0.1, 0.2, 0.3]))
+    params = avatar.rig.params_from_units(torch.zeros(len(UNITS)), turn, torch.tensor([0.1, 0.2, 0.3]))
     neck, head = params.pose[JOINTS.index("neck")], params.pose[JOINTS.index("head")]
     both = axis_angle_to_matrix(neck) @ axis_angle_to_matrix(head)
     torch.testing.assert_close(both, axis_angle_to_matrix(turn), atol=TOLERANCE, rtol=0)
@@ -38,7 +38,7 @@ def test_neck_and_head_share_a_turn_that_composes_to_the_whole() -> None:
 def test_eye_units_turn_the_eye_joints_and_stay_in_the_expression() -> None:
     avatar = random_avatar()
     weights = torch.tensor([0.1, 0.8, 0.6, 0.2])
-    params = avatar.params_from_units(weights, torch.zeros(3), torch.zeros(3))
+    params = avatar.rig.params_from_units(weights, torch.zeros(3), torch.zeros(3))
     left, right = eye_pose_from_units(UNITS, weights)
     assert float(left[1]) > 0.1  # subject's left: about +y
     torch.testing.assert_close(params.pose[JOINTS.index("left_eye")], left)
@@ -50,7 +50,9 @@ def test_a_rig_without_a_head_joint_turns_at_its_root() -> None:
     rig = random_rig()
     renamed = tuple(f"bone{i}" for i in range(rig.num_joints))
     avatar = random_avatar().replace(rig=type(rig)(**{**parts(rig), "joint_names": renamed}))
-    params = avatar.params_from_units(torch.zeros(len(UNITS)), torch.tensor([0.0, 0.5, 0.0]), torch.zeros(3))
+    params = avatar.rig.params_from_units(
+        torch.zeros(len(UNITS)), torch.tensor([0.0, 0.5, 0.0]), torch.zeros(3)
+    )
     torch.testing.assert_close(params.pose[0], torch.tensor([0.0, 0.5, 0.0]))
     assert float(params.pose[1:].abs().max()) == 0
 
@@ -66,9 +68,9 @@ def test_params_of_many_frames_at_once() -> None:
     avatar = random_avatar()
     g = torch.Generator().manual_seed(0)
     weights, turns, moves = (torch.rand(5, n, generator=g) for n in (len(UNITS), 3, 3))
-    together = avatar.params_from_units(weights, turns, moves)
+    together = avatar.rig.params_from_units(weights, turns, moves)
     assert together.pose.shape == (5, len(JOINTS), 3)
-    one = avatar.params_from_units(weights[3], turns[3], moves[3])
+    one = avatar.rig.params_from_units(weights[3], turns[3], moves[3])
     torch.testing.assert_close(together.pose[3], one.pose)
 
 

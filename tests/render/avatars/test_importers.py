@@ -45,7 +45,7 @@ def picture(avatar: Avatar, turn_deg: tuple[float, float, float] = (0, 0, 0), **
         weights[avatar.rig.expression_names.index(name)] = weight
     turn = torch.tensor([math.radians(a) for a in turn_deg])
     with torch.no_grad():
-        gaussians = avatar.pose(avatar.params_from_units(weights, turn, torch.zeros(3)))
+        gaussians = avatar.pose(avatar.rig.params_from_units(weights, turn, torch.zeros(3)))
     try:
         return renderer.render_rgb8(gaussians, avatar.default_camera(256, 256), (1.0, 1.0, 1.0)).astype(float)
     finally:
@@ -85,8 +85,8 @@ def test_sparse_morph_targets_are_read_as_the_file_says(lam: Avatar, lam_folder:
 
 def test_the_head_turns_and_the_shoulders_stay(lam: Avatar) -> None:
     turn = torch.tensor([0.0, math.radians(40), 0.0])
-    neutral = lam.params_from_units(torch.zeros(51), torch.zeros(3), torch.zeros(3))
-    turned = lam.params_from_units(torch.zeros(51), turn, torch.zeros(3))
+    neutral = lam.rig.params_from_units(torch.zeros(51), torch.zeros(3), torch.zeros(3))
+    turned = lam.rig.params_from_units(torch.zeros(51), turn, torch.zeros(3))
     before, after = lam.rig(neutral).vertices, lam.rig(turned).vertices
     head = lam.rig.skin_weights[:, 2] > 0.999
     still = lam.rig.skin_weights[:, 0] > 0.999
@@ -344,7 +344,7 @@ def test_a_plain_ply_follows_the_head(tmp_path: Path) -> None:
     avatar = import_ply(tmp_path / "scene.ply")
     turn, move = torch.tensor([0.0, 0.6, 0.0]), torch.tensor([0.1, 0.2, 0.3])
     with torch.no_grad():
-        g = avatar.pose(avatar.params_from_units(torch.zeros(0), turn, move))
+        g = avatar.pose(avatar.rig.params_from_units(torch.zeros(0), turn, move))
     wanted = avatar.gaussians.means @ axis_angle_to_matrix(turn).T + move
     torch.testing.assert_close(g.means, wanted, atol=1e-5, rtol=0)
 

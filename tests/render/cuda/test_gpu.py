@@ -69,7 +69,7 @@ def test_avatars_look_the_same(name: str, size: int, request: pytest.FixtureRequ
         avatar = import_lam(request.getfixturevalue("testdata_dir") / "avatars" / "lam_p2-1")
     camera = avatar.default_camera(size, size)
     weights = torch.linspace(0, 0.6, avatar.rig.num_expressions)
-    params = avatar.params_from_units(weights, torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3))
+    params = avatar.rig.params_from_units(weights, torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3))
     drawn = CudaStage(avatar, size, size).draw([params], [camera], COLOUR)[0]
     expected = CpuRenderer(size, size).render_rgb8(avatar.pose(params), camera, COLOUR)
     assert psnr(drawn, expected) > 50  # the requirement; the emulation has over 70

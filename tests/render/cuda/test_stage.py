@@ -118,7 +118,7 @@ def test_rotations_are_right_at_any_angle(angle: float) -> None:
 def test_vera_looks_the_same() -> None:
     avatar = open_avatar("vera")
     camera = avatar.default_camera(192, 192)
-    params = avatar.params_from_units(
+    params = avatar.rig.params_from_units(
         torch.linspace(0, 0.6, avatar.rig.num_expressions), torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3)
     )
     drawn = stage_of(avatar, 192).draw([params], [camera], COLOUR)[0]
@@ -130,7 +130,7 @@ def test_lam_looks_the_same(testdata_dir: Any) -> None:
 
     avatar = import_lam(testdata_dir / "avatars" / "lam_p2-1")
     camera = avatar.default_camera(192, 192)
-    params = avatar.params_from_units(
+    params = avatar.rig.params_from_units(
         torch.linspace(0, 0.6, avatar.rig.num_expressions), torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3)
     )
     drawn = stage_of(avatar, 192).draw([params], [camera], COLOUR)[0]

@@ -71,7 +71,7 @@ def draw(
         height=SIZE,
         vertical_fov_deg=20.0,
     )
-    params = avatar.params_from_units(units, torch.zeros(3), torch.zeros(3))
+    params = avatar.rig.params_from_units(units, torch.zeros(3), torch.zeros(3))
     with torch.no_grad():
         return renderer.render_rgb8(avatar.pose(params), camera, (0.7, 0.7, 0.7))
 
@@ -117,7 +117,7 @@ def test_the_assets_fit_in_eight_megabytes() -> None:
 def test_the_picture_shows_head_and_shoulders_and_no_hole(name: str) -> None:
     renderer = CpuRenderer(SIZE, SIZE)
     avatar = open_avatar(name)
-    params = avatar.params_from_units(torch.zeros(52), torch.zeros(3), torch.zeros(3))
+    params = avatar.rig.params_from_units(torch.zeros(52), torch.zeros(3), torch.zeros(3))
     camera = avatar.default_camera(SIZE, SIZE)
     rgb = renderer.render_rgb8(avatar.pose(params), camera, (0.7, 0.7, 0.7)).astype(int)
     covered = np.abs(rgb - round(0.7 * 255)).max(2) > 12

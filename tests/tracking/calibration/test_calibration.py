@@ -7,6 +7,7 @@ import pytest
 
 from render.avatars.file import save_avatar
 from render.avatars.library import builtin_names, open_avatar
+from render.rigs.units import Unit
 from tracking.calibration.measure import calibrate_avatar, response_of
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import lid_gap, lip_gap
@@ -66,6 +67,6 @@ def test_coupling_never_pays_for_an_expression() -> None:
 
 
 def test_modes_of_a_face_model_go_both_ways() -> None:
-    limits = unit_limits([f"expression_{i}" for i in range(100)])
+    limits = unit_limits([Unit(f"expression_{i}", -2.5, 2.5) for i in range(100)])
     assert limits.lower[0] < 0 < limits.upper[0]
     assert not limits.used[60:].any()

@@ -12,6 +12,7 @@ from capture.source import open_input
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import VertexBinding
 from render.avatars.library import open_avatar
+from render.motion import FACE, Motion
 from tests.render.avatars.small_avatars import random_gaussians, random_rig
 from tests.tracking.face.synthetic_faces import FPS, NAMES, detection_of, made_up_response
 from tracking import axis_angle
@@ -21,8 +22,6 @@ from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
 from tracking.errors import TrackingError
 from tracking.face.driver import Driver, DriverConfig
-from tracking.face.motion import FaceMotion
-from tracking.face.result import TrackingResult
 from tracking.face.signals import angles_of, lid_gap, lip_gap, track_of_detections
 
 RESPONSE = made_up_response(len(NAMES))
@@ -57,9 +56,8 @@ def _clip(num: int, seed: int = 0) -> list[Detection]:
     return [detection_of(p, a, i, s) for i, (p, a, s) in enumerate(zip(points, angles, scores, strict=True))]
 
 
-def _values(results: list[TrackingResult]) -> np.ndarray:
-    rows = [torch.cat([r.params.expression, r.params.pose.flatten(), r.params.translation]) for r in results]
-    return torch.stack(rows).numpy()
+def _values(motions: list[Motion]) -> np.ndarray:
+    return np.stack([np.concatenate([m.weights, m.head_rotation, m.head_translation]) for m in motions])
 
 
 def test_live_results_do_not_depend_on_the_future(avatar: Avatar) -> None:
@@ -83,12 +81,11 @@ def test_a_clip_is_solved_without_lag(avatar: Avatar) -> None:
     clip = _clip(120)
     with Driver(avatar, DriverConfig(refine=None)) as driver:
         results = driver.solve_clip(clip, FPS)
-    assert [r.capture_ns for r in results] == [d.capture_ns for d in clip]
-    blink = np.array([r.params.expression[4] for r in results])
+    assert [m.time_ns for m in results] == [d.capture_ns for d in clip]
+    blink = np.array([m.weights[4] for m in results])
     assert abs(int(np.argmax(blink)) - 30) <= 1  # it is at 1 s
     assert blink.max() > 0.7
-    rotation = np.array([r.params.pose[1:3].sum(0).numpy() for r in results], np.float64)
-    yaw = np.array([angles_of(axis_angle.to_matrix(r))[0] for r in rotation])
+    yaw = np.array([angles_of(axis_angle.to_matrix(m.head_rotation))[0] for m in results])
     truth = np.array([8 * np.sin(2 * i / FPS) for i in range(120)])
     assert np.corrcoef(yaw, truth)[0, 1] > 0.98
 
@@ -102,8 +99,7 @@ def test_a_lost_face_is_a_value(avatar: Avatar) -> None:
         live = [driver.update(d) for d in clip]
         offline = driver.solve_clip(clip, FPS)
     for results in (live, offline):
-        assert [r.found for r in results] == [d.found for d in clip]
-        assert [r.confidence for r in results] == [float(d.found) for d in clip]
+        assert [m.confidence for m in results] == [{FACE: float(d.found)} for d in clip]
         assert np.isfinite(_values(results)).all()
 
 
@@ -111,7 +107,7 @@ def test_no_face_at_all_leaves_the_avatar_at_rest(avatar: Avatar) -> None:
     lost = [Detection.lost(d.capture_ns, d.index, d.width, d.height) for d in _clip(5)]
     with Driver(avatar) as driver:
         results = driver.solve_clip(lost, FPS)
-    assert not any(r.found for r in results)
+    assert not any(m.face_seen for m in results)
     np.testing.assert_allclose(_values(results)[0][: len(NAMES)], 0, atol=1e-6)
 
 
@@ -127,7 +123,7 @@ def test_a_face_that_cannot_move_needs_no_calibration(avatar: Avatar) -> None:
         live = [driver.update(d) for d in _clip(60)]
         offline = driver.solve_clip(_clip(60), FPS)
     for results in (live, offline):
-        rotation = np.array([r.params.pose[1:3].sum(0).numpy() for r in results], np.float64)
+        rotation = np.array([m.head_rotation for m in results])
         yaw = np.array([angles_of(axis_angle.to_matrix(r))[0] for r in rotation])
         assert np.corrcoef(yaw, [8 * np.sin(2 * i / FPS) for i in range(60)])[0, 1] > 0.95
 
@@ -147,12 +143,7 @@ def test_a_real_clip_moves_the_built_in_avatar_alike(models_dir: Path, testdata_
     with open_input(str(testdata_dir / "videos" / "lp_d10.mp4")) as source, DetectorProcess() as detector:
         seen = list(detector.detect_all(islice(iter(source.read, None), 90)))
     with Driver(avatar, DriverConfig(refine=None)) as driver:
-        results = driver.solve_clip(seen, 30.0)
-        rotations = [r.params.pose[1:3].sum(0).numpy() for r in results]
-    motions = [
-        FaceMotion(r.params.expression.numpy(), rotation, r.params.translation.numpy())
-        for r, rotation in zip(results[::3], rotations[::3], strict=True)
-    ]
+        motions = driver.solve_clip(seen, 30.0)[::3]
     with AvatarView(avatar) as view:
         shown = list(view.detect(motions))
     assert all(d.found for d in shown)

@@ -8,18 +8,20 @@ import math
 import numpy as np
 import pytest
 
+from render.motion import Motion
 from tracking import axis_angle
 from tracking.face.filters import FaceFilter, FaceFilterConfig, OneEuroConfig, OneEuroFilter, RotationFilter
-from tracking.face.motion import FaceMotion, blend
+from tracking.face.motion import blend
 from tracking.face.prediction import MotionPredictor, PredictionConfig
 from tracking.face.presence import Presence, PresenceConfig, blink_weight
 
 FRAME_S = 1 / 30
 NAMES = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft")
+BLINK = np.array([0.0, 1.0, 1.0, 0.0])
 
 
-def motion(weight: float = 0.0, yaw: float = 0.0, shift: float = 0.0) -> FaceMotion:
-    return FaceMotion(np.full(len(NAMES), weight), np.array([0.0, yaw, 0.0]), np.array([shift, 0.0, 0.0]))
+def motion(weight: float = 0.0, yaw: float = 0.0, shift: float = 0.0) -> Motion:
+    return Motion(NAMES, np.full(len(NAMES), weight), np.array([0.0, yaw, 0.0]), np.array([shift, 0.0, 0.0]))
 
 
 # --- rotations
@@ -55,10 +57,11 @@ def test_composition_and_difference_undo_each_other():
 # --- filter
 
 
-def still_face(num_frames: int, seed: int) -> list[FaceMotion]:
+def still_face(num_frames: int, seed: int) -> list[Motion]:
     generator = np.random.default_rng(seed)
     return [
-        FaceMotion(
+        Motion(
+            NAMES,
             0.5 + generator.normal(0, 0.01, len(NAMES)),
             np.array([0.1, 0.3, 0.0]) + generator.normal(0, math.radians(0.1), 3),
             generator.normal(0, 2e-4, 3),
@@ -67,12 +70,12 @@ def still_face(num_frames: int, seed: int) -> list[FaceMotion]:
     ]
 
 
-def step_size(motions: list[FaceMotion], part: str) -> float:
+def step_size(motions: list[Motion], part: str) -> float:
     values = np.array([getattr(item, part) for item in motions])
     return float(np.abs(np.diff(values, axis=0)).mean())
 
 
-@pytest.mark.parametrize("part", ["weights", "rotation", "translation"])
+@pytest.mark.parametrize("part", ["weights", "head_rotation", "head_translation"])
 def test_a_still_face_is_calmer_by_a_third_to_two_thirds(part):
     raw = still_face(300, seed=1)
     face_filter = FaceFilter()
@@ -140,7 +143,7 @@ def test_a_steady_turn_is_predicted_with_the_pose_gain():
     for index in range(10):
         predictor.update(motion(yaw=0.02 * index), index * FRAME_S)
     ahead = predictor.predict(10 * FRAME_S)
-    assert ahead.rotation[1] == pytest.approx(0.18 + 0.8 * 0.02)
+    assert ahead.head_rotation[1] == pytest.approx(0.18 + 0.8 * 0.02)
 
 
 def test_it_never_looks_beyond_two_frames_nor_back():
@@ -148,8 +151,8 @@ def test_it_never_looks_beyond_two_frames_nor_back():
     for index in range(10):
         predictor.update(motion(weight=0.01 * index, shift=0.001 * index), index * FRAME_S)
     two, ten = predictor.predict(11 * FRAME_S), predictor.predict(19 * FRAME_S)
-    np.testing.assert_allclose(ten.translation, two.translation, atol=1e-12)
-    np.testing.assert_allclose(two.translation[0], 0.009 + 2 * 0.8 * 0.001)
+    np.testing.assert_allclose(ten.head_translation, two.head_translation, atol=1e-12)
+    np.testing.assert_allclose(two.head_translation[0], 0.009 + 2 * 0.8 * 0.001)
     np.testing.assert_allclose(two.weights, 0.09 + 2 * 0.5 * 0.01)
     np.testing.assert_array_equal(predictor.predict(0.0).weights, motion(weight=0.09).weights)
 
@@ -193,7 +196,7 @@ def test_before_any_measurement_there_is_nothing_to_predict():
 
 
 def test_a_seen_driver_passes_unchanged():
-    presence = Presence(NAMES)
+    presence = Presence(NAMES, BLINK)
     for index in range(10):
         driver = motion(weight=0.1 * index)
         presence.update(driver, index * FRAME_S)
@@ -202,22 +205,22 @@ def test_a_seen_driver_passes_unchanged():
 
 def test_a_lost_face_holds_then_eases_to_neutral():
     config = PresenceConfig()
-    presence = Presence(NAMES, config)
+    presence = Presence(NAMES, BLINK, config)
     driver = motion(weight=0.8, yaw=0.5, shift=0.03)
     presence.update(driver, 0.0)
     held = presence.update(None, config.hold_s)
     np.testing.assert_allclose(held.weights, driver.weights)
-    np.testing.assert_allclose(held.rotation, driver.rotation)
+    np.testing.assert_allclose(held.head_rotation, driver.head_rotation)
     half = presence.update(None, config.hold_s + config.ease_s / 2)
-    assert half.rotation[1] == pytest.approx(0.25, abs=0.01)  # breathing adds up to half a degree
+    assert half.head_rotation[1] == pytest.approx(0.25, abs=0.01)  # breathing adds up to half a degree
     gone = presence.update(None, config.hold_s + config.ease_s)
     assert gone.weights[0] == 0.0
-    assert np.abs(gone.rotation).max() <= config.breath_nod_rad
-    assert np.abs(gone.translation).max() <= config.breath_lift_m
+    assert np.abs(gone.head_rotation).max() <= config.breath_nod_rad
+    assert np.abs(gone.head_translation).max() <= config.breath_lift_m
 
 
 def test_a_gap_shorter_than_the_hold_costs_nothing():
-    presence = Presence(NAMES)
+    presence = Presence(NAMES, BLINK)
     presence.update(motion(weight=0.2), 0.0)
     presence.update(None, FRAME_S)
     back = motion(weight=0.3)
@@ -226,13 +229,13 @@ def test_a_gap_shorter_than_the_hold_costs_nothing():
 
 def test_the_return_is_a_quick_blend():
     config = PresenceConfig()
-    presence = Presence(NAMES, config)
+    presence = Presence(NAMES, BLINK, config)
     presence.update(motion(weight=1.0, yaw=0.4), 0.0)
     for index in range(1, 91):
         presence.update(None, index * FRAME_S)
     back = motion(weight=1.0, yaw=0.4)
     times = [91 * FRAME_S + index * FRAME_S for index in range(5)]
-    yaws = [presence.update(back, time_s).rotation[1] for time_s in times]
+    yaws = [presence.update(back, time_s).head_rotation[1] for time_s in times]
     assert 0.0 < yaws[0] < yaws[1] < yaws[2] < 0.4
     assert yaws[3] == 0.4  # four frames of 33 ms are more than 120 ms
 
@@ -240,7 +243,7 @@ def test_the_return_is_a_quick_blend():
 def test_nothing_jumps_however_the_face_comes_and_goes():
     """A face that flickers for ten seconds: no step may exceed the blend's steepest one."""
     config = PresenceConfig()
-    presence = Presence(NAMES, config)
+    presence = Presence(NAMES, BLINK, config)
     generator = np.random.default_rng(3)
     seen, shown = False, []
     driver = motion(weight=0.6, yaw=0.5)
@@ -248,17 +251,19 @@ def test_nothing_jumps_however_the_face_comes_and_goes():
         if generator.random() < 0.15:
             seen = not seen
         shown.append(presence.update(driver if seen else None, index * FRAME_S))
-    steps = [abs(after.rotation[1] - before.rotation[1]) for before, after in itertools.pairwise(shown)]
+    steps = [
+        abs(after.head_rotation[1] - before.head_rotation[1]) for before, after in itertools.pairwise(shown)
+    ]
     # smoothstep rises at most 1.5 times as fast as a straight line
     assert max(steps) <= 0.5 * 1.5 * FRAME_S / config.return_s + 1e-9
     assert max(steps) > 0.1  # the blends did happen
 
 
 def test_without_any_driver_it_breathes_and_blinks():
-    presence = Presence(NAMES)
+    presence = Presence(NAMES, BLINK)
     shown = [presence.update(None, index * FRAME_S) for index in range(900)]
     blinks = np.array([item.weights[1] for item in shown])
-    lift = np.array([item.translation[1] for item in shown])
+    lift = np.array([item.head_translation[1] for item in shown])
     starts = np.flatnonzero((blinks[1:] > 0) & (blinks[:-1] == 0))
     assert 7 <= len(starts) <= 9  # one in 3.7 s during 30 s
     assert blinks.max() > 0.9
@@ -270,7 +275,7 @@ def test_without_any_driver_it_breathes_and_blinks():
 
 
 def test_a_rig_without_lids_does_not_blink():
-    presence = Presence(("a", "b"))
+    presence = Presence(("a", "b"), np.zeros(2))
     assert all(not presence.update(None, index * FRAME_S).weights.any() for index in range(300))
 
 
@@ -283,5 +288,5 @@ def test_a_blink_shuts_and_opens_within_its_time():
 
 def test_blending_turns_the_head_the_shortest_way():
     start, end = motion(yaw=3.0), motion(yaw=-3.0)
-    middle = axis_angle.to_matrix(blend(start, end, 0.5).rotation)
+    middle = axis_angle.to_matrix(blend(start, end, 0.5).head_rotation)
     np.testing.assert_allclose(middle, axis_angle.to_matrix(np.array([0.0, math.pi, 0.0])), atol=1e-9)

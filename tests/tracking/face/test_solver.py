@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from render.rigs.units import Unit
 from tests.tracking.face.synthetic_faces import NAMES, detection_of, made_up_response
 from tracking.face.neutral import estimate_neutral
 from tracking.face.signals import FaceTrack, angles_of, rotation_of_angles, rows_of, track_of_detections
@@ -10,11 +11,12 @@ from tracking.face.solver import ExpressionSolver, Neutral
 from tracking.face.units import unit_limits
 
 RESPONSE = made_up_response(len(NAMES))
+UNITS = tuple(map(Unit, NAMES))
 
 
 @pytest.fixture
 def solver() -> ExpressionSolver:
-    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES), NAMES)
+    solver = ExpressionSolver(RESPONSE, unit_limits(UNITS), UNITS)
     solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)))
     return solver
 
@@ -78,7 +80,7 @@ def test_weights_stay_within_their_bounds(solver: ExpressionSolver) -> None:
 def test_a_unit_without_reach_is_never_used() -> None:
     reach = np.full(len(NAMES), 2.0)
     reach[3] = 0.0
-    solver = ExpressionSolver(RESPONSE, unit_limits(NAMES).within(reach), NAMES)
+    solver = ExpressionSolver(RESPONSE, unit_limits(UNITS).within(reach), UNITS)
     solver.set_neutral(Neutral(RESPONSE.neutral_points, np.zeros(3)))
     track = _track(np.full((1, len(NAMES)), 0.8))
     assert solver.solve_many(solver.rows(track.points, track.angles))[0, 3] == 0.0

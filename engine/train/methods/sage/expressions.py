@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from render.rigs.drive import NECK_SHARE
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 from render.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from tracking.face.units import is_arkit, joint_units, unit_limits
+from tracking.face.units import joint_units, unit_limits
 
 _MOST_GROUPS = 8
 _CROOKED_SHARE = 0.25  # of the faces' paired units that differ between the sides
@@ -29,16 +28,17 @@ class ExpressionSampler:
 
     def __init__(self, rig: Rig) -> None:
         self.names = rig.expression_names
-        limits = unit_limits(self.names)
+        units = rig.units[: rig.num_expressions]
+        limits = unit_limits(units)
         self.lower = torch.tensor(limits.lower, dtype=torch.float32)
         self.upper = torch.tensor(limits.upper, dtype=torch.float32)
-        self._arkit = is_arkit(self.names)
+        self._modes = any(unit.signed for unit in units)
         used = limits.used
         self._groups = [g for g in joint_units(self.names) if used[list(g)].all()]
 
     def __call__(self, generator: torch.Generator) -> Tensor:
         """Weights [E] of one face."""
-        if not self._arkit:
+        if self._modes:
             active = torch.rand(len(self.names), generator=generator) < _MODE_SHARE
             drawn = torch.randn(len(self.names), generator=generator) * active
             return drawn.clamp(self.lower, self.upper)
@@ -66,11 +66,9 @@ def looked_at_from_aside(
     chance = torch.rand(3, generator=generator)
     degrees = (2 * chance[:2] - 1) * torch.tensor([pitch_deg, yaw_deg])
     by = torch.cat([torch.deg2rad(degrees), torch.zeros(1)])
-    names = rig.joint_names
-    if chance[2] < _HEAD_ALONE_SHARE and {"neck", "head"} <= set(names):
-        params = _turned_on(params, names.index("neck"), NECK_SHARE * by)
-        return _turned_on(params, names.index("head"), (1 - NECK_SHARE) * by)
-    return _turned_on(params, 0, by)
+    for joint, share in rig.head_joints if chance[2] < _HEAD_ALONE_SHARE else ((0, 1.0),):
+        params = _turned_on(params, joint, share * by)
+    return params
 
 
 def turned(params: RigParams, rig: Rig, degrees: float, generator: torch.Generator) -> RigParams:

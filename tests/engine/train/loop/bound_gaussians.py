@@ -37,7 +37,7 @@ def pictures_of_vera(size: int = SIZE, yaws: tuple[int, ...] = (-30, -20, -10, 0
     for number, yaw in enumerate(yaws):
         turn = torch.tensor([0.0, math.radians(yaw), 0.0])
         weights = torch.zeros(vera.rig.num_expressions)
-        params = vera.params_from_units(weights, turn, torch.zeros(3))
+        params = vera.rig.params_from_units(weights, turn, torch.zeros(3))
         camera = vera.default_camera(size, size)
         with torch.inference_mode():
             drawn = renderer.render(vera.pose(params), camera)

@@ -1,0 +1,165 @@
+"""What a rig can move: units under ARKit's names where they mean that, as blendshapes or as turns of joints.
+
+Every rig has one unit for each of its expressions; a face model has one more for each turn of a joint:
+`jawOpen` is a blendshape of the built-in head and a turn of FLAME's jaw.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from render.rigs.params import RigParams
+
+if TYPE_CHECKING:
+    from render.rigs.rig import Rig
+
+MODE_LIMIT = 2.5  # standard deviations within which a component of a face model still is a face
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Something a rig can move, and how far: blendshapes go from 0 to 1, components of a model both ways."""
+
+    name: str
+    lower: float = 0.0
+    upper: float = 1.0
+
+    @property
+    def signed(self) -> bool:
+        return self.lower < 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A unit that turns a joint: world axes, +x turns downwards, +y to the subject's left."""
+
+    unit: str
+    joint: str
+    axis: int  # 0: x, 1: y, 2: z
+    degrees: float  # at weight 1
+
+
+@dataclass(frozen=True)
+class Articulation:
+    """How units and a head's pose move the joints of one kind of rig; joints a rig lacks are passed over."""
+
+    head_joints: tuple[tuple[str, float], ...]  # who turns with the head, and their shares: they sum to 1
+    turns: tuple[Turn, ...]
+    # Components of a face model, which leave to the joints what blendshapes do: those turns are units then.
+    signed_expressions: bool = False
+
+
+# People turn their eyes about 30 degrees before the head follows; upwards the lid and brow stop them sooner.
+EYE_TURNS = (
+    Turn("eyeLookDownLeft", "left_eye", 0, 30.0),
+    Turn("eyeLookUpLeft", "left_eye", 0, -25.0),
+    Turn("eyeLookOutLeft", "left_eye", 1, 30.0),
+    Turn("eyeLookInLeft", "left_eye", 1, -30.0),
+    Turn("eyeLookDownRight", "right_eye", 0, 30.0),
+    Turn("eyeLookUpRight", "right_eye", 0, -25.0),
+    Turn("eyeLookInRight", "right_eye", 1, 30.0),
+    Turn("eyeLookOutRight", "right_eye", 1, -30.0),
+)
+# A jaw opens 25 degrees without effort and moves sideways by a tooth's width.
+JAW_TURNS = (
+    Turn("jawOpen", "jaw", 0, 25.0),
+    Turn("jawLeft", "jaw", 1, 8.0),
+    Turn("jawRight", "jaw", 1, -8.0),
+)
+FACE_JOINTS = ("jaw", "left_eye", "right_eye")
+# The neck bends with the head by a fixed share of its rotation.
+NECK_AND_HEAD = (("neck", 0.35), ("head", 0.65))
+# By the kind of rig.
+ARTICULATIONS = {
+    "head": Articulation(NECK_AND_HEAD, EYE_TURNS),
+    "skin": Articulation(NECK_AND_HEAD, EYE_TURNS),
+    "flame": Articulation((("neck", 1.0),), (*JAW_TURNS, *EYE_TURNS), signed_expressions=True),
+    "smplx": Articulation(NECK_AND_HEAD, (*JAW_TURNS, *EYE_TURNS), signed_expressions=True),
+}
+
+
+def units_of(rig: Rig) -> tuple[Unit, ...]:
+    """The rig's units: its expressions in their order, then the turns that no expression stands for."""
+    how = rig.articulation
+    limits = (-MODE_LIMIT, MODE_LIMIT) if how.signed_expressions else (0.0, 1.0)
+    units = {name: Unit(name, *limits) for name in rig.expression_names}
+    for turn in how.turns if how.signed_expressions else ():
+        if turn.joint in rig.joint_names:
+            units[turn.unit] = Unit(turn.unit)
+    return tuple(units.values())
+
+
+def head_joints_of(rig: Rig) -> tuple[tuple[int, float], ...]:
+    """The joints that share a rotation of the head, with their shares; the root alone where they are not."""
+    joints = rig.articulation.head_joints
+    if not all(name in rig.joint_names for name, _ in joints):
+        return ((0, 1.0),)
+    return tuple((rig.joint_names.index(name), share) for name, share in joints)
+
+
+def params_from_units(
+    rig: Rig, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
+) -> RigParams:
+    """Rig parameters from unit weights and a head pose; leading batch dimensions are allowed and equal.
+
+    `weights` [..., U] of the rig's units, `head_rotation` [..., 3] axis-angle in world axes,
+    `head_translation` [..., 3] metres. The rotation is shared by the rig's head joints, about one axis, so
+    that they compose to it exactly. Weights of turning units turn their joints; those that are blendshapes
+    as well (lids that follow the eyes) do both.
+    """
+    rows = [torch.zeros_like(head_rotation)] * rig.num_joints
+    for joint, share in head_joints_of(rig):
+        rows[joint] = head_rotation if share == 1 else share * head_rotation
+    joints, matrix = _turning(
+        rig.unit_names, rig.joint_names, rig.articulation, weights.device, weights.dtype
+    )
+    if joints:
+        for joint, turn in zip(joints, (weights @ matrix).split(3, -1), strict=True):
+            rows[joint] = turn
+    return RigParams(
+        expression=weights[..., : rig.num_expressions],
+        pose=torch.stack(rows, -2),
+        translation=head_translation,
+    )
+
+
+def weights_of_turns(
+    turns: Sequence[Turn], rotations: Mapping[str, NDArray[np.floating]]
+) -> dict[str, NDArray[np.float32]]:
+    """The weights [...] of turning units for rotations [..., 3] of their joints, axis-angle by name.
+
+    The inverse of what units do; never negative, above 1 when a joint turns beyond the angle of weight 1.
+    """
+    return {
+        turn.unit: np.maximum(rotations[turn.joint][..., turn.axis] / math.radians(turn.degrees), 0).astype(
+            np.float32
+        )
+        for turn in turns
+    }
+
+
+@functools.lru_cache(maxsize=32)
+def _turning(
+    unit_names: tuple[str, ...],
+    joint_names: tuple[str, ...],
+    how: Articulation,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[tuple[int, ...], Tensor]:
+    """The joints that units turn, T of them, and their axis-angles per weight, [U, 3 T]."""
+    turns = [t for t in how.turns if t.joint in joint_names and t.unit in unit_names]
+    joints = list(dict.fromkeys(t.joint for t in turns))
+    matrix = torch.zeros(len(unit_names), 3 * len(joints), dtype=dtype)
+    for turn in turns:
+        column = 3 * joints.index(turn.joint) + turn.axis
+        matrix[unit_names.index(turn.unit), column] = math.radians(turn.degrees)
+    return tuple(joint_names.index(name) for name in joints), matrix.to(device)
