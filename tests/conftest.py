@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.render.rigs.flame_from_ict import ProofFiles
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -35,3 +39,11 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def testdata_dir() -> Path:
     return _folder("VISAVIS_TESTDATA")
+
+
+@pytest.fixture(scope="session")
+def proof_files(testdata_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> ProofFiles:
+    """Files of FLAME's and SMPL-X's layout, with a painted head on each; some ten seconds, once."""
+    from tests.render.rigs.flame_from_ict import write_models
+
+    return write_models(tmp_path_factory.mktemp("ict"), testdata_dir / "heads" / "ict_facekit")
