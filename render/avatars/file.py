@@ -270,6 +270,7 @@ def _write_rig(writer: _Writer, avatar: Avatar) -> dict[str, Any]:
             "source": "reference",
             "fingerprint": reference.fingerprint,
             "file_hint": reference.file_hint,
+            **({} if reference.num_shapes is None else {"num_shapes": reference.num_shapes}),
             "parts": [
                 n for n in ("shape", "template_delta", "joints_delta") if getattr(reference, n) is not None
             ],
@@ -309,7 +310,13 @@ def _read_rig(
             "joints_delta": (None, 3),
         }
         stored = {name: reader.floats(f"rig.{name}", shapes[name]) for name in parts}
-        reference = RigReference(str(entry["fingerprint"]), str(entry["file_hint"]), **stored)
+        num_shapes = entry.get("num_shapes")
+        reference = RigReference(
+            str(entry["fingerprint"]),
+            str(entry["file_hint"]),
+            None if num_shapes is None else int(num_shapes),
+            **stored,
+        )
         return resolve(reference, kind, models_dir), reference
     if entry["source"] != "embedded" or kind not in _EMBEDDABLE:
         raise ValueError(f"a {kind} rig with source {entry['source']!r}")

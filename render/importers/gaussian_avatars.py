@@ -18,15 +18,17 @@ from render.avatars.bindings import TriangleBinding
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
-from render.rigs.reference import RigReference
-from render.rigs.rig import Rig
+from render.rigs.flame import open_flame, reference_of_person
+from render.rigs.reference import KeptRig, RigReference
 
 _SIDE_FILE = (
     "flame_param.npz"  # written beside the .ply by the method's training: identity and vertex offsets
 )
 
 
-def import_gaussian_avatars(ply: Path | str, flame: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
+def import_gaussian_avatars(
+    ply: Path | str, flame: Path | str, *, num_shapes: int | None = None, info: AvatarInfo | None = None
+) -> Avatar:
     """A rigged .ply and the FLAME model file as an avatar that refers to that file and holds no copy of it.
 
     Identity and vertex offsets come from `flame_param.npz` beside the .ply when it is there. The method adds
@@ -34,13 +36,12 @@ def import_gaussian_avatars(ply: Path | str, flame: Path | str, *, info: AvatarI
     the avatar's provenance says how many.
     Raises AvatarError when a file is missing, damaged, or fits the other not.
     """
-    from render.rigs.flame import load_flame
-
     ply, flame = Path(ply), Path(flame)
     columns = read_vertices(ply)
     if "binding_0" not in columns:
         raise AvatarError(f"{ply} has no binding_0 column; import it without --flame as a static .ply")
-    base = load_flame(flame)
+    kept = open_flame(flame, num_shapes)
+    base = kept.rig
     face_index = torch.from_numpy(np.asarray(columns["binding_0"]).astype(np.int64))
     if len(face_index) and int(face_index.min()) < 0:
         raise AvatarError(f"{ply} binds a Gaussian to triangle {int(face_index.min())}; export it again")
@@ -50,7 +51,7 @@ def import_gaussian_avatars(ply: Path | str, flame: Path | str, *, info: AvatarI
             f"{ply} has no Gaussian on the {base.faces.shape[0]} triangles of {flame}; "
             "name the FLAME model it was made with"
         )
-    reference = _reference(ply.with_name(_SIDE_FILE), flame, base)
+    reference = _reference(ply.with_name(_SIDE_FILE), kept)
     left_out = int((~known).sum())
     provenance = f"GaussianAvatars .ply on {flame.name}"
     if left_out:
@@ -65,37 +66,18 @@ def import_gaussian_avatars(ply: Path | str, flame: Path | str, *, info: AvatarI
     )
 
 
-def _reference(side_file: Path, flame: Path, base: Rig) -> RigReference:
-    shape = template_delta = None
-    if side_file.is_file():
-        try:
-            with np.load(side_file, allow_pickle=False) as stored:
-                if "shape" in stored:
-                    shape = _finite(stored["shape"]).reshape(-1)[: base.num_shapes]
-                if "static_offset" in stored:
-                    offset = _finite(stored["static_offset"]).reshape(-1, 3)
-                    template_delta = offset[
-                        : base.num_vertices
-                    ]  # the method's teeth come after FLAME's vertices
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise AvatarError(
-                f"{side_file} cannot be read ({reason}); move it away or export it again"
-            ) from error
-    reference = RigReference(base.fingerprint(), flame.name, shape, template_delta)
-    if template_delta is not None and template_delta.shape != base.template.shape:
+def _reference(side_file: Path, flame: KeptRig) -> RigReference:
+    if not side_file.is_file():
+        return flame.reference()
+    try:
+        with np.load(side_file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ("shape", "static_offset") if name in stored}
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160]
         raise AvatarError(
-            f"{side_file} offsets {len(template_delta)} vertices, {flame} has {base.num_vertices}; "
-            "name the FLAME model it was made with"
-        )
-    return reference
-
-
-def _finite(values: np.ndarray) -> Tensor:
-    floats = np.asarray(values, np.float32)
-    if not np.isfinite(floats).all():
-        raise ValueError("it holds values that are not finite")
-    return torch.from_numpy(floats)
+            f"{side_file} cannot be read ({reason}); move it away or export it again"
+        ) from error
+    return reference_of_person(flame, arrays, side_file)
 
 
 def _selected(gaussians: Gaussians, rows: Tensor) -> Gaussians:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from render.errors import AvatarError
 from render.rigs.params import RigParams
+from render.rigs.reference import KeptRig, RigReference
 from render.rigs.rig import Rig
 from render.rigs.safe_load import read_model_file
 from render.rigs.smpl_layout import rig_from_file
@@ -45,9 +51,50 @@ class FlameParams:
         )
 
 
-def load_flame(path: Path | str) -> Rig:
-    """The rig of an official FLAME .pkl or .npz file; column counts come from the file.
+def open_flame(path: Path | str, num_shapes: int | None = None) -> KeptRig:
+    """The rig of an official FLAME .pkl or .npz file; column counts as `rig_from_file` tells them.
 
     Raises AvatarError when the file is missing, damaged, not FLAME, or tries to run code.
     """
-    return rig_from_file(read_model_file(path), "flame", JOINT_NAMES)
+    return rig_from_file(read_model_file(path), "flame", JOINT_NAMES, num_shapes)
+
+
+def load_flame(path: Path | str) -> Rig:
+    """The rig alone of `open_flame`."""
+    return open_flame(path).rig
+
+
+def reference_of_person(
+    flame: KeptRig, arrays: Mapping[str, NDArray[Any]], where: Path | str
+) -> RigReference:
+    """One person's FLAME as GaussianAvatars and VHAP store it: `shape` and `static_offset`, both optional.
+
+    Their offsets [1, V, 3] (teeth that they add come after FLAME's own V) move the vertices before the joints
+    are regressed from these, so the joints move along. `where` names the file in messages.
+    Raises AvatarError when the numbers do not fit `flame`.
+    Source: `FlameHead.forward` and `lbs` of the code of GaussianAvatars.
+    """
+    found = {n: np.asarray(arrays[n], np.float32) for n in ("shape", "static_offset") if n in arrays}
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise AvatarError(f"{where}: {name} holds a value that is not finite; export it again")
+    shape = offset = joints = None
+    if "shape" in found:
+        weights = found["shape"].reshape(-1)
+        if weights[flame.rig.num_shapes :].any():
+            raise AvatarError(
+                f"{where} has {len(weights)} shape weights, {flame.file_hint} knows {flame.rig.num_shapes}; "
+                "name the FLAME model it was made with"
+            )
+        shape = torch.from_numpy(weights[: flame.rig.num_shapes].copy())
+    if "static_offset" in found:
+        rows = found["static_offset"].reshape(-1, 3)[: flame.rig.num_vertices]
+        if len(rows) < flame.rig.num_vertices:
+            raise AvatarError(
+                f"{where} offsets {len(rows)} vertices, {flame.file_hint} has {flame.rig.num_vertices}; "
+                "name the FLAME model it was made with"
+            )
+        offset = torch.from_numpy(rows.copy())
+        assert flame.joint_regressor is not None  # every model file has one
+        joints = flame.joint_regressor @ offset
+    return flame.reference(shape=shape, template_delta=offset, joints_delta=joints)

@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 from render.errors import AvatarError
+from render.rigs.reference import KeptRig, fingerprint_of
 from render.rigs.rig import Rig
 
 ASSET = Path(__file__).parent.parent / "assets" / "head.safetensors"
+# What files of format version 1 call a head of these numbers.
+_OLDER_FINGERPRINTS = {
+    "numbers:4494f19e11b30605ec2b597057b7b868d03dcd953fb32514552d948f758678c4": (
+        "ccde1b315456bc7159e69724ccc1e6ff03d4f09b01327275d2894c5608c952d8",
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {key: value if key in plain else json.loads(value) for key, value in metadata.items()}
 
 
-def load_head(path: Path = ASSET) -> Rig:
+def open_head(path: Path = ASSET) -> KeptRig:
     """The built-in head: 52 units with ARKit names, identity modes in standard deviations, six joints.
 
     Metres at real size, origin near the head joint. Raises AvatarError when the asset is missing or damaged.
@@ -53,7 +60,7 @@ def load_head(path: Path = ASSET) -> Rig:
     expression = tensors["expression_basis"].float() * tensors["expression_scale"][:, None, None]
     shape = tensors["shape_basis"].float() * tensors["shape_scale"][:, None, None]
     weights = tensors["skin_weights"].float()
-    return Rig(
+    rig = Rig(
         kind="head",
         template=tensors["template"],
         faces=tensors["faces"].long(),
@@ -66,6 +73,14 @@ def load_head(path: Path = ASSET) -> Rig:
         shape_basis=shape.flatten(1),
         joints_shape=tensors["joints_shape"].flatten(1),
     )
+    names = [metadata[name] for name in ("expression_names", "joint_names", "parents")]
+    fingerprint = fingerprint_of({name: tensor.numpy() for name, tensor in tensors.items()}, names)
+    return KeptRig(rig, fingerprint, older_fingerprints=_OLDER_FINGERPRINTS.get(fingerprint, ()))
+
+
+def load_head(path: Path = ASSET) -> Rig:
+    """The rig alone of `open_head`."""
+    return open_head(path).rig
 
 
 def load_head_surface(path: Path = ASSET) -> HeadSurface:

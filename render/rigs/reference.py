@@ -2,23 +2,94 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from render.errors import AvatarError
 from render.rigs.rig import Rig, RigKind
+
+logger = logging.getLogger(__name__)
+
+_MARK = "numbers:"  # what tells a fingerprint of a file's own numbers from one of format version 1
+
+
+def fingerprint_of(arrays: Mapping[str, NDArray[Any]], names: object) -> str:
+    """sha256 of a file's own arrays as float32 or int64, and of what is named beside them.
+
+    Nothing is computed but the rounding to float32, so it is equal on every machine.
+    """
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        plain = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
+        digest.update(f"{name}{plain.shape}".encode())
+        digest.update(plain.tobytes())
+    return _MARK + digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class KeptRig:
+    """A rig that avatar files name and do not hold."""
+
+    rig: Rig
+    fingerprint: str  # of its file's own numbers
+    file_hint: str = ""  # name of the model file; empty for the built-in head
+    num_shapes: int | None = None  # identity columns, where the user had to say how many the file has
+    joint_regressor: Tensor | None = None  # [J, V], where the file's joints come from its vertices
+    older_fingerprints: tuple[str, ...] = ()  # that files of format version 1 know it by
+
+    def reference(
+        self,
+        *,
+        shape: Tensor | None = None,
+        template_delta: Tensor | None = None,
+        joints_delta: Tensor | None = None,
+    ) -> RigReference:
+        """How a file names this rig with an identity [S] and changes of vertices [V, 3] and joints [J, 3]."""
+        return RigReference(
+            self.fingerprint, self.file_hint, self.num_shapes, shape, template_delta, joints_delta
+        )
+
+    def is_named_by(self, fingerprint: str) -> bool:
+        """Whether a file that holds `fingerprint` means this rig, as far as this machine can tell.
+
+        Version 1 hashed joints that were computed, whose last bits differ between processors: for a model
+        file such a fingerprint can prove that it is the one and never that it is another, which is logged.
+        """
+        if fingerprint in (self.fingerprint, *self.older_fingerprints):
+            return True
+        if fingerprint.startswith(_MARK):
+            return False
+        if fingerprint == self.rig.fingerprint():
+            return True
+        if self.joint_regressor is None:
+            return False
+        logger.warning(
+            "%s is taken for the avatar's by its name alone: fingerprints of format version 1 can be checked "
+            "only on a processor like the one they were made on; import the avatar again",
+            self.file_hint,
+        )
+        return True
 
 
 @dataclass(frozen=True)
 class RigReference:
     """How to make an avatar's rig again from a rig that is kept elsewhere, checked by its fingerprint."""
 
-    fingerprint: str  # of the rig as loaded, before anything below
+    fingerprint: str  # of the kept rig, before anything below
     file_hint: str = ""  # name of the model file; empty for the built-in head
+    num_shapes: int | None = None  # identity columns of a file whose layout is not a known one
     shape: Tensor | None = None  # [S] identity weights to bake
     template_delta: Tensor | None = None  # [V, 3] metres, added after the identity
     joints_delta: Tensor | None = None  # [J, 3] metres, likewise
@@ -65,20 +136,21 @@ def resolve(reference: RigReference, kind: RigKind, models_dir: Path | None = No
     Raises AvatarError when it is not there, is another model, or does not fit.
     """
     if kind == "head":
-        from render.rigs.head import load_head
+        from render.rigs.head import open_head
 
-        base, where = load_head(), "the built-in head"
+        kept, where = open_head(), "the built-in head"
         remedy = "import the avatar again with this version of visavis"
     else:
         file = _model_file(reference, kind, models_dir)
-        base, where = _load_model(kind, file), str(file)
+        kept, where = _open_model(kind, file, reference.num_shapes), str(file)
         remedy = f"put the model the avatar was made with there, named {reference.file_hint}"
-    if base.fingerprint() != reference.fingerprint:
+    if not kept.is_named_by(reference.fingerprint):
+        found, needed = (f.removeprefix(_MARK)[:12] for f in (kept.fingerprint, reference.fingerprint))
         raise AvatarError(
-            f"{where} is another rig than the avatar's: its fingerprint is {base.fingerprint()[:12]}, "
-            f"the avatar needs {reference.fingerprint[:12]}; {remedy}"
+            f"{where} is another rig than the avatar's: its fingerprint is {found}, "
+            f"the avatar needs {needed}; {remedy}"
         )
-    return reference.rebuild(base)
+    return reference.rebuild(kept.rig)
 
 
 def _model_file(reference: RigReference, kind: RigKind, models_dir: Path | None) -> Path:
@@ -100,13 +172,13 @@ def _model_file(reference: RigReference, kind: RigKind, models_dir: Path | None)
     return file
 
 
-def _load_model(kind: RigKind, file: Path) -> Rig:
+def _open_model(kind: RigKind, file: Path, num_shapes: int | None) -> KeptRig:
     if kind == "flame":
-        from render.rigs.flame import load_flame
+        from render.rigs.flame import open_flame
 
-        return load_flame(file)
+        return open_flame(file, num_shapes)
     if kind == "smplx":
-        from render.rigs.smplx import load_smplx
+        from render.rigs.smplx import open_smplx
 
-        return load_smplx(file)
+        return open_smplx(file, num_shapes)
     raise AvatarError(f"a rig of kind {kind} is never kept apart from its avatar; import the avatar again")

@@ -240,7 +240,11 @@ class Rig:
         return replace(self, **moved)
 
     def fingerprint(self) -> str:
-        """sha256 of the names and of every tensor as float32 or int64; equal on every machine and device."""
+        """sha256 of the names and of every tensor as float32 or int64.
+
+        Equal on every device, and on every machine where all tensors are as a file holds them; those that
+        are computed (a model's joints, a baked identity) may differ in their last bits.
+        """
         digest = hashlib.sha256()
         names = [self.kind, self.expression_names, self.joint_names, self.parents]
         digest.update(json.dumps(names).encode())

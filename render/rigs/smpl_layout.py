@@ -6,21 +6,35 @@ import numpy as np
 import torch
 
 from render.errors import AvatarError
+from render.rigs.reference import KeptRig, fingerprint_of
 from render.rigs.rig import Rig, RigKind
 from render.rigs.safe_load import ModelFile
 
+_ARRAYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 
-def split_columns(file: ModelFile, num_columns: int) -> tuple[int, int]:
-    """How many identity and expression columns `shapedirs` has: 300 and the rest, or ten and ten.
 
-    Source: the loaders of the official `smplx` and FLAME packages.
+# Columns of `shapedirs` -> how many of them are the identity's. Above 300 the first 300 are: so have all
+# official files of FLAME (2019 to 2023 Open) and SMPL-X; older SMPL-X files have ten and ten, and files cut
+# for trackers that use so many (DECA, EMOCA, INSTA) a hundred and fifty.
+# Source: the loaders of the official `smplx` package, of DECA and of GaussianAvatars.
+_NUM_SHAPES = {20: 10, 150: 100}
+
+
+def num_identity_columns(file: ModelFile, num_columns: int, num_shapes: int | None = None) -> int:
+    """How many of the columns of `shapedirs` are the identity's: `num_shapes` where it is given.
+
+    Raises AvatarError where the layout is unknown and nothing is given, or more is given than is there.
     """
-    if num_columns > 300:
-        return 300, num_columns - 300
-    if num_columns == 20:
-        return 10, 10
-    message = f"{file.path}: 'shapedirs' has {num_columns} columns; known layouts have 20 or more than 300"
-    raise AvatarError(message)
+    known = 300 if num_columns > 300 else _NUM_SHAPES.get(num_columns)
+    found = known if num_shapes is None else num_shapes
+    if found is None:
+        raise AvatarError(
+            f"{file.path}: 'shapedirs' has {num_columns} columns, known layouts 20, 150 or more than 300: "
+            "say with --shapes how many are the identity's"
+        )
+    if not 0 < found <= num_columns:
+        raise AvatarError(f"{file.path}: 'shapedirs' has {num_columns} columns, not {found} of the identity")
+    return found
 
 
 def _check(file: ModelFile, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -37,8 +51,12 @@ def _parents(file: ModelFile, num_joints: int) -> tuple[int, ...]:
     return parents
 
 
-def rig_from_file(file: ModelFile, kind: RigKind, joint_names: tuple[str, ...]) -> Rig:
-    """Build the rig from the file's arrays under their official names, `v_template` and so on.
+def rig_from_file(
+    file: ModelFile, kind: RigKind, joint_names: tuple[str, ...], num_shapes: int | None = None
+) -> KeptRig:
+    """The rig of the file's arrays under their official names, `v_template` and so on.
+
+    `num_shapes` of the file's columns are the identity's, where its layout is not a known one.
 
     Raises AvatarError naming the array that is missing, damaged or does not fit the others.
     """
@@ -51,7 +69,7 @@ def rig_from_file(file: ModelFile, kind: RigKind, joint_names: tuple[str, ...]) 
         raise AvatarError(f"{file.path}: 'f' names vertices outside 0..{num_vertices - 1}")
     directions = file.array("shapedirs", ndim=3).astype(np.float32)
     _check(file, "shapedirs", directions.shape[:2], (num_vertices, 3))
-    num_shapes, _ = split_columns(file, directions.shape[2])
+    identities = num_identity_columns(file, directions.shape[2], num_shapes)
     pose = file.array("posedirs", ndim=3).astype(np.float32)
     _check(file, "posedirs", pose.shape, (num_vertices, 3, (num_joints - 1) * 9))
     regressor = file.array("J_regressor", ndim=2).astype(np.float32)
@@ -64,19 +82,21 @@ def rig_from_file(file: ModelFile, kind: RigKind, joint_names: tuple[str, ...]) 
     basis = torch.from_numpy(np.ascontiguousarray(directions.transpose(2, 0, 1)))  # [columns, V, 3]
     joint_basis = torch.from_numpy(regressor) @ basis
     basis, joint_basis = basis.flatten(1), joint_basis.flatten(1)
-    num_expressions = len(basis) - num_shapes
-    return Rig(
+    num_expressions = len(basis) - identities
+    rig = Rig(
         kind=kind,
         template=torch.from_numpy(template),
         faces=torch.from_numpy(faces),
         expression_names=tuple(f"expression_{i}" for i in range(num_expressions)),
-        expression_basis=basis[num_shapes:],
+        expression_basis=basis[identities:],
         joint_names=joint_names,
         parents=_parents(file, num_joints),
         joints_template=torch.from_numpy(regressor @ template),
         skin_weights=torch.from_numpy(weights),
-        shape_basis=basis[:num_shapes],
+        shape_basis=basis[:identities],
         pose_basis=torch.from_numpy(np.ascontiguousarray(pose.reshape(num_vertices * 3, -1).T)),
-        joints_shape=joint_basis[:num_shapes],
-        joints_expression=joint_basis[num_shapes:],
+        joints_shape=joint_basis[:identities],
+        joints_expression=joint_basis[identities:],
     )
+    own = {name: file.array(name) for name in _ARRAYS}
+    return KeptRig(rig, fingerprint_of(own, [kind]), file.path.name, num_shapes, torch.from_numpy(regressor))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from render.errors import AvatarError
 from render.rigs.params import RigParams
+from render.rigs.reference import KeptRig
 from render.rigs.rig import Rig
 from render.rigs.safe_load import read_model_file
 from render.rigs.smpl_layout import rig_from_file
@@ -101,12 +102,17 @@ def _hand(pose: Tensor, model: tuple[Tensor, Tensor] | None) -> Tensor:
     return pose.unflatten(-1, (15, 3))
 
 
-def load_smplx(path: Path | str) -> Rig:
-    """The rig of an official SMPL-X .npz or .pkl file; column counts come from the file.
+def open_smplx(path: Path | str, num_shapes: int | None = None) -> KeptRig:
+    """The rig of an official SMPL-X .npz or .pkl file; column counts as `rig_from_file` tells them.
 
     Raises AvatarError when the file is missing, damaged, not SMPL-X, or tries to run code.
     """
-    return rig_from_file(read_model_file(path), "smplx", JOINT_NAMES)
+    return rig_from_file(read_model_file(path), "smplx", JOINT_NAMES, num_shapes)
+
+
+def load_smplx(path: Path | str) -> Rig:
+    """The rig alone of `open_smplx`."""
+    return open_smplx(path).rig
 
 
 def load_smplx_hands(path: Path | str) -> SmplxHands:

@@ -32,6 +32,8 @@ def write_rig(path: Path, rig: Rig, reference: RigReference | None) -> None:
     if reference is not None:
         names: tuple[str, ...] = _REFERENCE_PARTS
         header |= {"fingerprint": reference.fingerprint, "file_hint": reference.file_hint}
+        if reference.num_shapes is not None:
+            header["num_shapes"] = reference.num_shapes
     elif rig.kind in ("flame", "smplx"):
         raise UsageError(f"a {rig.kind} rig may not be copied into a dataset: give its model file")
     else:
@@ -70,7 +72,13 @@ def _rebuilt(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[
         raise ValueError(f"unknown kind of rig {header['kind']!r}")
     kind = cast(RigKind, header["kind"])
     if "fingerprint" in header:
-        reference = RigReference(str(header["fingerprint"]), str(header["file_hint"]), **tensors)
+        num_shapes = header.get("num_shapes")
+        reference = RigReference(
+            str(header["fingerprint"]),
+            str(header["file_hint"]),
+            None if num_shapes is None else int(num_shapes),
+            **tensors,
+        )
         return resolve(reference, kind), reference
     rig = Rig(
         kind=kind,

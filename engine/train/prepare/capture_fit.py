@@ -21,7 +21,7 @@ from engine.train.prepare.clip_fit import varied
 from engine.train.prepare.layouts import Capture, Rigged
 from engine.train.prepare.placement import rig_params
 from render.camera import Camera
-from render.rigs.head import load_head
+from render.rigs.head import open_head
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, LandmarkModel, landmark_model
@@ -58,7 +58,8 @@ def fit_capture(capture: Capture, bars: Bars) -> CaptureFit:
     the neck and head joints as in play. Raises UsageError, one line; TrackingError without the model.
     """
     sights, lens = look(capture, bars)
-    base, embedding = load_head(), LandmarkEmbedding.load(HEAD_LANDMARKS)
+    kept, embedding = open_head(), LandmarkEmbedding.load(HEAD_LANDMARKS)
+    base = kept.rig
     average = landmark_model(base, embedding)
     placed = place_all(capture, sights, lens, average)
     metres, scaled = _metres(float(np.median([p.units_per_metre for p in placed])))
@@ -69,7 +70,7 @@ def fit_capture(capture: Capture, bars: Bars) -> CaptureFit:
     chosen = [moments[i] for i in some]
     weights, first = _identity(average, lens, chosen, [starts[i] for i in some])
     shape = torch.tensor(weights, dtype=torch.float32)
-    rig, reference = base.with_shape(shape), RigReference(base.fingerprint(), shape=shape)
+    rig, reference = base.with_shape(shape), kept.reference(shape=shape)
     fitter = FaceFitter(landmark_model(rig, embedding), lens, _SETTINGS)
     _learn_open_lids(fitter, chosen, first)
     fits: dict[int, FaceFit] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from render.rigs.head import load_head
+from render.rigs.head import load_head, open_head
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 from tracking import axis_angle
@@ -74,7 +74,8 @@ def fit_clip(
     if not detections:
         raise ValueError("a clip without a face cannot be fitted")
     landmarks = clip_landmarks(detections, video)
-    base = load_head()
+    kept = open_head()
+    base = kept.rig
     embedding = LandmarkEmbedding.load(HEAD_LANDMARKS)
     average = landmark_model(base, embedding)
     camera = Intrinsics.guess(detections[0].width, detections[0].height)
@@ -87,7 +88,7 @@ def fit_clip(
     identity, _ = fit_identity(average, camera, seen, settings)
     shape = torch.tensor(identity.weights, dtype=torch.float32)
     rig = base.with_shape(shape)
-    reference = RigReference(base.fingerprint(), shape=shape)
+    reference = kept.reference(shape=shape)
     model = identity.model
     for _ in range(2 if len(chosen) > 4 else 1):
         some = varied(landmarks, _NUM_BEND_FRAMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 from engine.errors import UsageError
 from engine.train.prepare.layouts import Capture, Rigged
 from render.errors import AvatarError
-from render.rigs.flame import FlameParams, load_flame
+from render.rigs.flame import FlameParams, open_flame, reference_of_person
 from render.rigs.params import RigParams
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
@@ -75,25 +74,11 @@ def _row(path: Path, arrays: Mapping[str, NDArray[np.float32]], name: str, lengt
 
 def _flame(path: Path) -> tuple[Rig, RigReference]:
     """The person's rig: FLAME with the shape of one frame and its static offset, where there is one."""
-    file = _flame_file()
-    base = load_flame(file)
-    shape = read_flame_params(path).shape
-    if base.shape_basis is None or len(shape) > base.num_shapes:
-        raise UsageError(
-            f"{path} has {len(shape)} shape weights, {file.name} knows {base.num_shapes}: "
-            "put the model there that the capture was fitted with"
-        )
-    reference = RigReference(base.fingerprint(), file.name, shape=shape)
+    kept = open_flame(_flame_file())
+    read_flame_params(path)  # names what is missing or damaged
     with np.load(path, allow_pickle=False) as arrays:
-        offset = np.asarray(arrays["static_offset"], np.float32) if "static_offset" in arrays.files else None
-    if offset is not None:
-        # Captures fitted with extra vertices (teeth) list these behind FLAME's own.
-        rows = offset.reshape(-1, 3)
-        if len(rows) < base.num_vertices or not np.isfinite(rows).all():
-            raise UsageError(f"{path}: static_offset has {len(rows)} rows, FLAME has {base.num_vertices}")
-        delta = torch.from_numpy(rows[: base.num_vertices].copy())
-        reference = replace(reference, template_delta=delta)
-    return reference.rebuild(base), reference
+        reference = reference_of_person(kept, arrays, path)
+    return reference.rebuild(kept.rig), reference
 
 
 def _flame_file() -> Path:

@@ -15,9 +15,8 @@ from engine.train.synthetic.head import PosedHead, SyntheticHead
 from engine.train.synthetic.light import make_environment
 from engine.train.synthetic.person import make_person
 from render.camera import Camera
-from render.rigs.head import load_head
+from render.rigs.head import load_head, open_head
 from render.rigs.params import RigParams
-from render.rigs.reference import RigReference
 
 _TARGET = (0.0, -0.008, 0.0)  # metres: hair above, collar below
 _DISTANCE_M, _FOV_DEG = 1.15, 18.5
@@ -146,5 +145,5 @@ def _seen(
 
 def _dataset(head: SyntheticHead, views: list[View], name: str) -> Dataset:
     shape: Tensor = torch.tensor(head.person.shape, dtype=torch.float32)
-    reference = RigReference(fingerprint=load_head().fingerprint(), shape=shape)
+    reference = open_head().reference(shape=shape)
     return Dataset(head.rig, tuple(views), reference, name)

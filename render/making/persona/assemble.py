@@ -63,15 +63,14 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
     from render.avatars.bindings import TriangleBinding, localise
     from render.gaussians import Gaussians
-    from render.rigs.head import load_head
-    from render.rigs.reference import RigReference
+    from render.rigs.head import open_head
     from render.rotations import matrix_to_quaternion
 
-    base = load_head()
+    kept = open_head()
+    base = kept.rig
     template = torch.tensor(head.vertices, dtype=torch.float32)
     joints = torch.tensor(head.joints, dtype=torch.float32)
-    reference = RigReference(
-        fingerprint=base.fingerprint(),
+    reference = kept.reference(
         template_delta=template - base.template,
         joints_delta=joints - base.joints_template,
     )

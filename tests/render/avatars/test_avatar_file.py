@@ -1,5 +1,6 @@
 """The avatar file: exact round trips, compact storage and its loss, and files wrong in every way."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -23,9 +24,9 @@ from render.avatars.avatar import Avatar
 from render.avatars.bindings import SkinningBinding
 from render.avatars.file import load_avatar, save_avatar
 from render.errors import AvatarError
-from render.rigs.flame import load_flame
-from render.rigs.head import load_head
-from render.rigs.reference import RigReference
+from render.rigs.flame import open_flame
+from render.rigs.head import open_head
+from render.rigs.reference import RigReference, resolve
 from tests.render.avatars.small_avatars import random_avatar, random_gaussians, random_params, random_rig
 from tests.render.rigs.mock_models import flame_arrays, write_npz
 
@@ -104,10 +105,11 @@ def test_storing_a_compact_avatar_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_built_in_head_is_named_by_its_fingerprint(tmp_path: Path) -> None:
-    head = load_head()
+    kept = open_head()
+    head = kept.rig
     shape = torch.linspace(-1, 1, head.num_shapes)
     delta = torch.full_like(head.template, 0.001)
-    reference = RigReference(head.fingerprint(), shape=shape, template_delta=delta)
+    reference = kept.reference(shape=shape, template_delta=delta)
     n = 5
     whole = random_avatar()
     avatar = whole.replace(
@@ -136,8 +138,9 @@ def test_a_licensed_model_is_asked_for_and_never_embedded(
     models = tmp_path / "models"
     models.mkdir()
     file = write_npz(models / "flame2023.npz", flame_arrays())
-    base = load_flame(file)
-    reference = RigReference(base.fingerprint(), file.name, shape=torch.full((10,), 0.5))
+    kept = open_flame(file)
+    base = kept.rig
+    reference = kept.reference(shape=torch.full((10,), 0.5))
     n = 4
     avatar = random_avatar().replace(
         rig=reference.rebuild(base),
@@ -163,6 +166,25 @@ def test_a_licensed_model_is_asked_for_and_never_embedded(
     write_npz(file, {**flame_arrays(), "v_template": np.zeros((40, 3))})
     with pytest.raises(AvatarError, match="another rig than the avatar's"):
         load_avatar(path)
+
+
+def test_a_fingerprint_of_version_1_is_checked_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_npz(tmp_path / "flame2023.npz", flame_arrays())
+    monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))
+    rig = open_flame(file).rig
+    resolve(RigReference(rig.fingerprint(), file.name), "flame")  # as this machine computed it
+    assert not caplog.records
+    # As another processor computed it: the last bits of its joints, and so all of the hash, are others.
+    elsewhere = dataclasses.replace(
+        rig, joints_template=torch.nextafter(rig.joints_template, rig.template[:5])
+    )
+    resolve(RigReference(elsewhere.fingerprint(), file.name), "flame")
+    assert [r.getMessage() for r in caplog.records] == [
+        "flame2023.npz is taken for the avatar's by its name alone: fingerprints of format version 1 can be "
+        "checked only on a processor like the one they were made on; import the avatar again"
+    ]
 
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:

@@ -284,6 +284,9 @@ def test_gaussian_avatars_on_flame(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "1 Gaussians on triangles" in avatar.info.provenance
     wanted = flame.with_shape(torch.from_numpy(shape)).template + torch.from_numpy(offset[0, :40])
     torch.testing.assert_close(avatar.rig.template, wanted)
+    # The method regresses the joints from the vertices that the offset has moved.
+    joints = torch.from_numpy(flame_arrays()["J_regressor"].toarray()).float() @ wanted
+    torch.testing.assert_close(avatar.rig.joints_template, joints)
     # In the rest pose a Gaussian sits where the definition puts it: see test_bindings for the frame itself.
     local = random_gaussians(6, degree=1)
     with torch.no_grad():

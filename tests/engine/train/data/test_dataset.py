@@ -15,9 +15,8 @@ from engine.train.data.dataset import DatasetWriter, check_new_folder, read_data
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Dataset, Picture, View
 from render.camera import Camera
-from render.rigs.head import load_head
+from render.rigs.head import open_head
 from render.rigs.params import RigParams
-from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 from transport.errors import OutputError
 
@@ -25,7 +24,8 @@ SIZE = 12
 
 
 def dataset(num_views: int = 3, geometry: bool = False) -> Dataset:
-    base = load_head()
+    kept = open_head()
+    base = kept.rig
     generator = torch.Generator().manual_seed(3)
     shape = torch.randn(base.num_shapes, generator=generator)
     rig = base.with_shape(shape)
@@ -46,7 +46,7 @@ def dataset(num_views: int = 3, geometry: bool = False) -> Dataset:
         return View(f"v{index}", camera, params, index, "test" if index else "train", lambda: picture)
 
     views = tuple(view(i) for i in range(num_views))
-    return Dataset(rig, views, RigReference(base.fingerprint(), shape=shape), "somebody")
+    return Dataset(rig, views, kept.reference(shape=shape), "somebody")
 
 
 def tiny_rig() -> Rig:
