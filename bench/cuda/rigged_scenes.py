@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bench.scenes import ellipsoid_head
-from render.avatars.avatar import Avatar, AvatarInfo, Framing
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import SkinningBinding, TriangleBinding, localise
+from render.avatars.framing import Framing
 from render.importers.ply import still_rig
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.avatars.bindings import Binding, Poser
+from render.avatars.framing import Framing, framing_of
 from render.avatars.meanings import UnitMeanings, translation
 from render.camera import Camera
 from render.gaussians import Gaussians
@@ -26,9 +26,6 @@ from render.rigs.rig import Rig
 if TYPE_CHECKING:
     from render.cpu.posing import CpuPoser
 
-_DEFAULT_FOV_DEG = 20.0  # portrait lens: a head fills the picture from about a metre
-_HEAD_SHARE_OF_PICTURE = 0.85  # height of head and neck in the default view
-
 
 @dataclass(frozen=True)
 class AvatarInfo:
@@ -39,15 +36,6 @@ class AvatarInfo:
     provenance: str = ""  # what it was made of, and how
     consent: str = ""  # whose likeness it is and what that person agreed to
     created: str = ""  # ISO 8601 date
-
-
-@dataclass(frozen=True)
-class Framing:
-    """The view an avatar is normally seen in, for a square picture."""
-
-    target: tuple[float, float, float]  # metres, world
-    distance_m: float
-    vertical_fov_deg: float = _DEFAULT_FOV_DEG
 
 
 @dataclass(frozen=True)
@@ -229,7 +217,7 @@ class Avatar:
 
         Positive yaw moves the camera around the head to the subject's left, positive pitch moves it up.
         """
-        view = self.framing or _framing_of(self)
+        view = self.framing or framing_of(self)
         distance = view.distance_m * max(1.0, height / width)
         return Camera.orbit(
             view.target,
@@ -294,21 +282,3 @@ def _run(gaussians: Gaussians, start: int, stop: int) -> Gaussians:
         logit_opacities=gaussians.logit_opacities[start:stop],
         sh=gaussians.sh[start:stop],
     )
-
-
-def _framing_of(avatar: Avatar) -> Framing:
-    """A portrait: the box of the opaque Gaussians above the neck joint, or of all when the rig has none."""
-    rig = avatar.rig
-    with torch.no_grad():
-        points = avatar.pose(rig.neutral_params()).means[avatar.gaussians.opacities() > 0.3].cpu()
-        if "neck" in rig.joint_names:
-            points = points[points[:, 1] > float(rig.joints_template[rig.joint_names.index("neck"), 1])]
-        if not len(points):
-            points = torch.zeros(1, 3)
-        # The outermost half percent is floaters in a scanned scene, and no part of a head.
-        few = points[:: 1 + len(points) // 100_000]
-        low, high = torch.quantile(few, torch.tensor([0.005, 0.995]), dim=0)
-    x, y, z = ((low + high) / 2).tolist()
-    height = max(float(high[1] - low[1]), float(high[0] - low[0]), 1e-3)
-    distance = height / _HEAD_SHARE_OF_PICTURE / (2 * math.tan(math.radians(_DEFAULT_FOV_DEG) / 2))
-    return Framing((x, y, z), distance)

@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.avatars.framing import Framing
 from render.avatars.quantise import Encoding, Loss, decode, encode_box, encode_scaled, loss
 from render.avatars.reader import FORMAT, VERSION, AvatarReader
 from render.errors import AvatarError

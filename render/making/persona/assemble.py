@@ -60,8 +60,9 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     """Bind a lit persona to the built-in head."""
     import torch
 
-    from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
+    from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
     from render.avatars.bindings import TriangleBinding, localise
+    from render.avatars.framing import Framing
     from render.gaussians import Gaussians
     from render.rigs.head import open_head
     from render.rotations import matrix_to_quaternion

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from render.avatars.avatar import Avatar, AvatarInfo, Framing, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.avatars.framing import Framing
 from render.gaussians import Gaussians
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig

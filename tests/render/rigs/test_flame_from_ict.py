@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from capture.frame import Frame
+from render.cpu.renderer import CpuRenderer
+from render.importers.gaussian_avatars import import_gaussian_avatars
 from render.rigs.flame import load_flame
 from render.rigs.smplx import load_smplx
 from tests.render.rigs.flame_from_ict import ProofFiles, read_head
+from tracking.detect.face_detector import FaceDetector
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +74,44 @@ def test_flame_s_neck_joint_lies_above_the_mouth(rigs, head):
     assert neck > float(head.vertices[head.landmarks[48:68], 1].max())
 
 
-def test_components_reach_a_blink(rigs, head):
-    rig = rigs["flame"]
-    wanted = torch.from_numpy(head.expression("eyeBlink_L") + head.expression("eyeBlink_R")).float().flatten()
-    basis = rig.expression_basis[:52]
+def weights_of(rig, head, *names):
+    """Components [52] that make ICT's expressions `names`, and how much of these they miss."""
+    wanted = torch.from_numpy(sum(head.expression(name) for name in names)).float().flatten()
+    basis = rig.expression_basis[:52, : len(wanted)]
     weights = torch.linalg.lstsq(basis.T, wanted[:, None]).solution[:, 0]
-    assert float((weights @ basis - wanted).norm() / wanted.norm()) < 1e-3
+    return weights, float((weights @ basis - wanted).norm() / wanted.norm())
+
+
+def test_components_reach_a_blink(rigs, head):
+    weights, missed = weights_of(rigs["flame"], head, "eyeBlink_L", "eyeBlink_R")
+    assert missed < 1e-3
     assert float(weights.abs().max()) < 4  # standard deviations
+
+
+def test_the_detector_sees_the_painted_face_move(proof_files, head, models_dir):
+    avatar = import_gaussian_avatars(proof_files.flame_ply, proof_files.flame)
+    still, rig = avatar.rig.neutral_params(), avatar.rig
+    jaw = still.pose.clone()
+    jaw[rig.joint_names.index("jaw"), 0] = math.radians(20)
+    blink, smile = (
+        still.replace(expression=weights_of(rig, head, f"{name}_L", f"{name}_R")[0])
+        for name in ("eyeBlink", "mouthSmile")
+    )
+    renderer, camera = CpuRenderer(512, 512), avatar.default_camera(512, 512)
+    seen = {}
+    with FaceDetector(mode="image") as detector:
+        for name, params in {
+            "still": still,
+            "jaw": still.replace(pose=jaw),
+            "blink": blink,
+            "smile": smile,
+        }.items():
+            rgb = renderer.render_rgb8(avatar.pose(params), camera, (0.8, 0.8, 0.8))
+            seen[name] = detector.detect(Frame(rgb, 0, 0))
+    assert all(found.found for found in seen.values())
+    for name, unit in (("jaw", "jawOpen"), ("blink", "eyeBlinkLeft"), ("smile", "mouthSmileLeft")):
+        assert seen[name].score(unit) > 0.5
+        assert seen["still"].score(unit) < 0.2
 
 
 def test_landmarks_lie_on_their_vertices(proof_files, head):
