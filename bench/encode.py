@@ -24,7 +24,7 @@ from engine.look import DEFAULT_AVATAR, Look
 from engine.offline.play import pictures
 from engine.report import StageTimes
 from render.avatars.library import open_avatar
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 
 SIZES = ((512, 512), (1280, 720))
 FPS = 30
@@ -45,7 +45,7 @@ def measure(num_frames: int = 150) -> dict[str, Any]:
 def _encode(drawn: list[NDArray[np.uint8]], width: int, height: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.mp4"
-        with Recorder(path, width=width, height=height, frame_rate=Fraction(FPS)) as recorder:
+        with Mp4Writer(path, width=width, height=height, frame_rate=Fraction(FPS)) as recorder:
             for i, picture in enumerate(drawn):
                 recorder.write(picture, round(i * 1e9 / FPS))
         with av.open(str(path)) as container:

@@ -11,7 +11,7 @@ from engine.backends import open_backend
 
 if TYPE_CHECKING:
     from engine.look import Look
-    from transport.files.recorder import H264
+    from transport.files.mp4_writer import H264
     from transport.webrtc.encoders import Codec, MakeEncoder
 
 

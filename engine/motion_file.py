@@ -15,7 +15,7 @@ from engine.errors import UsageError
 from engine.model_motion import clip_of_model_params
 from render.motion import FACE, MotionClip
 from transport.errors import OutputError
-from transport.files.recorder import check_writable
+from transport.files.mp4_writer import check_writable
 
 FORMAT = "visavis-motion"
 VERSION = 2

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from transport.errors import OutputError
-from transport.files.recorder import check_writable
+from transport.files.mp4_writer import check_writable
 
 PERCENTILES = (50, 95, 99)
 

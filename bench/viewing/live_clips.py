@@ -15,7 +15,7 @@ from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_BACKGROUND, Look, parse_background
 from engine.offline.record import record_motion
 from render.avatars.library import open_avatar
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 from transport.webrtc.encoders import to_i420
 
 SIZE = 480  # of the filmed avatar, pixels a side
@@ -35,7 +35,7 @@ def retimed(clip: Path, path: Path, fps: int, seconds: float) -> None:
     pictures = _forth_and_back(clip, round(fps * seconds))
     first = next(pictures)
     height, width = first.shape[:2]
-    with Recorder(path, width=width, height=height, frame_rate=Fraction(fps)) as recorder:
+    with Mp4Writer(path, width=width, height=height, frame_rate=Fraction(fps)) as recorder:
         recorder.write(first, 0)
         for number, picture in enumerate(pictures, start=1):
             recorder.write(picture, round(number * 1e9 / fps))

@@ -23,7 +23,7 @@ from engine.backends import open_backend
 from engine.errors import UsageError
 from engine.look import add_backend_argument
 from engine.report import write_json
-from transport.files.recorder import check_writable
+from transport.files.mp4_writer import check_writable
 
 # Each has measure() -> dict and table(result) -> str for people. Loaded by name: no import of `bench`.
 # Those of DRAWING take `backend`, the name of the back end to draw with.

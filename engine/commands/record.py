@@ -10,7 +10,7 @@ import sys
 
 from engine.look import add_look_arguments, parse_look
 from engine.report import write_json
-from transport.files.recorder import Recorder, check_writable
+from transport.files.mp4_writer import Mp4Writer, check_writable
 
 EXAMPLES = """\
 examples:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    Recorder.check(args.output, [args.input])
+    Mp4Writer.check(args.output, [args.input])
     if args.report is not None:
         check_writable(args.report, [args.input])
     look = parse_look(args)

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from capture.latest import Latest
 from engine.demo_motion import demo_moment
+from engine.live.detecting import Detected
 from engine.live.lifeline import Lifeline
 from engine.live.lookahead import Lookahead
 from engine.live.scene import Cast
 from engine.live.stamps import FrameStamps
-from engine.live.tracker import Tracked
 from render.motion import Motion
 from tracking.detect.detection import Detection
 
@@ -44,7 +44,7 @@ class FaceActor:
 
     def __init__(
         self,
-        tracked: Latest[Tracked],
+        tracked: Latest[Detected],
         lookahead: Lookahead | None = None,
         *,
         clock_ns: Callable[[], int] = time.time_ns,

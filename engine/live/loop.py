@@ -12,6 +12,7 @@ from engine.backends import open_backend
 from engine.encoding import live_encoders
 from engine.live.acting import Actor, FaceActor, MotionActor
 from engine.live.controls import LiveControls
+from engine.live.detecting import DetectionThread, Detector
 from engine.live.lifeline import Lifeline
 from engine.live.lookahead import Lookahead
 from engine.live.painter import Painter
@@ -19,7 +20,6 @@ from engine.live.scene import Cast, Scene, View
 from engine.live.sources import LiveSource
 from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
-from engine.live.tracker import Detector, Tracker
 from engine.look import Look
 from transport.http.controls import SourceKind
 from transport.http.server import LiveServer, ServerSettings
@@ -159,14 +159,14 @@ class LiveLoop(Closing):
         self.start()
         return self
 
-    def _make_actor(self, settings: LiveSettings) -> tuple[Tracker | None, Lookahead | None, Actor]:
+    def _make_actor(self, settings: LiveSettings) -> tuple[DetectionThread | None, Lookahead | None, Actor]:
         if self._source is None or self._detector is None:
             return None, None, MotionActor(self._lifeline, MOTION_FPS)
-        tracker = Tracker(self._source, self._detector, self.statistics, self._lifeline)
+        tracker = DetectionThread(self._source, self._detector, self.statistics, self._lifeline)
         lookahead = None
         if settings.predict:
             lookahead = Lookahead(lambda: self.statistics.median_ms("arrival_to_rendered"))
-        return tracker, lookahead, FaceActor(tracker.tracked, lookahead)
+        return tracker, lookahead, FaceActor(tracker.detected, lookahead)
 
     def _fps(self) -> float:
         if self._source is None:

@@ -25,7 +25,7 @@ from engine.progress import Bars
 from engine.report import StageTimes, make_report, peak_memory_mb
 from render.avatars.avatar import Avatar
 from render.motion import MotionClip
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 
 # A first picture that comes this little after time 0 of its file keeps its offset, so that a frame of the
 # recording has the presentation time of the frame that drove it; larger ones are the file's own clock.
@@ -56,7 +56,7 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
     """
     start = time.perf_counter()
     if Path(source).suffix.lower() == ".npz":
-        Recorder.check(output, [source])
+        Mp4Writer.check(output, [source])
         return record_motion(load_motion(source), output, avatar, look, source=str(source))
     from engine.offline.track import track_source  # a motion file plays without the tracker
 
@@ -102,8 +102,8 @@ def _open_recorder(
     *,
     sound_from: str | Path | None = None,
     sound_origin_s: float = 0.0,
-) -> Recorder:
-    return Recorder(
+) -> Mp4Writer:
+    return Mp4Writer(
         output,
         width=look.width,
         height=look.height,
@@ -120,7 +120,7 @@ def _write(
     motion: MotionClip,
     avatar: Avatar,
     look: Look,
-    recorder: Recorder,
+    recorder: Mp4Writer,
     times: StageTimes,
     bars: Bars,
     *,

@@ -19,14 +19,14 @@ from bench.viewing.live_client import WatchReport
 from bench.viewing.live_clips import as_camera_file, retimed
 from capture.synthetic import SyntheticSource
 from capture.video import VideoFile
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     source = SyntheticSource(96, 64, 30.0, 20)
-    with Recorder(path, width=96, height=64, frame_rate=Fraction(30)) as recorder:
+    with Mp4Writer(path, width=96, height=64, frame_rate=Fraction(30)) as recorder:
         while (frame := source.read()) is not None:
             recorder.write(frame.rgb, frame.capture_ns)
     return path

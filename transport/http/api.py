@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from transport.errors import OutputError
-from transport.files.live_recording import PacketRecording, discard
+from transport.files.packet_recording import PacketRecording, discard
 from transport.http.controls import Background, ControlError, Controls
 from transport.http.pictures import MAX_JPEG_BYTES, background_from_jpeg
 from transport.http.security import Refusal

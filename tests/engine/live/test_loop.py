@@ -139,7 +139,7 @@ def test_a_hanging_tracker_does_not_hold_up_the_end(avatar: Avatar, monkeypatch:
         release.wait(20)
         raise DetectorLostError("the face detector's process died (exit code -9)")
 
-    monkeypatch.setattr("engine.live.tracker.os.kill", lambda pid, signal: release.set())
+    monkeypatch.setattr("engine.live.detecting.os.kill", lambda pid, signal: release.set())
     source, detector = FakeSource(), FakeDetector(hang)
     detector.pid = 4242
     cast = cast_of(avatar)

@@ -1,4 +1,4 @@
-"""Tracker, actors and stage, each with fakes around it."""
+"""Detection, actors and stage, each with fakes around it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from engine.backends import CpuBackend
 from engine.live.acting import FaceActor, Moment, MotionActor
+from engine.live.detecting import Detected, DetectionThread
 from engine.live.lifeline import Lifeline
 from engine.live.lookahead import HorizonErrors, Lookahead
 from engine.live.painter import Painter
@@ -19,7 +20,6 @@ from engine.live.scene import Cast, Scene, View
 from engine.live.stage import Stage
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
-from engine.live.tracker import Tracked, Tracker
 from render.avatars.avatar import Avatar
 from render.motion import FACE, Motion
 from tests.engine.live.fakes import (
@@ -118,14 +118,14 @@ class Tracking:
     def __init__(self, detector: FakeDetector) -> None:
         self.source, self.detector = FakeSource(), detector
         self.statistics, self.lifeline, self.clock = LiveStatistics(), Lifeline(), FakeClock()
-        self.tracker = Tracker(
+        self.thread = DetectionThread(
             self.source, detector, self.statistics, self.lifeline, clock=self.clock, clock_ns=self.clock.ns
         )
-        self.lifeline.spawn("tracker", self.tracker.run)
+        self.lifeline.spawn("tracker", self.thread.run)
 
-    def track(self, number: int) -> Tracked | None:
+    def track(self, number: int) -> Detected | None:
         self.source.latest.put(frame(number, capture_ns=self.clock.ns() - 5_000_000))
-        return self.tracker.tracked.read(10)
+        return self.thread.detected.read(10)
 
     def close(self) -> None:
         self.lifeline.stop()
@@ -141,11 +141,11 @@ def test_detections_carry_their_frames_stamps() -> None:
     assert dict(tracked.stamps.durations_ms()) == {"capture": 5, "track": 0}
     tracking.close()
     assert tracking.detector.closed
-    assert tracking.tracker.tracked.closed
+    assert tracking.thread.detected.closed
 
 
 def test_a_tracker_that_dies_is_restarted_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.live.tracker.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("engine.live.detecting.FIRST_PAUSE_S", 0.0)
     tracking = Tracking(FakeDetector(lambda number: dies(number) if number == 1 else None))
     tracking.source.latest.put(frame(0))
     while not tracking.detector.num_restarts:
@@ -157,7 +157,7 @@ def test_a_tracker_that_dies_is_restarted_and_counted(monkeypatch: pytest.Monkey
 
 
 def test_a_tracker_that_always_dies_ends_the_loop_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.live.tracker.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("engine.live.detecting.FIRST_PAUSE_S", 0.0)
     tracking = Tracking(FakeDetector(dies))
     number = 0
     while not tracking.lifeline.wait(0.001):
@@ -170,7 +170,7 @@ def test_a_tracker_that_always_dies_ends_the_loop_with_its_error(monkeypatch: py
 
 def test_a_tracker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
-    monkeypatch.setattr("engine.live.tracker.os.kill", lambda pid, signal: killed.append(pid))
+    monkeypatch.setattr("engine.live.detecting.os.kill", lambda pid, signal: killed.append(pid))
     hanging, release = threading.Event(), threading.Event()
 
     def hang(number: int) -> None:
@@ -184,10 +184,10 @@ def test_a_tracker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None
     tracking.source.latest.put(frame(1))
     assert_set(hanging)
     tracking.clock.now_s += 4
-    tracking.tracker.end_if_hung()
+    tracking.thread.end_if_hung()
     assert killed == []  # slow, but it may come
     tracking.clock.now_s += 2
-    tracking.tracker.end_if_hung()
+    tracking.thread.end_if_hung()
     assert killed == [4242]
     release.set()
     tracking.close()
@@ -201,14 +201,14 @@ def test_the_avatar_idles_while_no_frames_come_and_goes_on_when_they_do(
 ) -> None:
     monkeypatch.setattr("engine.live.acting.GONE_AFTER_S", 0.01)
     monkeypatch.setattr("engine.live.acting.IDLE_S", 0.01)
-    tracker = Tracker(FakeSource(), FakeDetector(), LiveStatistics(), Lifeline())
+    thread = DetectionThread(FakeSource(), FakeDetector(), LiveStatistics(), Lifeline())
     cast = cast_of(avatar)
     clock = FakeClock()
-    actor = FaceActor(tracker.tracked, clock_ns=clock.ns)
+    actor = FaceActor(thread.detected, clock_ns=clock.ns)
     idle = actor.next(cast)
     assert idle is not None
     assert not idle.driven
-    tracker.tracked.put(Tracked(found(123), FrameStamps(123, 124, 125)))
+    thread.detected.put(Detected(found(123), FrameStamps(123, 124, 125)))
     driven = actor.next(cast)
     assert driven is not None
     assert driven.driven
@@ -219,7 +219,7 @@ def test_the_avatar_idles_while_no_frames_come_and_goes_on_when_they_do(
     assert not idle.driven
     assert idle.stamps.capture_ns == clock.ns()
     assert [d.found for d in cast.driver.seen] == [False, True, False]  # type: ignore[union-attr]
-    tracker.tracked.close()
+    thread.detected.close()
     assert actor.next(cast) is None
 
 

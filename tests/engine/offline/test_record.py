@@ -26,7 +26,7 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
 from render.motion import Motion
 from render.rigs.params import RigParams
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 
 SMALL = Look(128, 128, (0.8, 0.8, 0.8))
 CLIP_S = 1.5
@@ -62,13 +62,13 @@ def video_facts(path: Path) -> tuple[list[float], str | None]:
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """Every picture that goes to the encoder."""
     seen: list[bytes] = []
-    write = Recorder.write
+    write = Mp4Writer.write
 
-    def spy(self: Recorder, picture: np.ndarray, presentation_ns: int) -> None:
+    def spy(self: Mp4Writer, picture: np.ndarray, presentation_ns: int) -> None:
         seen.append(picture.tobytes())
         write(self, picture, presentation_ns)
 
-    monkeypatch.setattr(Recorder, "write", spy)
+    monkeypatch.setattr(Mp4Writer, "write", spy)
     return seen
 
 

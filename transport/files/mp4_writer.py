@@ -39,7 +39,7 @@ ENCODER_OPTIONS: dict[H264, dict[str, str]] = {
 }
 
 
-class Recorder:
+class Mp4Writer:
     """An mp4 that appears under its name only when it is complete.
 
     The file is written under a temporary name in the same folder and renamed by `close`. Leaving the `with`
@@ -105,7 +105,7 @@ class Recorder:
             self._discard()
             raise
         self._queue: queue.Queue[av.VideoFrame | None] = queue.Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._encode_all, name="recorder", daemon=True)
+        self._thread = threading.Thread(target=self._encode_all, name="mp4-writer", daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -175,7 +175,7 @@ class Recorder:
         self._thread.join()
         self._discard()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Mp4Writer:
         return self
 
     def __exit__(

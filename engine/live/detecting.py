@@ -1,4 +1,4 @@
-"""The tracking thread: newest frame in, detection out, and a new detector process when one dies."""
+"""The detection thread: newest frame in, detection out, and a new detector process when one dies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no other
 
 
 @dataclass(frozen=True, slots=True)
-class Tracked:
+class Detected:
     """One frame's detection and its stamps so far."""
 
     detection: Detection
@@ -49,8 +49,8 @@ class Detector(Protocol):
     def close(self) -> None: ...
 
 
-class Tracker:
-    """Reads the newest frame of a source, detects, and leaves the detection in `tracked`."""
+class DetectionThread:
+    """Reads the newest frame of a source, detects, and leaves the detection in `detected`."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Tracker:
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.tracked: Latest[Tracked] = Latest()
+        self.detected: Latest[Detected] = Latest()
         self._source = source
         self._detector = detector
         self._statistics = statistics
@@ -84,12 +84,12 @@ class Tracker:
                 if frame is None:
                     return
                 self._statistics.count("source")
-                self._track(frame)
+                self._detect(frame)
         finally:
             self._detector.close()
-            self.tracked.close()
+            self.detected.close()
 
-    def _track(self, frame: Frame) -> None:
+    def _detect(self, frame: Frame) -> None:
         begin_ns = self._clock_ns()
         self._asked_s = self._clock()
         try:
@@ -103,7 +103,7 @@ class Tracker:
         self._answered = True
         stamps = FrameStamps(frame.capture_ns, begin_ns, self._clock_ns())
         self._statistics.count("track")
-        self.tracked.put(Tracked(detection, stamps))
+        self.detected.put(Detected(detection, stamps))
 
     def _revive(self, error: DetectorLostError) -> None:
         """A new process, after a pause that grows with the deaths. Raises `error` after too many."""

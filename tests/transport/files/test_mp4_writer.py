@@ -1,4 +1,4 @@
-"""The recorder against what a decoder reads back."""
+"""The mp4 writer against what a decoder reads back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from transport.errors import OutputError
-from transport.files.recorder import Recorder
+from transport.files.mp4_writer import Mp4Writer
 
 SIZE = 128
 
@@ -28,7 +28,7 @@ def picture(index: int) -> np.ndarray:
 
 
 def record(path: Path, times_ns: list[int], rate: Fraction = Fraction(30), **options: object) -> None:
-    with Recorder(path, width=SIZE, height=SIZE, frame_rate=rate, **options) as recorder:  # type: ignore[arg-type]
+    with Mp4Writer(path, width=SIZE, height=SIZE, frame_rate=rate, **options) as recorder:  # type: ignore[arg-type]
         for i, ns in enumerate(times_ns):
             recorder.write(picture(i), ns)
 
@@ -103,7 +103,7 @@ def test_pictures_come_back(tmp_path: Path) -> None:
 def test_known_colours_and_their_tags(tmp_path: Path, rgb: tuple[int, int, int]) -> None:
     out = tmp_path / "out.mp4"
     flat = np.full((SIZE, SIZE, 3), rgb, np.uint8)
-    with Recorder(out, width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
+    with Mp4Writer(out, width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
         recorder.write(flat, 0)
     with av.open(str(out)) as container:
         frame = next(container.decode(video=0))
@@ -123,7 +123,7 @@ def test_i420_is_written_as_given(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     planes = np.full((SIZE * 3 // 2, SIZE), 128, np.uint8)
     planes[:SIZE] = np.arange(SIZE)[None] + 50
-    with Recorder(out, width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
+    with Mp4Writer(out, width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
         recorder.write(planes, 0)
     with av.open(str(out)) as container:
         decoded = next(container.decode(video=0)).to_ndarray()
@@ -175,7 +175,7 @@ def test_index_stands_before_the_pictures(tmp_path: Path) -> None:
 
 def test_an_error_in_the_block_removes_the_file(tmp_path: Path) -> None:
     def fail_half_way() -> None:
-        with Recorder(tmp_path / "out.mp4", width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
+        with Mp4Writer(tmp_path / "out.mp4", width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
             recorder.write(picture(0), 0)
             raise ZeroDivisionError
 
@@ -187,7 +187,7 @@ def test_an_error_in_the_block_removes_the_file(tmp_path: Path) -> None:
 def test_an_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     out.write_text("old")
-    recorder = Recorder(out, width=SIZE, height=SIZE, frame_rate=Fraction(30))
+    recorder = Mp4Writer(out, width=SIZE, height=SIZE, frame_rate=Fraction(30))
     recorder.write(picture(0), 0)
     assert out.read_text() == "old"
     recorder.close()
@@ -232,14 +232,14 @@ def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> No
     for path, inputs, part in places:
         sound = inputs[0] if inputs else None
         with pytest.raises(OutputError, match=part):
-            Recorder(path, width=SIZE, height=SIZE, frame_rate=Fraction(30), sound_from=sound)
+            Mp4Writer(path, width=SIZE, height=SIZE, frame_rate=Fraction(30), sound_from=sound)
     assert source.read_bytes() == b"x"
 
 
 def test_pictures_of_a_wrong_size_or_time(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="even"):
-        Recorder(tmp_path / "out.mp4", width=127, height=128, frame_rate=Fraction(30))
-    with Recorder(tmp_path / "out.mp4", width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
+        Mp4Writer(tmp_path / "out.mp4", width=127, height=128, frame_rate=Fraction(30))
+    with Mp4Writer(tmp_path / "out.mp4", width=SIZE, height=SIZE, frame_rate=Fraction(30)) as recorder:
         recorder.write(picture(0), 40_000_000)
         with pytest.raises(ValueError, match="shape"):
             recorder.write(picture(0)[:50], 80_000_000)
@@ -251,8 +251,8 @@ INTERRUPTED = """
 import sys, time
 from fractions import Fraction
 import numpy as np
-from transport.files.recorder import Recorder
-with Recorder(sys.argv[1], width=128, height=128, frame_rate=Fraction(30)) as recorder:
+from transport.files.mp4_writer import Mp4Writer
+with Mp4Writer(sys.argv[1], width=128, height=128, frame_rate=Fraction(30)) as recorder:
     for i in range(10**6):
         recorder.write(np.full((128, 128, 3), i % 256, np.uint8), i * 33_333_333)
         if i == 20:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from transport.errors import OutputError
-from transport.files import live_recording as recording_module
-from transport.files.live_recording import KEY_EVERY_TICKS, PacketRecording
+from transport.files import packet_recording as recording_module
+from transport.files.packet_recording import KEY_EVERY_TICKS, PacketRecording
 from transport.webrtc.encoders import EncodedPicture, X264Encoder, to_i420
 
 
@@ -48,8 +48,8 @@ def test_it_plays_even_if_the_program_is_killed(tmp_path: Path) -> None:
 import os, sys, time
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from tests.transport.files.test_live_recording import pictures
-from transport.files.live_recording import PacketRecording
+from tests.transport.files.test_packet_recording import pictures
+from transport.files.packet_recording import PacketRecording
 recording = PacketRecording(Path({str(tmp_path)!r}) / "clip.mp4", lambda: None)
 for picture in pictures(90):
     recording.write(picture)
