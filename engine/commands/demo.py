@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve, warm_up
+from engine.live.serve import add_server_arguments, check_timecode, on_air, parse_server, serve, warm_up
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ def _serve(args: argparse.Namespace, look: Look) -> int:
     check_timecode(args, look)
     # torch and numba load from here on
     from engine.live.casting import Casting
-    from engine.live.loop import LiveLoop, LiveSettings
+    from engine.live.loop import LiveSettings
 
     casting = Casting(args.avatar, driven=False)
     cast = casting.cast(casting.first)
     warm_up(cast, look)
-    settings = LiveSettings(look, server, "motion", timecode=args.timecode)
-    return serve(LiveLoop(settings, cast, casting.cast), open_page=args.open, seconds=args.seconds)
+    settings = LiveSettings(look, "motion", timecode=args.timecode)
+    show = on_air(settings, server, cast, casting.cast)
+    return serve(show, open_page=args.open, seconds=args.seconds)

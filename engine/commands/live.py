@@ -8,9 +8,10 @@ options the first camera of this machine is used; --browser takes the visitor's 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve, warm_up
+from engine.live.serve import add_server_arguments, check_timecode, on_air, parse_server, serve, warm_up
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
@@ -50,44 +51,36 @@ def run(args: argparse.Namespace) -> int:
     check_timecode(args, look)
     # torch and numba load from here on
     from engine.live.casting import Casting
-    from engine.live.loop import LiveLoop, LiveSettings
+    from engine.live.loop import LiveSettings
     from engine.model_fetch import ensure_model
     from tracking.detect.process import DetectorProcess
 
-    source, kind, visitor = _open_source(args)
-    try:
+    with contextlib.ExitStack() as stack:
+        source, kind, visitor = _open_source(args)
+        stack.callback(source.close)
         ensure_model("face_landmarker")
-        detector = DetectorProcess()  # its model loads while the avatar does
-    except BaseException:
-        source.close()
-        raise
-    try:
+        detector = stack.enter_context(DetectorProcess())  # its model loads while the avatar does
         casting = Casting(args.avatar, driven=True)
         cast = casting.cast(casting.first)
         warm_up(cast, look)
-    except BaseException:
-        source.close()
-        detector.close()
-        raise
-    settings = LiveSettings(
-        look, server, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
-    )
-    loop = LiveLoop(settings, cast, casting.cast, source, detector, visitor)
-    return serve(loop, open_page=args.open, seconds=args.seconds)
+        settings = LiveSettings(
+            look, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
+        )
+        show = on_air(settings, server, cast, casting.cast, source, detector, visitor)
+        return serve(show, open_page=args.open, seconds=args.seconds)
 
 
 def _open_source(args: argparse.Namespace) -> tuple[LiveSource, SourceKind, BrowserCamera | None]:
-    from engine.live.sources import FilePlayer, VisitorCamera
-
     if args.input is not None:
         from capture.source import open_input
+        from engine.live.sources import FilePlayer
 
         return FilePlayer(lambda: open_input(args.input)), "file", None
     if args.browser:
         from transport.webrtc.camera import BrowserCamera
 
         camera = BrowserCamera()
-        return VisitorCamera(camera), "browser", camera
+        return camera, "browser", camera
     from capture.webcam import Webcam
 
     return Webcam(args.camera if args.camera is not None else 0), "camera", None

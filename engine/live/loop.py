@@ -1,15 +1,14 @@
-"""The live loop: source -> tracker -> pose and picture -> broadcast, started and stopped as one."""
+"""One participant: source -> detector -> pose and picture -> sinks, started and stopped as one."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from capture.closing import Closing
 from engine.backends import open_backend
-from engine.encoding import live_encoders
 from engine.live.acting import Actor, FaceActor, MotionActor
 from engine.live.controls import LiveControls
 from engine.live.detecting import DetectionThread, Detector
@@ -22,12 +21,9 @@ from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
 from engine.look import Look
 from transport.http.controls import SourceKind
-from transport.http.server import LiveServer, ServerSettings
-from transport.http.server_thread import ServerThread
-from transport.webrtc.broadcast import Broadcast
-from transport.webrtc.camera import BrowserCamera
+from transport.sink import Sink
 
-LOOK_UP_S = 0.2  # between looks at the server while waiting
+LOOK_UP_S = 0.2  # between looks at the detector while waiting
 JOIN_S = 5.0  # a detector that does not answer for so long at the end is killed
 MOTION_FPS = 30.0
 
@@ -37,7 +33,6 @@ class LiveSettings:
     """What a loop shows, and how."""
 
     look: Look
-    server: ServerSettings
     source_kind: SourceKind
     timecode: bool = False
     predict: bool = False
@@ -45,10 +40,10 @@ class LiveSettings:
 
 
 class LiveLoop(Closing):
-    """Everything that runs while an avatar is live; use it as a context manager.
+    """What one participant's avatar needs while it is live, up to the sinks that its pictures go to.
 
-    `source` and `detector` are None for the built-in motion. The loop owns both, closes them, and closes
-    them also when it cannot start. An error in any thread ends all of them and is raised by `wait`.
+    `close` ends all of it, source, detector and sinks included. An error in any thread does so too and is
+    raised by `wait`.
     """
 
     def __init__(
@@ -56,87 +51,77 @@ class LiveLoop(Closing):
         settings: LiveSettings,
         cast: Cast,
         make_cast: Callable[[str], Cast],
+        sinks: Sequence[Sink],
         source: LiveSource | None = None,
         detector: Detector | None = None,
-        camera: BrowserCamera | None = None,
     ) -> None:
-        """`make_cast` opens another avatar by name. `camera` takes what a visitor sends.
-
-        Raises OutputError as `LiveServer` does.
-        """
+        """`make_cast` opens another avatar by name. No `source` and `detector`: the built-in motion plays."""
         if (source is None) != (detector is None):
             raise ValueError("a source needs a detector, and a detector a source")
         self.statistics = LiveStatistics()
+        self._sinks = sinks
         self._source = source
         self._detector = detector
         self._lifeline = Lifeline()
         self._started_s = time.monotonic()
         width, height = settings.look.width, settings.look.height
-        try:
-            self._broadcast = Broadcast(fps=self._fps(), encoders=live_encoders(settings.look))
-            self.scene = Scene(cast, View(settings.look.background, settings.mirror))
-            self._tracker, self._lookahead, actor = self._make_actor(settings)
-            self.stage = Stage(
-                actor,
-                self.scene,
-                Painter(width, height, open_backend(settings.look.backend)),
-                self._broadcast,
-                self.statistics,
-                self._lifeline,
-                fps=self._fps,
-                timecode=settings.timecode,
-            )
-            self.controls = LiveControls(
-                self.scene,
-                self.stage,
-                self.statistics,
-                source=settings.source_kind,
-                size=(width, height),
-                fps=self._fps,
-                trouble=self._trouble,
-                make_cast=make_cast,
-                extra_figures=self._extra_figures,
-            )
-            self.server = LiveServer(self._broadcast, self.controls, settings.server, camera)
-            self._server_thread = ServerThread(self.server)
-        except BaseException:
-            self._close_inputs()
-            raise
+        self.scene = Scene(cast, View(settings.look.background, settings.mirror))
+        self._detection, self._lookahead, actor = self._make_actor(settings)
+        self.stage = Stage(
+            actor,
+            self.scene,
+            Painter(width, height, open_backend(settings.look.backend)),
+            sinks,
+            self.statistics,
+            self._lifeline,
+            fps=self._fps,
+            timecode=settings.timecode,
+        )
+        self.controls = LiveControls(
+            self.scene,
+            self.stage,
+            self.statistics,
+            source=settings.source_kind,
+            size=(width, height),
+            fps=self._fps,
+            trouble=self._trouble,
+            make_cast=make_cast,
+            extra_figures=self._extra_figures,
+        )
 
     def start(self) -> None:
-        """Listen, then start every stage. Raises OutputError when the port is taken; nothing is left then."""
-        try:
-            self._server_thread.start()
-        except BaseException:
-            self._close_inputs()
-            raise
-        if self._tracker is not None:
-            self._lifeline.spawn("tracker", self._tracker.run)
+        """Start every thread."""
+        if self._detection is not None:
+            self._lifeline.spawn("tracker", self._detection.run)
         self._lifeline.spawn("stage", self.stage.run)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until `stop`, an error, or the time is over. Raises the error of any thread."""
         end_s = float("inf") if seconds is None else time.monotonic() + seconds
         while time.monotonic() < end_s and not self._lifeline.wait(LOOK_UP_S):
-            self._server_thread.check()
-            if self._tracker is not None:
-                self._tracker.end_if_hung()
+            if self._detection is not None:
+                self._detection.end_if_hung()
         self._lifeline.raise_error()
 
     def stop(self) -> None:
         """Make `wait` return; from any thread."""
         self._lifeline.stop()
 
+    def fail(self, error: BaseException) -> None:
+        """Make `wait` raise this error of something around the loop; from any thread."""
+        self._lifeline.fail(error)
+
     def close(self) -> None:
-        """End threads, processes and sockets, free the camera; closing twice does no harm."""
+        """End threads and processes, free the camera and the sinks; closing twice does no harm."""
         self._lifeline.stop()
-        try:
+        with contextlib.ExitStack() as stack:  # from the last to the first, whatever fails on the way
+            for sink in self._sinks:
+                stack.callback(sink.close)
+            if self._detector is not None:
+                stack.callback(self._detector.close)
+            stack.callback(self._join)
             if self._source is not None:
-                self._source.close()
-            self._join()
-        finally:
-            self._server_thread.stop()
-            self._close_inputs()
+                stack.callback(self._source.close)
 
     def summary(self) -> str:
         """One line about what was shown, for the end."""
@@ -155,18 +140,14 @@ class LiveLoop(Closing):
             parts.append(f"tracker restarted {restarts} times")
         return "; ".join(parts)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def _make_actor(self, settings: LiveSettings) -> tuple[DetectionThread | None, Lookahead | None, Actor]:
         if self._source is None or self._detector is None:
             return None, None, MotionActor(self._lifeline, MOTION_FPS)
-        tracker = DetectionThread(self._source, self._detector, self.statistics, self._lifeline)
+        detection = DetectionThread(self._source, self._detector, self.statistics, self._lifeline)
         lookahead = None
         if settings.predict:
             lookahead = Lookahead(lambda: self.statistics.median_ms("arrival_to_rendered"))
-        return tracker, lookahead, FaceActor(tracker.detected, lookahead)
+        return detection, lookahead, FaceActor(detection.detected, lookahead)
 
     def _fps(self) -> float:
         if self._source is None:
@@ -189,13 +170,7 @@ class LiveLoop(Closing):
         try:
             self._lifeline.join(JOIN_S)
         except RuntimeError:
-            if self._tracker is None:
+            if self._detection is None:
                 raise
-            self._tracker.kill()  # a detector that hangs keeps the thread waiting for its answer
+            self._detection.kill()  # a detector that hangs keeps the thread waiting for its answer
             self._lifeline.join(JOIN_S)
-
-    def _close_inputs(self) -> None:
-        if self._source is not None:
-            self._source.close()
-        if self._detector is not None:
-            self._detector.close()

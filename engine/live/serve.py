@@ -6,16 +6,22 @@ import argparse
 import contextlib
 import gc
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from engine.live.loop import LiveLoop
+    from engine.live.detecting import Detector
+    from engine.live.loop import LiveLoop, LiveSettings
     from engine.live.scene import Cast
+    from engine.live.sources import LiveSource
     from engine.look import Look
-    from transport.http.server import ServerSettings
+    from transport.http.server import LiveServer, ServerSettings
+    from transport.sink import Sink
+    from transport.webrtc.camera import BrowserCamera
 
 MAX_PORT = 65535
 
@@ -101,24 +107,63 @@ def warm_up(cast: Cast, look: Look) -> None:
         painter.close()
 
 
-def serve(loop: LiveLoop, *, open_page: bool, seconds: float | None = None) -> int:
-    """Run a loop until Ctrl-C, an error, or the time is over; prints the address. Raises as `LiveLoop`."""
-    # What is loaded by now stays: a full garbage collection that walks through it stops every thread 170 ms.
-    gc.collect()
-    gc.freeze()
+@contextlib.contextmanager
+def on_air(
+    settings: LiveSettings,
+    server_settings: ServerSettings,
+    cast: Cast,
+    make_cast: Callable[[str], Cast],
+    source: LiveSource | None = None,
+    detector: Detector | None = None,
+    camera: BrowserCamera | None = None,
+) -> Iterator[tuple[LiveLoop, LiveServer]]:
+    """One participant and a server of their own, from the first request to the last thread's end.
+
+    `camera` takes what a visitor sends. The other arguments, and what becomes of them: see `LiveLoop`. Raises
+    OutputError as `LiveServer` does; nothing is left running then.
+    """
+    from engine.encoding import live_encoders
+    from engine.live.loop import MOTION_FPS, LiveLoop
+    from transport.http.server import LiveServer
+    from transport.http.server_thread import ServerThread
+    from transport.http.stream import DEFAULT_STREAM, Stream
+    from transport.webrtc.broadcast import Broadcast
+
+    broadcast = Broadcast(
+        fps=MOTION_FPS if source is None else source.fps, encoders=live_encoders(settings.look)
+    )
+    sinks: list[Sink] = [broadcast]  # wherever else the pictures shall go is added here
+    with LiveLoop(settings, cast, make_cast, sinks, source, detector) as loop:
+        stream = Stream(broadcast, loop.controls, camera)
+        server = LiveServer({DEFAULT_STREAM: stream}, server_settings)
+        with ServerThread(server, on_error=loop.fail):
+            loop.start()
+            yield loop, server
+
+
+def serve(
+    show: AbstractContextManager[tuple[LiveLoop, LiveServer]],
+    *,
+    open_page: bool,
+    seconds: float | None = None,
+) -> int:
+    """Run what `on_air` gives until Ctrl-C, an error, or the time is over; prints the address."""
     # A thread that waits for the interpreter's lock gets it after this long, not after 5 ms: the server's
     # packets must not wait for the renderer.
     sys.setswitchinterval(0.001)
-    with loop:
-        address = loop.server.address
-        print(address, flush=True)
-        for note in loop.server.notes:
+    with show as (loop, server):
+        # What is loaded by now stays: a full garbage collection that walks through it stops every thread
+        # 170 ms.
+        gc.collect()
+        gc.freeze()
+        print(server.address, flush=True)
+        for note in server.notes:
             print(f"visavis: {note}", file=sys.stderr)
         print("visavis: open this address in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
         if open_page:
             import webbrowser
 
-            if not webbrowser.open(address):
+            if not webbrowser.open(server.address):
                 print("visavis: there is no browser here to open it in", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)

@@ -12,13 +12,12 @@ from capture.closing import Closing
 from capture.frame import Frame
 from capture.latest import Latest
 from capture.source import Source
-from transport.webrtc.camera import BrowserCamera
 
 LATE_S = 0.25  # behind by more than this, a player counts on from now instead of catching up
 
 
 class LiveSource(Protocol):
-    """Frames as they arrive, stamped with Unix time; the newest wins. `capture.webcam.Webcam` is one."""
+    """Frames as they arrive, stamped with Unix time; the newest wins: `Webcam`, `FilePlayer`, `BrowserCamera`."""
 
     @property
     def fps(self) -> float: ...
@@ -118,28 +117,3 @@ class FilePlayer(Closing):
             index, self._num_played = self._num_played, self._num_played + 1
             self._latest.put(dataclasses.replace(frame, capture_ns=self._clock_ns(), index=index))
         return begin_s + last_s + 1 / source.fps
-
-
-class VisitorCamera:
-    """The camera that a visitor's browser sends; without a visitor it waits and says so."""
-
-    def __init__(self, camera: BrowserCamera) -> None:
-        self.camera = camera
-
-    @property
-    def fps(self) -> float:
-        return self.camera.fps
-
-    @property
-    def trouble(self) -> str | None:
-        return None if self.camera.connected else "waiting for a camera: press Start"
-
-    @property
-    def num_dropped(self) -> int:
-        return self.camera.latest.num_dropped
-
-    def read(self, timeout_s: float | None = None) -> Frame | None:
-        return self.camera.latest.read(timeout_s)
-
-    def close(self) -> None:
-        self.camera.close()

@@ -1,15 +1,12 @@
-"""The thread that poses and draws: the newest moment in, one picture out, never a queue."""
+"""The thread that poses and draws: the newest moment in, one picture out to every sink, never a queue."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from engine.live.acting import Actor, Moment
 from engine.live.deadline import DeadlineController
@@ -19,29 +16,21 @@ from engine.live.scene import Scene
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
 from render.avatars.avatar import Avatar
+from transport.sink import Sink
 from transport.timecode import draw_timecode
 
 UNWATCHED_S = 0.5  # between pictures while nobody watches: a newcomer's first one is no older
 
 
-class Audience(Protocol):
-    """What the thread needs of `transport.webrtc.broadcast.Broadcast`."""
-
-    @property
-    def watched(self) -> bool: ...
-
-    def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None: ...
-
-
 class Stage:
-    """Poses the scene's avatar as its actor says and hands the picture to the audience."""
+    """Poses the scene's avatar as its actor says and hands the picture to every sink."""
 
     def __init__(
         self,
         actor: Actor,
         scene: Scene,
         painter: Painter,
-        audience: Audience,
+        sinks: Sequence[Sink],
         statistics: LiveStatistics,
         lifeline: Lifeline,
         *,
@@ -58,7 +47,7 @@ class Stage:
         self._actor = actor
         self._scene = scene
         self._painter = painter
-        self._audience = audience
+        self._sinks = sinks
         self._statistics = statistics
         self._lifeline = lifeline
         self._fps = fps
@@ -86,7 +75,7 @@ class Stage:
             self._lifeline.wait(0.001)  # the source has ended: no busy waiting until the stop
             return
         self.face_found, self.driven = moment.found, moment.driven
-        watched = self._audience.watched
+        watched = any(sink.watched for sink in self._sinks)
         if not watched:
             if self._clock() < self._unwatched_until_s:
                 return
@@ -103,7 +92,8 @@ class Stage:
         if self._timecode:
             draw_timecode(picture, moment.stamps.capture_ns)
         stamps = replace(moment.stamps, posed_ns=posed_ns, rendered_ns=self._clock_ns())
-        self._audience.put(picture, moment.stamps.capture_ns)
+        for sink in self._sinks:
+            sink.put(picture, moment.stamps.capture_ns)
         self._statistics.count("render")
         if moment.driven:
             self._statistics.add(stamps)

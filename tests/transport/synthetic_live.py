@@ -18,6 +18,7 @@ from capture.synthetic import SyntheticSource
 from transport.http.controls import AvatarChoice, Background, ControlError, LiveState
 from transport.http.server import LiveServer, ServerSettings
 from transport.http.server_thread import ServerThread
+from transport.http.stream import DEFAULT_STREAM, Stream
 from transport.timecode import draw_timecode
 from transport.webrtc.broadcast import Broadcast
 from transport.webrtc.camera import BrowserCamera
@@ -95,7 +96,8 @@ class SyntheticLive:
     ) -> None:
         self.broadcast = Broadcast(fps=fps)
         self.controls = FakeControls(width, fps, "browser" if camera is not None else "motion")
-        self.server = LiveServer(self.broadcast, self.controls, settings or ServerSettings(port=0), camera)
+        streams = {DEFAULT_STREAM: Stream(self.broadcast, self.controls, camera)}
+        self.server = LiveServer(streams, settings or ServerSettings(port=0))
         self.camera = camera
         self._source = SyntheticSource(width, height, fps)
         self._timecode = timecode
@@ -115,7 +117,7 @@ class SyntheticLive:
     def __exit__(self, *exc_info: object) -> None:
         self._stopping.set()
         self._thread.join()
-        self._server_thread.stop()
+        self._server_thread.close()
 
     def figures(self) -> dict[str, float]:
         return self._server_thread.figures()

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,12 +17,11 @@ from aiohttp import web
 
 from transport.errors import OutputError
 from transport.files.packet_recording import PacketRecording, discard
-from transport.http.controls import Background, ControlError, Controls
+from transport.http.controls import Background, ControlError
 from transport.http.pictures import MAX_JPEG_BYTES, background_from_jpeg
 from transport.http.security import Refusal
 from transport.http.signalling import read_bytes
-from transport.webrtc.broadcast import Broadcast
-from transport.webrtc.camera import BrowserCamera
+from transport.http.stream import Stream
 from transport.webrtc.sessions import Sessions
 
 MAX_JSON_BYTES = 4096
@@ -32,46 +31,34 @@ T = TypeVar("T")
 
 
 class Api:
-    """Handlers of /api. The engine is only touched in worker threads: nothing slow runs on the event loop."""
+    """Answers /api for one stream.
+
+    The engine is only touched in worker threads: nothing slow runs on the event loop.
+    """
 
     def __init__(
         self,
-        controls: Controls,
-        broadcast: Broadcast,
+        stream: Stream,
         sessions: Sessions,
-        camera: BrowserCamera | None,
+        *,
+        ice_servers: Sequence[str],
         recordings_dir: Path,
+        recordings_prefix: str,
     ) -> None:
-        self._controls = controls
-        self._broadcast = broadcast
+        """Recordings go to `recordings_dir` as PREFIX-DATE-TIME.mp4."""
+        self._controls = stream.controls
+        self._broadcast = stream.broadcast
+        self._camera = stream.camera
         self._sessions = sessions
-        self._camera = camera
+        self._ice_servers = ice_servers
         self._recordings_dir = recordings_dir
+        self._recordings_prefix = recordings_prefix
         self._wishes = ThreadPoolExecutor(1, thread_name_prefix="controls")
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="figures")
         self._recording: PacketRecording | None = None
         self._recording_changes = asyncio.Lock()
-        self._recorded: dict[str, Path] = {}  # what this server wrote: the only files it gives out
-        self._blur = 0.0
+        self._recorded: dict[str, Path] = {}  # what this stream wrote: the only files it gives out
         self._jpeg: bytes | None = None
-
-    def routes(self) -> list[web.RouteDef]:
-        routes = [
-            web.get("/api/state", self._state),
-            web.get("/api/figures", self._figures),
-            web.get("/api/time", self._time),
-            web.get("/api/avatars/{name}/picture", self._avatar_picture),
-            web.post("/api/avatar", self._choose_avatar),
-            web.post("/api/neutral", self._calibrate_neutral),
-            web.post("/api/mirror", self._set_mirror),
-            web.post("/api/background", self._set_background),
-            web.post("/api/orbit", self._orbit),
-            web.post("/api/record/start", self._start_recording),
-            web.post("/api/record/stop", self._stop_recording),
-            web.get("/api/recordings/{name}", self._recording_file),
-        ]
-        paths = {str(route.path): route for route in routes}
-        return routes + [web.options(path, _options) for path in paths]
 
     async def close(self) -> None:
         """End a running recording and the worker threads."""
@@ -79,8 +66,8 @@ class Api:
             self._broadcast.remove_tap(self._recording)
             await asyncio.to_thread(discard, self._recording)
             self._recording = None
-        self._wishes.shutdown(wait=True)
-        self._looks.shutdown(wait=True)
+        for threads in (self._wishes, self._looks):  # an avatar being opened may take a while
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     async def live_figures(self) -> dict[str, float]:
         """The engine's figures and the broadcast's, in one table."""
@@ -88,7 +75,7 @@ class Api:
         figures = {name: round(float(value), 2) for name, value in live.items() if math.isfinite(value)}
         return figures | self._broadcast.figures()
 
-    async def _state(self, request: web.Request) -> web.Response:
+    async def state(self, request: web.Request) -> web.Response:
         state, avatars = await self._look(lambda: (self._controls.state(), self._controls.avatars()))
         answer = asdict(state) | {
             "avatars": [asdict(avatar) for avatar in avatars],
@@ -98,20 +85,22 @@ class Api:
             "camera_is_yours": self._sessions.find(request.query.get("camera", ""), "send") is not None,
             "recording": self._recording_state(),
         }
+        if self._ice_servers:
+            answer["ice_servers"] = list(self._ice_servers)
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
-    async def _figures(self, request: web.Request) -> web.Response:
+    async def figures(self, request: web.Request) -> web.Response:
         answer: dict[str, Any] = {"live": await self.live_figures(), "server_ms": time.time() * 1e3}
         session = self._sessions.find(request.query.get("session", ""), "watch")
         if session is not None:
             answer["viewer"] = await self._sessions.figures(session)
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
-    async def _time(self, request: web.Request) -> web.Response:
+    async def clock(self, request: web.Request) -> web.Response:
         """The server's clock, so that a page can compare timecodes with its own."""
         return web.json_response({"unix_ms": time.time() * 1e3}, headers={"Cache-Control": "no-store"})
 
-    async def _avatar_picture(self, request: web.Request) -> web.Response:
+    async def avatar_picture(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         picture = await self._wish(lambda: self._controls.avatar_picture(name))
         if picture is None:
@@ -119,28 +108,28 @@ class Api:
         kind = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
         return web.Response(body=picture, content_type=kind, headers={"Cache-Control": "private"})
 
-    async def _choose_avatar(self, request: web.Request) -> web.Response:
+    async def choose_avatar(self, request: web.Request) -> web.Response:
         name = _text(await _json(request), "name")
         await self._wish(lambda: self._controls.choose_avatar(name))
-        return await self._state(request)
+        return await self.state(request)
 
-    async def _calibrate_neutral(self, request: web.Request) -> web.Response:
+    async def calibrate_neutral(self, request: web.Request) -> web.Response:
         await self._wish(self._controls.calibrate_neutral)
-        return await self._state(request)
+        return await self.state(request)
 
-    async def _set_mirror(self, request: web.Request) -> web.Response:
+    async def set_mirror(self, request: web.Request) -> web.Response:
         mirror = (await _json(request)).get("mirror")
         if not isinstance(mirror, bool):
             raise Refusal(422, "mirror must be true or false")
         await self._wish(lambda: self._controls.set_mirror(mirror))
-        return await self._state(request)
+        return await self.state(request)
 
-    async def _set_background(self, request: web.Request) -> web.Response:
+    async def set_background(self, request: web.Request) -> web.Response:
         if request.content_type == "image/jpeg":
             self._jpeg = await read_bytes(request, MAX_JPEG_BYTES)
             blur = request.query.get("blur", "0")
             await self._show_background_picture(_number(blur, "blur", 0.0, 1.0))
-            return await self._state(request)
+            return await self.state(request)
         wish = await _json(request)
         if "blur" in wish:
             if self._jpeg is None:
@@ -153,7 +142,7 @@ class Api:
             red, green, blue = bytes.fromhex(colour[1])
             self._jpeg = None
             await self._wish(lambda: self._controls.set_background(Background((red, green, blue))))
-        return await self._state(request)
+        return await self.state(request)
 
     async def _show_background_picture(self, blur: float) -> None:
         jpeg = self._jpeg
@@ -166,7 +155,7 @@ class Api:
 
         await self._wish(show)
 
-    async def _orbit(self, request: web.Request) -> web.Response:
+    async def orbit(self, request: web.Request) -> web.Response:
         wish = await _json(request)
         yaw = _number(wish.get("yaw_deg"), "yaw_deg", -MAX_ANGLE_DEG, MAX_ANGLE_DEG)
         pitch = _number(wish.get("pitch_deg"), "pitch_deg", -90.0, 90.0)
@@ -174,12 +163,11 @@ class Api:
         await self._wish(lambda: self._controls.orbit(yaw, pitch, zoom))
         return web.Response(status=204)
 
-    async def _start_recording(self, request: web.Request) -> web.Response:
+    async def start_recording(self, request: web.Request) -> web.Response:
         async with self._recording_changes:
             if self._recording is not None:
                 raise Refusal(409, "a recording is running already")
-            name = time.strftime("visavis-%Y%m%d-%H%M%S.mp4")
-            path = self._recordings_dir / name
+            path = self._recordings_dir / time.strftime(f"{self._recordings_prefix}-%Y%m%d-%H%M%S.mp4")
             try:
                 recording = await asyncio.to_thread(
                     PacketRecording, path, lambda: self._broadcast.request_key_frame(None)
@@ -190,7 +178,7 @@ class Api:
             self._broadcast.add_tap(recording)
         return web.json_response(self._recording_state(), status=201)
 
-    async def _stop_recording(self, request: web.Request) -> web.Response:
+    async def stop_recording(self, request: web.Request) -> web.Response:
         async with self._recording_changes:
             recording = self._recording
             if recording is None:
@@ -207,12 +195,15 @@ class Api:
         answer = {"name": path.name, "seconds": round(recording.seconds, 2), "bytes": recording.num_bytes}
         return web.json_response(answer)
 
-    async def _recording_file(self, request: web.Request) -> web.StreamResponse:
+    async def recording_file(self, request: web.Request) -> web.StreamResponse:
         path = self._recorded.get(request.match_info["name"])
         if path is None or not path.is_file():
             raise Refusal(404, "no such recording")
         headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
         return web.FileResponse(path, headers=headers)
+
+    async def options(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     def _recording_state(self) -> dict[str, Any] | None:
         recording = self._recording
@@ -236,8 +227,21 @@ class Api:
         return await asyncio.get_running_loop().run_in_executor(self._looks, call)
 
 
-async def _options(request: web.Request) -> web.Response:
-    return web.Response(status=204)
+ROUTES: list[tuple[str, str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]]] = [
+    ("GET", "/api/state", Api.state),
+    ("GET", "/api/figures", Api.figures),
+    ("GET", "/api/time", Api.clock),
+    ("GET", "/api/avatars/{name}/picture", Api.avatar_picture),
+    ("POST", "/api/avatar", Api.choose_avatar),
+    ("POST", "/api/neutral", Api.calibrate_neutral),
+    ("POST", "/api/mirror", Api.set_mirror),
+    ("POST", "/api/background", Api.set_background),
+    ("POST", "/api/orbit", Api.orbit),
+    ("POST", "/api/record/start", Api.start_recording),
+    ("POST", "/api/record/stop", Api.stop_recording),
+    ("GET", "/api/recordings/{name}", Api.recording_file),
+]
+ROUTES += [("OPTIONS", path, Api.options) for _, path, _ in ROUTES]
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The live server: the page, WHEP, WHIP, the page's controls, health and metrics, on one port."""
+"""The live server: the page, WHEP, WHIP and controls of every stream, health and metrics, on one port."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import asyncio
 import errno
 import logging
 import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from transport.errors import OutputError
+from transport.http import api, signalling
 from transport.http.api import Api
-from transport.http.controls import Controls
-from transport.http.security import AccessRules, Refusal, is_loopback, make_guard, make_token
+from transport.http.security import AccessRules, Handler, Refusal, is_loopback, make_guard, make_token
 from transport.http.signalling import Signalling
+from transport.http.stream import DEFAULT_STREAM, Stream, check_stream_name
 from transport.webrtc import patches as aiortc_patches
-from transport.webrtc.broadcast import Broadcast
-from transport.webrtc.camera import BrowserCamera
 from transport.webrtc.sessions import Sessions
+
+Part = TypeVar("Part")
 
 MAX_CONNECTIONS = 256  # open HTTP connections; one page needs two to six
 IDLE_S = 30.0  # a connection without a request is closed
@@ -47,7 +49,8 @@ PAGE_FILES = {
 class ServerSettings:
     """Where the server listens and whom it lets in.
 
-    An address other than this machine's own always has a token; one is made when none is given.
+    A server that others can reach, by its own address or under a name of `allow_hosts`, always has a token;
+    one is made when none is given.
     """
 
     host: str = "127.0.0.1"
@@ -58,44 +61,37 @@ class ServerSettings:
     certificate: Path | None = None  # PEM; with it the page is served over TLS
     private_key: Path | None = None  # PEM; None when the certificate's file holds it
     ice_servers: tuple[str, ...] = ()  # none: no request leaves the machine on its own
-    max_viewers: int = 32
+    max_viewers: int = 32  # of each stream
     recordings_dir: Path = field(default_factory=Path)
 
     def with_token(self) -> str | None:
-        """The token in force: the given one, a new one beyond this machine, else none."""
-        if self.token is not None or is_loopback(self.host):
+        """The token in force: the given one, a new one where others can reach the server, else none."""
+        if self.token is not None or (is_loopback(self.host) and not self.allow_hosts):
             return self.token
         return make_token()
 
 
 class LiveServer:
-    """Serves one broadcast to browsers and other WHEP clients, until `stop`.
+    """Serves streams to browsers and other WHEP clients, until `stop`.
 
     Everything runs on the event loop that `start` is called on; `ServerThread` gives it one of its own.
     """
 
-    def __init__(
-        self,
-        broadcast: Broadcast,
-        controls: Controls,
-        settings: ServerSettings,
-        camera: BrowserCamera | None = None,
-    ) -> None:
-        """`camera` takes what visitors send with WHIP; None when the server takes no camera.
+    def __init__(self, streams: Mapping[str, Stream], settings: ServerSettings) -> None:
+        """`streams` by name: DEFAULT_STREAM is the page's, another one is served below /s/NAME.
 
         Raises OutputError: another aiortc than the pinned one, or a certificate that cannot be read.
         """
         aiortc_patches.install()
+        for name in streams:
+            check_stream_name(name)
+        self._streams = dict(streams)
         self._settings = settings
-        self._broadcast = broadcast
-        self._controls = controls
-        self._camera = camera
         self._token = settings.with_token()
         self._tls = load_certificate(settings)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
-        self._sessions: Sessions | None = None
-        self._api: Api | None = None
+        self._open: dict[str, _OpenStream] = {}
 
     @property
     def token(self) -> str | None:
@@ -136,18 +132,9 @@ class LiveServer:
             frozenset(settings.allow_hosts),
             public_paths=frozenset({*PAGE_FILES, "/healthz"}),
         )
-        self._sessions = Sessions(
-            self._broadcast,
-            self._camera,
-            max_viewers=settings.max_viewers,
-            ice_servers=settings.ice_servers,
-        )
-        self._api = Api(
-            self._controls, self._broadcast, self._sessions, self._camera, settings.recordings_dir
-        )
+        self._open = {name: _OpenStream(name, stream, settings) for name, stream in self._streams.items()}
         app = web.Application(middlewares=[make_guard(rules)])
-        app.add_routes(Signalling(self._sessions, settings.ice_servers).routes())
-        app.add_routes(self._api.routes())
+        app.add_routes(self._stream_routes())
         app.add_routes([web.get(path, self._page_file) for path in PAGE_FILES])
         app.add_routes([web.get("/healthz", self._health), web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(
@@ -164,22 +151,45 @@ class LiveServer:
         except BaseException:
             await self.stop()
             raise
-        self._broadcast.start()
+        for stream in self._streams.values():
+            stream.broadcast.start()
 
     async def stop(self) -> None:
         """End every session and recording, free the port; safe to call twice."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        if self._sessions is not None:
-            await self._sessions.close_all()
-        if self._api is not None:
-            await self._api.close()
-            self._api = None
+        opened, self._open = self._open, {}
+        await asyncio.gather(*(stream.close() for stream in opened.values()))
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        await asyncio.to_thread(self._broadcast.close)
+        for stream in self._streams.values():
+            await asyncio.to_thread(stream.broadcast.close)
+
+    def _stream_routes(self) -> Iterator[web.RouteDef]:
+        for prefix in ("", "/s/{stream}"):
+            for method, path, signal in signalling.ROUTES:
+                yield web.route(method, prefix + path, self._to(lambda opened: opened.signalling, signal))
+            for method, path, wish in api.ROUTES:
+                yield web.route(method, prefix + path, self._to(lambda opened: opened.api, wish))
+
+    def _to(
+        self,
+        part_of: Callable[[_OpenStream], Part],
+        handle: Callable[[Part, web.Request], Awaitable[web.StreamResponse]],
+    ) -> Handler:
+        """A handler that finds the stream a request means and lets that part of it answer."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            opened = self._open.get(request.match_info.get("stream", DEFAULT_STREAM))
+            if opened is None and self._server is None:
+                raise Refusal(503, "the server is stopping")
+            if opened is None:
+                raise Refusal(404, "there is no stream of this name")
+            return await handle(part_of(opened), request)
+
+        return answer
 
     async def _listen(self, http: web.Server | None) -> asyncio.Server:
         assert http is not None
@@ -213,22 +223,50 @@ class LiveServer:
         return web.json_response({"status": "ok"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        if self._api is None:
-            raise Refusal(503, "the server is stopping")
+        by_stream = {name: await opened.figures() for name, opened in list(self._open.items())}
         lines = []
-        for name, value in sorted((await self.figures()).items()):
-            safe = "".join(character if character.isalnum() else "_" for character in name)
-            lines += [f"# TYPE visavis_{safe} gauge", f"visavis_{safe} {value}"]
+        for figure in sorted(set().union(*by_stream.values())):
+            safe = "visavis_" + "".join(letter if letter.isalnum() else "_" for letter in figure)
+            lines.append(f"# TYPE {safe} gauge")
+            for name, figures in by_stream.items():
+                label = "" if name == DEFAULT_STREAM else f'{{stream="{name}"}}'
+                lines += [f"{safe}{label} {figures[figure]}"] if figure in figures else []
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
+    async def figures(self, name: str = DEFAULT_STREAM) -> dict[str, float]:
+        """Every live figure of a stream, as /metrics gives them."""
+        return await self._open[name].figures()
+
+
+class _OpenStream:
+    """A stream while it is served: who watches and sends, its recordings, its worker threads."""
+
+    def __init__(self, name: str, stream: Stream, settings: ServerSettings) -> None:
+        self._camera = stream.camera
+        self.sessions = Sessions(
+            stream.broadcast,
+            stream.camera,
+            max_viewers=settings.max_viewers,
+            ice_servers=settings.ice_servers,
+        )
+        self.signalling = Signalling(self.sessions, settings.ice_servers)
+        self.api = Api(
+            stream,
+            self.sessions,
+            ice_servers=settings.ice_servers,
+            recordings_dir=settings.recordings_dir,
+            recordings_prefix="visavis" if name == DEFAULT_STREAM else f"visavis-{name}",
+        )
+
     async def figures(self) -> dict[str, float]:
-        """Every live figure, for /metrics and for reports."""
-        assert self._api is not None
-        assert self._sessions is not None
-        figures = await self._api.live_figures()
-        figures["sessions"] = float(len(self._sessions))
+        figures = await self.api.live_figures()
+        figures["sessions"] = float(len(self.sessions))
         figures["camera_connected"] = float(self._camera is not None and self._camera.connected)
         return figures
+
+    async def close(self) -> None:
+        await self.sessions.close_all()
+        await self.api.close()
 
 
 class _Busy(asyncio.Protocol):

@@ -6,22 +6,24 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Self, TypeVar
 
+from capture.closing import Closing
 from transport.http.server import LiveServer
 
 T = TypeVar("T")
 
 
-class ServerThread:
-    """Runs a LiveServer; errors of its start are raised by `start`, later ones by `check`."""
+class ServerThread(Closing):
+    """Runs a LiveServer from the beginning of a `with` block to its end."""
 
-    def __init__(self, server: LiveServer) -> None:
+    def __init__(self, server: LiveServer, on_error: Callable[[BaseException], None] | None = None) -> None:
+        """`on_error` is told, in the thread, what ended the loop; without it the thread dies of that."""
         self._server = server
+        self._on_error = on_error
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
 
     def start(self) -> None:
         """Start the loop and listen. Raises OutputError as `LiveServer.start`; no thread is left then."""
@@ -34,30 +36,31 @@ class ServerThread:
             self._end_loop()
             raise
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop the server, the loop and the thread; safe to call twice."""
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             return
         try:
             self._call(self._server.stop())
         finally:
             self._end_loop()
 
-    def check(self) -> None:
-        """Raise the error that ended the loop, if one did."""
-        if self._error is not None:
-            raise self._error
-
     def figures(self) -> dict[str, float]:
         """The server's live figures, from any thread."""
         return self._call(self._server.figures())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
         except BaseException as error:
-            self._error = error
+            if self._on_error is None:
+                raise
+            self._on_error(error)
         finally:
             for task in asyncio.all_tasks(loop):
                 task.cancel()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -24,83 +25,68 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = "5"
 
-Answerer = Callable[[web.Request], Awaitable[web.Response]]
-
 
 class Signalling:
-    """Handlers of /whep and /whip and of the sessions below them."""
+    """Answers requests for one stream's sessions."""
 
-    def __init__(self, sessions: Sessions, ice_servers: tuple[str, ...]) -> None:
+    def __init__(self, sessions: Sessions, ice_servers: Sequence[str]) -> None:
         self._sessions = sessions
         self._links = [f'<{url}>; rel="ice-server"' for url in ice_servers]
 
-    def routes(self) -> list[web.RouteDef]:
-        routes = []
-        roles: list[tuple[str, Role]] = [("/whep", "watch"), ("/whip", "send")]
-        for path, role in roles:
-            routes += [
-                web.post(path, self._opener(role)),
-                web.options(path, self._endpoint_options),
-                web.patch(path + "/{id}", self._patcher(role)),
-                web.delete(path + "/{id}", self._closer(role)),
-                web.options(path + "/{id}", self._session_options),
-            ]
-        return routes
+    async def open(self, request: web.Request, *, role: Role) -> web.Response:
+        if request.content_type != SDP:
+            raise Refusal(415, f"the body must be {SDP}", {"Accept-Post": SDP})
+        text = await read_text(request, MAX_SDP_BYTES)
+        try:
+            offer = read_offer(text, role, _wished_codec(request))
+            if role == "watch":
+                on_this_machine = is_loopback(request.remote or "")
+                session, answer = await self._sessions.watch(offer, on_this_machine=on_this_machine)
+            else:
+                session, answer = await self._sessions.send(offer)
+        except OfferError as error:
+            headers = {"Retry-After": RETRY_AFTER_S} if error.status == 503 else {}
+            raise Refusal(error.status, str(error), headers) from error
+        response = web.Response(text=answer, status=201, content_type=SDP)
+        response.headers["Location"] = f"{request.path}/{session.id}"
+        response.headers["ETag"] = session.etag
+        response.headers["Accept-Patch"] = FRAGMENT
+        for link in self._links:
+            response.headers.add("Link", link)
+        return response
 
-    def _opener(self, role: Role) -> Answerer:
-        async def open_session(request: web.Request) -> web.Response:
-            if request.content_type != SDP:
-                raise Refusal(415, f"the body must be {SDP}", {"Accept-Post": SDP})
-            text = await read_text(request, MAX_SDP_BYTES)
-            try:
-                offer = read_offer(text, role, _wished_codec(request))
-                if role == "watch":
-                    on_this_machine = is_loopback(request.remote or "")
-                    session, answer = await self._sessions.watch(offer, on_this_machine=on_this_machine)
-                else:
-                    session, answer = await self._sessions.send(offer)
-            except OfferError as error:
-                headers = {"Retry-After": RETRY_AFTER_S} if error.status == 503 else {}
-                raise Refusal(error.status, str(error), headers) from error
-            response = web.Response(text=answer, status=201, content_type=SDP)
-            response.headers["Location"] = f"{request.path}/{session.id}"
-            response.headers["ETag"] = session.etag
-            response.headers["Accept-Patch"] = FRAGMENT
-            for link in self._links:
-                response.headers.add("Link", link)
-            return response
+    async def patch(self, request: web.Request, *, role: Role) -> web.Response:
+        session = self._find(request, role)
+        if request.content_type != FRAGMENT:
+            raise Refusal(415, f"the body must be {FRAGMENT}", {"Accept-Patch": FRAGMENT})
+        condition = request.headers.get("If-Match")
+        if condition is None:
+            raise Refusal(428, "If-Match is missing: send the session's ETag")
+        if condition.strip() == "*":
+            # RFC 9725 section 4.3.3: this is how a client asks for an ICE restart
+            raise Refusal(422, "ICE restarts are not supported here; close this session, open another")
+        if condition.strip() != session.etag:
+            raise Refusal(412, "If-Match names another state of this session")
+        text = await read_text(request, MAX_SDP_BYTES)
+        try:
+            await self._sessions.patch(session, read_fragment(text))
+        except OfferError as error:
+            raise Refusal(error.status, str(error)) from error
+        return web.Response(status=204, headers={"ETag": session.etag})
 
-        return open_session
+    async def end(self, request: web.Request, *, role: Role) -> web.Response:
+        if not await self._sessions.end(request.match_info["id"], role):
+            raise _unknown_session()
+        return web.Response(status=200)
 
-    def _patcher(self, role: Role) -> Answerer:
-        async def patch(request: web.Request) -> web.Response:
-            session = self._find(request, role)
-            if request.content_type != FRAGMENT:
-                raise Refusal(415, f"the body must be {FRAGMENT}", {"Accept-Patch": FRAGMENT})
-            condition = request.headers.get("If-Match")
-            if condition is None:
-                raise Refusal(428, "If-Match is missing: send the session's ETag")
-            if condition.strip() == "*":
-                # RFC 9725 section 4.3.3: this is how a client asks for an ICE restart
-                raise Refusal(422, "ICE restarts are not supported here; close this session, open another")
-            if condition.strip() != session.etag:
-                raise Refusal(412, "If-Match names another state of this session")
-            text = await read_text(request, MAX_SDP_BYTES)
-            try:
-                await self._sessions.patch(session, read_fragment(text))
-            except OfferError as error:
-                raise Refusal(error.status, str(error)) from error
-            return web.Response(status=204, headers={"ETag": session.etag})
+    async def endpoint_options(self, request: web.Request) -> web.Response:
+        response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
+        for link in self._links:
+            response.headers.add("Link", link)
+        return response
 
-        return patch
-
-    def _closer(self, role: Role) -> Answerer:
-        async def close(request: web.Request) -> web.Response:
-            if not await self._sessions.end(request.match_info["id"], role):
-                raise _unknown_session()
-            return web.Response(status=200)
-
-        return close
+    async def session_options(self, request: web.Request) -> web.Response:
+        return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
 
     def _find(self, request: web.Request, role: Role) -> Session:
         session = self._sessions.find(request.match_info["id"], role)
@@ -108,14 +94,19 @@ class Signalling:
             raise _unknown_session()
         return session
 
-    async def _endpoint_options(self, request: web.Request) -> web.Response:
-        response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
-        for link in self._links:
-            response.headers.add("Link", link)
-        return response
 
-    async def _session_options(self, request: web.Request) -> web.Response:
-        return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
+ROUTES: list[tuple[str, str, Callable[[Signalling, web.Request], Awaitable[web.Response]]]] = [
+    ("POST", "/whep", partial(Signalling.open, role="watch")),
+    ("OPTIONS", "/whep", Signalling.endpoint_options),
+    ("PATCH", "/whep/{id}", partial(Signalling.patch, role="watch")),
+    ("DELETE", "/whep/{id}", partial(Signalling.end, role="watch")),
+    ("OPTIONS", "/whep/{id}", Signalling.session_options),
+    ("POST", "/whip", partial(Signalling.open, role="send")),
+    ("OPTIONS", "/whip", Signalling.endpoint_options),
+    ("PATCH", "/whip/{id}", partial(Signalling.patch, role="send")),
+    ("DELETE", "/whip/{id}", partial(Signalling.end, role="send")),
+    ("OPTIONS", "/whip/{id}", Signalling.session_options),
+]
 
 
 def _unknown_session() -> Refusal:

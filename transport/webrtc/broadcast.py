@@ -36,7 +36,7 @@ CLOCK_JUMP_TICKS = 10 * CLOCK_RATE  # a source whose clock jumps further is join
 
 
 class Tap(Protocol):
-    """Takes every picture of the full H.264 encode, for example to record it."""
+    """Takes every packet of the full H.264 encode: to record it, say, without encoding once more."""
 
     def write(self, picture: EncodedPicture) -> None:
         """Called in the encoder's thread; must not block."""
@@ -144,25 +144,24 @@ class Viewer:
 
 
 class Broadcast:
-    """Encodes the newest picture once for everybody, in a thread of its own, and only while someone watches.
+    """A `Sink` that encodes the newest picture once for everybody, and only while someone watches.
 
-    `put` comes from any thread; viewers join and leave on the event loop that `start` was called on. Viewers
-    with slow links share a second encode at a lower bitrate; VP8 viewers have encodes of their own.
+    It encodes in a thread of its own. `put` comes from any thread; viewers join and leave on the event loop
+    that `start` was called on. Viewers with slow links share a second encode at a lower bitrate; VP8 viewers
+    have encodes of their own.
     """
 
     def __init__(
         self,
         *,
         fps: float = 30.0,
-        limits: BitrateLimits | None = None,
         encoders: Mapping[Codec, MakeEncoder] = ENCODERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`fps`: the usual rate of pictures; the real one may differ. `limits`: by picture size if None."""
+        """`fps`: the usual rate of pictures; the real one may differ."""
         self._fps = fps
         self._encoders = encoders
-        self._fixed_limits = limits
-        self._limits = limits or BitrateLimits()
+        self._limits = BitrateLimits()  # until the first picture tells its size
         self._clock = clock
         self._slot: Latest[tuple[NDArray[np.uint8], int]] = Latest()
         self._last: tuple[NDArray[np.uint8], int] | None = None
@@ -187,22 +186,17 @@ class Broadcast:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop encoding and end every viewer; safe to call twice."""
+        """Stop encoding and end every viewer; from any thread but the event loop's, twice does no harm."""
         self._slot.close()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        for viewer in list(self._viewers):
-            self.remove_viewer(viewer)
+            self._on_loop(self._end_viewers)
 
     @property
     def watched(self) -> bool:
         """Whether anyone takes pictures; rendering for nobody can be spared."""
         return bool(self._rungs)
-
-    @property
-    def num_viewers(self) -> int:
-        return len(self._viewers)
 
     def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None:
         """Show this picture next; any thread, never blocks. A picture not yet encoded is replaced.
@@ -234,6 +228,10 @@ class Broadcast:
         viewer.close()
         self._viewers.discard(viewer)
         self.update_rates()
+
+    def _end_viewers(self) -> None:
+        for viewer in list(self._viewers):
+            self.remove_viewer(viewer)
 
     def add_tap(self, tap: Tap) -> None:
         """Hand every full H.264 picture to `tap` as well, beginning with a key frame; any thread."""
@@ -354,7 +352,7 @@ class Broadcast:
             self._on_loop(self._distribute, rung, pack_picture(encoded, self._picture_id))
 
     def _adopt_size(self, width: int, height: int) -> None:
-        limits = self._fixed_limits or BitrateLimits.for_size(width, height)
+        limits = BitrateLimits.for_size(width, height)
         if limits != self._limits:
             self._limits = limits
             self._on_loop(self.update_rates)

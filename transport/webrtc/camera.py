@@ -18,15 +18,14 @@ NOMINAL_FPS = 30.0
 
 
 class BrowserCamera(Closing):
-    """The newest frame of whoever sends a camera; a `capture.source.Source` that waits while nobody does.
+    """The newest frame of whoever sends a camera; waits and says so while nobody does.
 
-    Frames come in a decoder's thread: `accept` turns them to RGB and leaves them in `latest`.
+    Frames come in a decoder's thread: `accept` turns them to RGB and leaves them for `read`.
     """
 
     def __init__(self) -> None:
-        self.latest: Latest[Frame] = Latest()
+        self._latest: Latest[Frame] = Latest()
         self._index = 0
-        self._size = (640, 480)
         self._senders = 0
         self._changing = threading.Lock()
 
@@ -35,29 +34,26 @@ class BrowserCamera(Closing):
         return NOMINAL_FPS
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Of the newest frame; 640x480 before the first."""
-        return self._size
+    def trouble(self) -> str | None:
+        """Why no frames come at the moment; None while they do."""
+        return None if self.connected else "waiting for a camera: press Start"
 
     @property
-    def has_audio(self) -> bool:
-        return False
-
-    @property
-    def num_frames(self) -> int | None:
-        return None
+    def num_dropped(self) -> int:
+        """Frames that were replaced by newer ones before anyone read them."""
+        return self._latest.num_dropped
 
     @property
     def connected(self) -> bool:
         """Whether someone sends at the moment."""
         return self._senders > 0
 
-    def read(self) -> Frame | None:
-        """Wait for the next frame; None after `close`."""
-        return self.latest.read()
+    def read(self, timeout_s: float | None = None) -> Frame | None:
+        """Wait for a frame newer than the last one read; None after `close`. Raises TimeoutError."""
+        return self._latest.read(timeout_s)
 
     def close(self) -> None:
-        self.latest.close()
+        self._latest.close()
 
     def begin(self) -> None:
         """A sender connected."""
@@ -76,5 +72,4 @@ class BrowserCamera(Closing):
         with self._changing:
             index = self._index
             self._index += 1
-            self._size = (picture.width, picture.height)
-        self.latest.put(Frame(rgb, arrival_ns, index))
+        self._latest.put(Frame(rgb, arrival_ns, index))

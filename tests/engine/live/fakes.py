@@ -125,15 +125,19 @@ def cast_of(avatar: Avatar, choice: str = "vera") -> Cast:
     return Cast(choice, avatar, driver)
 
 
-class FakeAudience:
+class FakeSink:
     """Keeps the pictures it is shown."""
 
     def __init__(self, watched: bool = True) -> None:
         self.watched = watched
         self.shown: list[tuple[NDArray[np.uint8], int]] = []
+        self.closed = False
 
     def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None:
         self.shown.append((picture, capture_ns))
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def small_avatar() -> Avatar:

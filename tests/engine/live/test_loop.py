@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,20 +17,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from capture.cameras import CameraInfo, CameraMode
 from capture.webcam import Webcam
+from engine.live.detecting import Detector
 from engine.live.lifeline import Lifeline
 from engine.live.loop import LiveLoop, LiveSettings
 from engine.live.scene import Cast
+from engine.live.serve import on_air
+from engine.live.sources import LiveSource
 from engine.look import Look
 from render.avatars.avatar import Avatar
-from tests.engine.live.fakes import FakeDetector, FakeSource, cast_of, frame, small_avatar
+from tests.engine.live.fakes import FakeDetector, FakeSink, FakeSource, cast_of, frame, small_avatar
 from tests.transport.live_client import ask
 from tracking.detect.process import DetectorLostError, DetectorProcess
 from transport.errors import OutputError
-from transport.http.controls import Background, ControlError
-from transport.http.server import ServerSettings
+from transport.http.controls import Background, ControlError, SourceKind
+from transport.http.server import LiveServer, ServerSettings
 
 LOOK = Look(400, 240, (0.2, 0.4, 0.6))
 
@@ -39,8 +44,23 @@ def avatar() -> Avatar:
     return small_avatar()
 
 
-def settings(port: int = 0, **changes: Any) -> LiveSettings:
-    return replace(LiveSettings(LOOK, ServerSettings(port=port), "camera"), **changes)
+def show(
+    cast: Cast,
+    source: LiveSource | None = None,
+    detector: Detector | None = None,
+    *,
+    kind: SourceKind = "camera",
+    port: int = 0,
+) -> AbstractContextManager[tuple[LiveLoop, LiveServer]]:
+    """What `visavis live` runs, on any free port."""
+    return on_air(
+        LiveSettings(LOOK, kind),
+        ServerSettings(port=port),
+        cast,
+        lambda name: replace(cast, choice=name),
+        source,
+        detector,
+    )
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -74,23 +94,20 @@ def shared_memory() -> set[Path]:
     return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/psm_" in line}
 
 
-def run_for_a_moment(loop: LiveLoop, source: FakeSource) -> str:
-    with loop:
+def run_for_a_moment(cast: Cast, source: FakeSource, detector: FakeDetector) -> None:
+    with show(cast, source, detector) as (loop, server):
         for number in range(3):
             source.latest.put(frame(number, time.time_ns()))
             until(partial(_taken, loop, number))
         until(lambda: loop.statistics.total("render") > 0)
-        address = loop.server.address
-        assert ask(address + "healthz").json == {"status": "ok"}
-    return address
+        assert ask(server.address + "healthz").json == {"status": "ok"}
 
 
 @linux
 def test_nothing_is_left_behind(avatar: Avatar) -> None:
     def once() -> FakeDetector:
         source, detector = FakeSource(), FakeDetector()
-        cast = cast_of(avatar)
-        run_for_a_moment(LiveLoop(settings(), cast, lambda name: cast, source, detector), source)
+        run_for_a_moment(cast_of(avatar), source, detector)
         assert source.closed
         assert detector.closed
         return detector
@@ -108,9 +125,7 @@ def test_nothing_is_left_behind(avatar: Avatar) -> None:
 def test_a_tracker_process_and_its_memory_are_gone_too(avatar: Avatar, models_dir: Path) -> None:
     before = Leftovers()
     source, detector = FakeSource(), DetectorProcess()
-    cast = cast_of(avatar)
-    loop = LiveLoop(settings(), cast, lambda name: cast, source, detector)
-    with loop:
+    with show(cast_of(avatar), source, detector) as (loop, _):
         source.latest.put(frame(0, time.time_ns()))
         until(lambda: loop.statistics.total("track") == 1)
         killed = detector.pid
@@ -142,8 +157,7 @@ def test_a_hanging_tracker_does_not_hold_up_the_end(avatar: Avatar, monkeypatch:
     monkeypatch.setattr("engine.live.detecting.os.kill", lambda pid, signal: release.set())
     source, detector = FakeSource(), FakeDetector(hang)
     detector.pid = 4242
-    cast = cast_of(avatar)
-    with LiveLoop(settings(), cast, lambda name: cast, source, detector) as loop:
+    with show(cast_of(avatar), source, detector) as (loop, _):
         source.latest.put(frame(0, time.time_ns()))
         until(lambda: detector.num_asked)
     assert release.is_set()
@@ -157,9 +171,7 @@ def test_a_stages_error_ends_the_loop_and_is_raised_in_main(avatar: Avatar) -> N
 
     driver: Any = Broken()
     source = FakeSource()
-    cast = Cast("vera", avatar, driver)
-    loop = LiveLoop(settings(), cast, lambda name: cast, source, FakeDetector())
-    with loop:
+    with show(Cast("vera", avatar, driver), source, FakeDetector()) as (loop, _):
         source.latest.put(frame(0, time.time_ns()))
         with pytest.raises(ZeroDivisionError) as raised:
             loop.wait(20)
@@ -172,10 +184,10 @@ def test_a_taken_port_is_told_and_the_inputs_are_closed(avatar: Avatar) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         source, detector = FakeSource(), FakeDetector()
-        cast = cast_of(avatar)
-        loop = LiveLoop(settings(taken.getsockname()[1]), cast, lambda name: cast, source, detector)
-        with pytest.raises(OutputError, match="another program listens there"):
-            loop.start()
+        port = taken.getsockname()[1]
+        told = pytest.raises(OutputError, match="another program listens there")
+        with told, show(cast_of(avatar), source, detector, port=port):
+            pass
     assert source.closed
     assert detector.closed
 
@@ -184,9 +196,8 @@ def test_a_camera_that_is_unplugged_leaves_the_stream_alive(avatar: Avatar) -> N
     camera = PluggableCamera()
     info = CameraInfo(0, "cam", "/dev/video0")
     source = Webcam(0, cameras=lambda: [info], opener=camera.open, wait=lambda stop, seconds: stop.wait(0.01))
-    cast = cast_of(avatar)
-    with LiveLoop(settings(), cast, lambda name: cast, source, FakeDetector()) as loop:
-        state = loop.server.address + "api/state"
+    with show(cast_of(avatar), source, FakeDetector()) as (loop, server):
+        state = server.address + "api/state"
         until(lambda: ask(state).json["source_ok"])
         camera.plugged.clear()
         told = until(lambda: (answer := ask(state).json)["source_ok"] is False and answer)
@@ -230,8 +241,7 @@ class PluggableCamera:
 def test_the_pages_buttons_reach_the_scene(avatar: Avatar) -> None:
     source = FakeSource()
     cast = cast_of(avatar)
-    loop = LiveLoop(settings(), cast, lambda name: cast_of(avatar, name), source, FakeDetector())
-    with loop:
+    with show(cast, source, FakeDetector()) as (loop, _):
         controls, scene = loop.controls, loop.scene
         controls.set_mirror(True)
         controls.orbit(20.0, 89.9, 1.5)
@@ -262,15 +272,65 @@ def test_the_pages_buttons_reach_the_scene(avatar: Avatar) -> None:
 
 
 def test_the_motion_needs_no_source(avatar: Avatar) -> None:
-    loop = LiveLoop(settings(source_kind="motion"), Cast("vera", avatar), lambda name: Cast(name, avatar))
-    with loop:
+    with show(Cast("vera", avatar), kind="motion") as (loop, server):
         until(lambda: loop.statistics.total("render"))
-        state = ask(loop.server.address + "api/state").json
+        state = ask(server.address + "api/state").json
         assert state["source"] == "motion"
         assert state["source_ok"]
         with pytest.raises(ControlError, match="no face to calibrate"):
             loop.controls.calibrate_neutral()
     assert "pictures in" in loop.summary()
+
+
+class NullCamera:
+    """A virtual camera that shows its pictures to nobody: all that a new sink has to be."""
+
+    watched = True
+
+    def __init__(self) -> None:
+        self.times_ns: list[int] = []
+        self.shapes: set[tuple[int, ...]] = set()
+        self.closed = False
+
+    def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None:
+        self.times_ns.append(capture_ns)
+        self.shapes.add(picture.shape)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_every_sink_gets_every_picture(avatar: Avatar) -> None:
+    source, camera, other = FakeSource(), NullCamera(), FakeSink(watched=False)
+    settings = LiveSettings(LOOK, "camera")
+    cast = cast_of(avatar)
+    with LiveLoop(settings, cast, lambda name: cast, [camera, other], source, FakeDetector()) as loop:
+        loop.start()
+        sent = []
+        for number in range(5):
+            sent.append(time.time_ns())
+            source.latest.put(frame(number, sent[-1]))
+            until(lambda: sent[-1] in camera.times_ns)
+    assert [time_ns for time_ns in camera.times_ns if time_ns in sent] == sent  # it idles between them too
+    assert [time_ns for _, time_ns in other.shown] == camera.times_ns  # one watched sink has all of it drawn
+    assert camera.shapes == {(LOOK.height * 3 // 2, LOOK.width)}
+    assert loop.statistics.total("render") == len(camera.times_ns)
+    assert camera.closed
+    assert other.closed
+
+
+def test_a_sink_that_fails_ends_the_loop_with_its_error(avatar: Avatar) -> None:
+    class Broken(NullCamera):
+        def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None:
+            raise OutputError("the virtual camera is gone")
+
+    broken = Broken()
+    settings = LiveSettings(LOOK, "motion")
+    with LiveLoop(settings, Cast("vera", avatar), lambda name: Cast(name, avatar), [broken]) as loop:
+        loop.start()
+        with pytest.raises(OutputError, match="camera is gone"):
+            loop.wait(20)
+    assert broken.closed
 
 
 def test_waiting_ends_by_itself_or_when_stopped() -> None:

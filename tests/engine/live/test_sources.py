@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import av
 import pytest
 
 from capture.errors import SourceError
 from capture.source import Source
 from capture.synthetic import SyntheticSource
-from engine.live.sources import FilePlayer, VisitorCamera
-from tests.engine.live.fakes import FakeClock, frame
+from engine.live.sources import FilePlayer
+from tests.engine.live.fakes import FakeClock
 from transport.webrtc.camera import BrowserCamera
 
 
@@ -112,15 +113,14 @@ def last_of(playing: FilePlayer) -> None:
 
 
 def test_a_visitors_camera_says_that_nobody_sends() -> None:
-    camera = BrowserCamera()
-    source = VisitorCamera(camera)
+    source = BrowserCamera()
     assert source.trouble is not None
-    camera.begin()
+    source.begin()
     assert source.trouble is None
-    camera.latest.put(frame(7))
+    source.accept(av.VideoFrame(64, 48, "yuv420p"), 7)
     taken = source.read(1)
     assert taken is not None
-    assert taken.index == 7
+    assert taken.capture_ns == 7
     with pytest.raises(TimeoutError):
         source.read(0.001)
     source.close()

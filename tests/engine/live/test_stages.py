@@ -23,9 +23,9 @@ from engine.live.statistics import LiveStatistics
 from render.avatars.avatar import Avatar
 from render.motion import FACE, Motion
 from tests.engine.live.fakes import (
-    FakeAudience,
     FakeClock,
     FakeDetector,
+    FakeSink,
     FakeSource,
     cast_of,
     dies,
@@ -280,7 +280,7 @@ class ListActor:
 
 
 def play(
-    avatar: Avatar, audience: FakeAudience, clock: FakeClock, num: int = 3, view: View | None = None
+    avatar: Avatar, sink: FakeSink, clock: FakeClock, num: int = 3, view: View | None = None
 ) -> LiveStatistics:
     lifeline, statistics = Lifeline(), LiveStatistics(clock)
     times = [clock.ns() + number * 33_000_000 for number in range(num)]
@@ -288,7 +288,7 @@ def play(
         ListActor(avatar, lifeline, times),
         Scene(cast_of(avatar), view or View((0.2, 0.4, 0.6))),
         Painter(400, 240, CpuBackend()),
-        audience,
+        [sink],
         statistics,
         lifeline,
         fps=lambda: 30.0,
@@ -301,21 +301,21 @@ def play(
 
 
 def test_every_moment_becomes_a_picture_with_its_timecode(avatar: Avatar) -> None:
-    audience, clock = FakeAudience(), FakeClock()
+    sink, clock = FakeSink(), FakeClock()
     begin_ns = clock.ns()
-    statistics = play(avatar, audience, clock)
-    assert [ns for _, ns in audience.shown] == [begin_ns, begin_ns + 33_000_000, begin_ns + 66_000_000]
-    for picture, ns in audience.shown:
+    statistics = play(avatar, sink, clock)
+    assert [ns for _, ns in sink.shown] == [begin_ns, begin_ns + 33_000_000, begin_ns + 66_000_000]
+    for picture, ns in sink.shown:
         assert picture.shape == (360, 400)
         assert read_timecode(picture) == ns // 1_000_000
-    assert len({id(picture) for picture, _ in audience.shown}) == 3  # nobody writes into a shown picture
+    assert len({id(picture) for picture, _ in sink.shown}) == 3  # nobody writes into a shown picture
     assert statistics.total("render") == 3
 
 
 def test_nothing_is_drawn_for_nobody_but_now_and_then(avatar: Avatar) -> None:
-    audience = FakeAudience(watched=False)
-    play(avatar, audience, FakeClock(), num=10)  # the clock stands still
-    assert len(audience.shown) == 1
+    sink = FakeSink(watched=False)
+    play(avatar, sink, FakeClock(), num=10)  # the clock stands still
+    assert len(sink.shown) == 1
 
 
 def test_the_mirror_turns_the_picture_but_not_the_timecode(avatar: Avatar) -> None:
@@ -323,9 +323,9 @@ def test_the_mirror_turns_the_picture_but_not_the_timecode(avatar: Avatar) -> No
     background[:, :200] = 255
     pictures = []
     for mirror in (False, True):
-        audience = FakeAudience()
-        play(avatar, audience, FakeClock(), 1, View(background, mirror=mirror))
-        pictures.append(audience.shown[0][0])
+        sink = FakeSink()
+        play(avatar, sink, FakeClock(), 1, View(background, mirror=mirror))
+        pictures.append(sink.shown[0][0])
     plain, mirrored = pictures
     assert read_timecode(mirrored) == read_timecode(plain)
     np.testing.assert_array_equal(mirrored[8:240], plain[8:240, ::-1])
@@ -377,12 +377,12 @@ def test_the_face_is_shown_where_it_will_be_and_a_lost_face_where_it_is() -> Non
 def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar) -> None:
     for watched in (False, True):
         clock, lifeline = FakeClock(), Lifeline()
-        audience = FakeAudience(watched)
+        sink = FakeSink(watched)
         stage = Stage(
             SlowActor(avatar, lifeline, clock),
             Scene(cast_of(avatar), View((0.0, 0.0, 0.0))),
             Painter(64, 64, CpuBackend()),
-            audience,
+            [sink],
             LiveStatistics(clock),
             lifeline,
             fps=lambda: 30.0,
@@ -391,11 +391,11 @@ def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar)
         )
         stage.run()
         assert (stage.deadline.scale < 1) is watched
-        assert len(audience.shown) >= 30
+        assert len(sink.shown) >= 30
 
 
 def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) -> None:
-    clock, lifeline, audience = FakeClock(), Lifeline(), FakeAudience()
+    clock, lifeline, sink = FakeClock(), Lifeline(), FakeSink()
     other: Any = None  # posing it would fail
     scene = Scene(cast_of(avatar), View((0.0, 0.0, 0.0)))
 
@@ -409,7 +409,7 @@ def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) ->
         actor,
         scene,
         Painter(64, 64, CpuBackend()),
-        audience,
+        [sink],
         LiveStatistics(clock),
         lifeline,
         fps=lambda: 30.0,
@@ -417,7 +417,7 @@ def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) ->
         clock_ns=clock.ns,
     )
     stage.run()
-    assert len(audience.shown) == 1
+    assert len(sink.shown) == 1
 
 
 class SlowActor(ListActor):

@@ -19,6 +19,7 @@ from bench.viewing.chromium import Chromium, find_chromium
 from tests.transport.live_client import SDP, ask_async, new_connection, offer
 from tests.transport.synthetic_live import SyntheticLive
 from transport.http.server import ServerSettings
+from transport.http.stream import DEFAULT_STREAM
 from transport.webrtc.camera import BrowserCamera
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: apt install chromium")
@@ -260,13 +261,13 @@ def test_the_camera_goes_up_only_after_a_click(browser: Browser, with_camera: Sy
     assert with_camera.figures()["sessions"] == 0
     browser.click("notice-button")
     browser.wait(LIVE)
-    frame = camera.latest.read(10)
+    frame = camera.read(10)
     assert frame is not None
     assert frame.rgb.shape == (480, 640, 3)
     # Chromium's fake camera is a green picture with a moving sector
     red, green, blue = frame.rgb.reshape(-1, 3).mean(axis=0)
     assert green > 80 > max(red, blue)
-    later = until(lambda: (new := camera.latest.take()) and new.index > frame.index + 5 and new)
+    later = until(lambda: (new := camera._latest.take()) and new.index > frame.index + 5 and new)
     assert not np.array_equal(later.rgb, frame.rgb)
     browser.key("p")
     assert browser.js("document.getElementById('preview').hidden") is False
@@ -307,7 +308,7 @@ def test_too_many_viewers_are_told_and_let_in_later(browser: Browser) -> None:
         browser.open(running.url, live=False)
         browser.wait("document.getElementById('notice-title').innerText === 'All places are taken'")
         assert running.server._sessions is not None
-        running.server._sessions._max_viewers = 1  # somebody left
+        running.server._open[DEFAULT_STREAM].sessions._max_viewers = 1  # somebody left
         browser.wait(LIVE)
 
 

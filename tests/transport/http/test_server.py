@@ -166,7 +166,7 @@ def test_a_foreign_address_is_one_clear_line() -> None:
 
 def test_a_bad_certificate_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot use the certificate .*missing\.pem"):
-        LiveServer(None, None, ServerSettings(certificate=tmp_path / "missing.pem"))  # type: ignore[arg-type]
+        LiveServer({}, ServerSettings(certificate=tmp_path / "missing.pem"))
 
 
 def test_with_a_certificate_the_page_comes_over_tls(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
-from transport.webrtc.bitrate import BitrateLimits
 from transport.webrtc.broadcast import KEY_INTERVAL_S, VIEWER_QUEUE, Broadcast, Viewer
 from transport.webrtc.encoders import EncodedPicture
 
@@ -27,9 +26,9 @@ def picture(index: int = 0) -> np.ndarray:
 class Stage:
     """A broadcast with a clock that only moves when told, and one picture at a time."""
 
-    def __init__(self, limits: BitrateLimits | None = None) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self.broadcast = Broadcast(fps=30, limits=limits, clock=lambda: self.now)
+        self.broadcast = Broadcast(fps=30, clock=lambda: self.now)
         self.index = 0
 
     async def __aenter__(self) -> Stage:
@@ -145,14 +144,14 @@ def test_key_frame_wishes_are_granted_but_not_all_of_them() -> None:
 
 def test_a_slow_link_moves_to_an_encode_of_its_own() -> None:
     async def run() -> None:
-        async with Stage(BitrateLimits()) as stage:
+        async with Stage() as stage:
             fast, slow = await stage.join(unlimited=True), await stage.join(unlimited=True)
             slow.rate.unlimited = False
             stage.now += 10
-            slow.target_bitrate = 400_000
+            slow.target_bitrate = 300_000
             assert {(rung.level, rung.bitrate) for rung in stage.broadcast._rungs} == {
                 ("full", stage.broadcast._limits.highest),
-                ("low", 340_000),
+                ("low", 255_000),
             }
             await stage.show()
             one = await asyncio.wait_for(fast.next_picture(), 5)

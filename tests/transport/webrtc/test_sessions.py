@@ -27,6 +27,7 @@ from tests.transport.live_client import (
 )
 from tests.transport.synthetic_live import SyntheticLive
 from transport.http.server import ServerSettings
+from transport.http.stream import DEFAULT_STREAM
 from transport.webrtc.camera import BrowserCamera
 
 
@@ -123,12 +124,11 @@ def test_a_whip_client_sends_its_camera(live: SyntheticLive) -> None:
         assert answer.status == 201
         assert "x-google-start-bitrate" in answer.text
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        frames = [await asyncio.to_thread(live.camera.latest.read, 10) for _ in range(8)]
+        frames = [await asyncio.to_thread(live.camera.read, 10) for _ in range(8)]
         indices = [frame.index for frame in frames if frame is not None]
         levels = [int(frame.rgb.mean()) for frame in frames if frame is not None]
         assert frames[0] is not None
         assert frames[0].rgb.shape == (120, 160, 3)
-        assert live.camera.size == (160, 120)
         assert indices == sorted(set(indices))
         assert levels == sorted(levels)
         assert all(abs(frame.capture_ns - time.time_ns()) < 10e9 for frame in frames if frame is not None)
@@ -155,8 +155,7 @@ def test_who_sits_on_this_machine_is_seen_from_the_media(
     live: SyntheticLive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy may bring the request from anywhere to anywhere: only the pictures' way counts."""
-    sessions = live.server._sessions
-    assert sessions is not None
+    sessions = live.server._open[DEFAULT_STREAM].sessions
 
     async def unlimited() -> bool:
         async with watching(live.url) as (_, track, _answer):
@@ -217,11 +216,11 @@ def test_ffmpegs_own_whip_client_can_send(tmp_path: Path) -> None:
         command = [sys.executable, "-c", FFMPEG_CLIENT, url, "secret", str(certificate), str(key)]
         client = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            first = camera.latest.read(20)
+            first = camera.read(20)
             assert first is not None
             assert first.rgb.shape == (240, 320, 3)
             assert client.wait(20) == 0, client.stderr.read() if client.stderr else ""
-            last = camera.latest.peek()
+            last = camera._latest.peek()
             assert last is not None
             assert last.index > 30  # of 60, the first ones lie before the first key frame
             # flat grey survives H.264 to 3 of 255 levels
