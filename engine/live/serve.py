@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -40,6 +41,23 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="let pages of another origin in, such as http://127.0.0.1:8078; repeatable",
     )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this host name too, of a proxy for example; visitors need a token then; repeatable",
+    )
+    parser.add_argument(
+        "--max-viewers", type=int, default=32, metavar="N", help="who may watch at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--ice-server",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="stun:HOST[:PORT], which tells the outer address of a machine behind a NAT; repeatable",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument(
         "--timecode", action="store_true", help="draw each frame's arrival time as a row of cells, top left"
@@ -60,13 +78,24 @@ def parse_server(args: argparse.Namespace) -> ServerSettings:
         scheme, _, rest = origin.partition("://")
         if scheme not in ("http", "https") or not rest or "/" in rest:
             raise UsageError(f"--allow-origin {origin}: give an origin such as http://127.0.0.1:8078")
+    for name in args.allow_host:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name):
+            raise UsageError(f"--allow-host {name}: give a name such as avatar.example.org, without a port")
+    if args.max_viewers < 1:
+        raise UsageError(f"--max-viewers {args.max_viewers}: give a number above 0")
+    for url in args.ice_server:
+        if not re.fullmatch(r"stun:[A-Za-z0-9.-]+(:\d{1,5})?", url):
+            raise UsageError(f"--ice-server {url}: give a STUN server such as stun:stun.example.org:3478")
     settings = ServerSettings(
         host=args.host,
         port=args.port,
         token=args.token,
         allow_origins=tuple(args.allow_origin),
+        allow_hosts=tuple(name.lower() for name in args.allow_host),
         certificate=args.cert,
         private_key=args.key,
+        ice_servers=tuple(args.ice_server),
+        max_viewers=args.max_viewers,
         recordings_dir=Path.cwd(),
     )
     load_certificate(settings)  # a wrong one is told before anything slow begins

@@ -74,17 +74,12 @@ class AccessRules:
     host: str  # the address listened on
     token: str | None = None
     allow_origins: frozenset[str] = frozenset()
-    allow_hosts: frozenset[str] = frozenset()
+    allow_hosts: frozenset[str] = frozenset()  # in small letters, without ports
     public_paths: frozenset[str] = frozenset()  # need no token
 
     def allows_host(self, header: str | None) -> bool:
         """Judge a Host header, with or without a port."""
-        if not header:
-            return False
-        try:
-            name = urlsplit(f"//{header}").hostname
-        except ValueError:
-            return False
+        name = _host_name(header or "")
         if name is None:
             return False
         if name in self.allow_hosts or is_loopback(name):
@@ -100,17 +95,36 @@ class AccessRules:
             return True
         scheme, _, given = (header or "").partition(" ")
         # compared in constant time: the answer's delay must not tell how much was right
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode())
+        return scheme.lower() == "bearer" and hmac.compare_digest(_bytes(given.strip()), _bytes(self.token))
 
     def allows_origin(self, request: web.Request) -> bool:
-        """Judge Origin and Sec-Fetch-Site: no header (not a browser), our own origin, or one allowed."""
+        """Judge Origin and Sec-Fetch-Site: no header (not a browser), our own origin, or one allowed.
+
+        Under a name of `allow_hosts` a proxy may hold the certificate: https is our own there as well.
+        """
         origin = request.headers.get("Origin")
         if origin is None:
             # a page elsewhere can make a browser fetch pictures and scripts without an Origin header
             return request.headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site") or (
                 request.headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET"
             )
-        return origin in self.allow_origins or origin == f"{request.scheme}://{request.host}"
+        own = {f"{request.scheme}://{request.host}"}
+        if _host_name(request.host) in self.allow_hosts:
+            own.add(f"https://{request.host}")
+        return origin in self.allow_origins or origin in own
+
+
+def _bytes(text: str) -> bytes:
+    """What came over the wire or from the command line, UTF-8 or not."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _host_name(header: str) -> str | None:
+    """A Host header's name in small letters, without the port."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
 
 
 def _is_address(name: str) -> bool:

@@ -300,6 +300,25 @@ def test_camera_troubles_are_told(
     assert with_camera.figures()["sessions"] == 0
 
 
+def test_the_page_asks_the_stun_server_that_the_server_names(browser: Browser) -> None:
+    stun = "stun:127.0.0.1:9"
+    script = """
+      window.asked = [];
+      const stock = RTCPeerConnection.prototype.setConfiguration;
+      RTCPeerConnection.prototype.setConfiguration = function (configuration) {
+        window.asked.push(...configuration.iceServers.flatMap(server => server.urls));
+        stock.call(this, configuration);
+      };"""
+    with SyntheticLive(ServerSettings(port=0)) as running:
+        browser.open(running.url, script=script)
+        assert browser.js("window.asked") == []
+    with SyntheticLive(ServerSettings(port=0, ice_servers=(stun,))) as running:
+        for opened in running.server._open.values():  # nobody answers there: the server itself need not wait
+            opened.sessions._configuration.iceServers = []
+        browser.open(running.url, script=script)
+        assert browser.js("window.asked") == [stun]
+
+
 # --- what can go wrong ------------------------------------------------------------------------------------
 
 
@@ -307,7 +326,6 @@ def test_too_many_viewers_are_told_and_let_in_later(browser: Browser) -> None:
     with SyntheticLive(ServerSettings(port=0, max_viewers=0)) as running:
         browser.open(running.url, live=False)
         browser.wait("document.getElementById('notice-title').innerText === 'All places are taken'")
-        assert running.server._sessions is not None
         running.server._open[DEFAULT_STREAM].sessions._max_viewers = 1  # somebody left
         browser.wait(LIVE)
 

@@ -173,6 +173,59 @@ def test_beyond_this_machine_a_token_is_made_and_needed() -> None:
         assert ask(url + "/healthz", headers={"Host": "192.0.2.7:80"}).status == 200
 
 
+def send_raw(port: int, head: bytes) -> bytes:
+    """The status of an answer to a request that no HTTP library would send."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head + b"\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer.split()[1]
+
+
+def test_bytes_that_are_no_text_are_refused_like_any_other() -> None:
+    with SyntheticLive(ServerSettings(port=0, token="secr\u00e9t"), width=384, height=64) as running:
+
+        def status(line: bytes, *headers: bytes) -> bytes:
+            return send_raw(running.server.port, b"\r\n".join([line, b"Host: 127.0.0.1", *headers]))
+
+        get = b"GET /api/state HTTP/1.1"
+        assert status(get, b"Authorization: Bearer \xff\xfe") == b"401"
+        assert status(get, b"Authorization: Bearer secr\xe9t") == b"401"  # Latin-1
+        assert status(get, b"Authorization: \xff secr\xc3\xa9t") == b"401"
+        token = b"Authorization: Bearer secr\xc3\xa9t"
+        assert status(get, token) == b"200"
+        assert status(get, token, b"Origin: http://\xff") == b"403"
+        assert status(get, token, b"Sec-Fetch-Site: \xff") == b"200"
+        assert status(b"GET /api/avatars/\xff/picture HTTP/1.1", token) in (b"400", b"404")
+        post = b"POST /whep HTTP/1.1"
+        assert status(post, token, b"Content-Type: \xff/\xfe", b"Content-Length: 0") == b"415"
+        assert status(b"GET /s/\xff/api/state HTTP/1.1", token) in (b"400", b"404")
+        assert send_raw(running.server.port, b"GET / HTTP/1.1\r\nHost: \xff") == b"403"
+
+
+def test_behind_a_proxy_its_name_is_answered_and_a_token_needed() -> None:
+    settings_ = ServerSettings(port=0, allow_hosts=("avatar.example.org",))
+    with SyntheticLive(settings_, width=384, height=64) as running:
+        host = {"Host": "avatar.example.org"}
+        assert ask(running.url + "/healthz", headers=host).status == 200
+        assert ask(running.url + "/healthz", headers={"Host": "other.example.org"}).status == 403
+        assert ask(running.url + "/api/state", headers=host).status == 401
+        given = host | {"Authorization": f"Bearer {running.server.token}"}
+        assert ask(running.url + "/api/state", headers=given).status == 200
+        for origin in ("http://avatar.example.org", "https://avatar.example.org"):
+            assert ask(running.url + "/api/state", headers=given | {"Origin": origin}).status == 200
+        for origin in (
+            "https://other.example.org",
+            "https://avatar.example.org:444",
+            "ftp://avatar.example.org",
+        ):
+            assert ask(running.url + "/api/state", headers=given | {"Origin": origin}).status == 403
+        here = {"Host": f"127.0.0.1:{running.server.port}", "Authorization": given["Authorization"]}
+        spoofed = here | {"Origin": f"https://127.0.0.1:{running.server.port}"}
+        assert ask(running.url + "/api/state", headers=spoofed).status == 403
+
+
 def test_a_server_without_a_camera_says_so() -> None:
     with SyntheticLive(ServerSettings(port=0), width=384, height=64) as running:
 

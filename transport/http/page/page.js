@@ -103,7 +103,7 @@ async function connect() {
     showState(await get('/api/state'));
     if (state.takes_camera) await sendCamera();
     if (watching !== mine) return;
-    await mine.open();
+    await mine.open(state.ice_servers);
     if (watching !== mine) return;
     retries = 0;
     lastFrameAt = performance.now();
@@ -136,7 +136,7 @@ async function sendCamera() {
   };
   preview.srcObject = camera;
   sending = new Sending(camera, message => showError(new ServerError(-1, message)));
-  await sending.open();
+  await sending.open(state.ice_servers);
 }
 
 // Two visitors must not take the camera's place from each other for ever: the one who lost it is asked.

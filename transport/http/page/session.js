@@ -22,7 +22,9 @@ class Session {
     return this.resource ? this.resource.split('/').pop() : '';
   }
 
-  async open() {
+  // iceServers: addresses that the server names; none unless it stands behind a NAT.
+  async open(iceServers = []) {
+    if (iceServers.length) this.connection.setConfiguration({iceServers: [{urls: iceServers}]});
     await this.connection.setLocalDescription(await this.connection.createOffer());
     const response = await request(this.endpoint, {
       method: 'POST',
