@@ -17,7 +17,10 @@ LATE_S = 0.25  # behind by more than this, a player counts on from now instead o
 
 
 class LiveSource(Protocol):
-    """Frames as they arrive, stamped with Unix time; the newest wins: `Webcam`, `FilePlayer`, `BrowserCamera`."""
+    """Frames as they arrive, stamped with Unix time; the newest wins.
+
+    Such are `Webcam`, `FilePlayer` and `BrowserCamera`.
+    """
 
     @property
     def fps(self) -> float: ...

@@ -36,12 +36,11 @@ class Stage:
         *,
         fps: Callable[[], float],
         timecode: bool = False,
-        deadline: DeadlineController | None = None,
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """`fps`: the source's rate now, which a frame's cost is held against."""
-        self.deadline = deadline if deadline is not None else DeadlineController()
+        self.deadline = DeadlineController()
         self.face_found = False
         self.driven = False  # whether frames come
         self._actor = actor

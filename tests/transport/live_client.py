@@ -8,6 +8,7 @@ import datetime
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 import av
@@ -82,7 +83,7 @@ async def watching(url: str, query: str = "", headers: dict[str, str] | None = N
     finally:
         await connection.close()
         if answer is not None and "Location" in answer.headers:
-            await ask_async(url + answer.headers["Location"], "DELETE")
+            await ask_async(urljoin(url, answer.headers["Location"]), "DELETE")
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:

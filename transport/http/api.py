@@ -59,9 +59,11 @@ class Api:
         self._recording_changes = asyncio.Lock()
         self._recorded: dict[str, Path] = {}  # what this stream wrote: the only files it gives out
         self._jpeg: bytes | None = None
+        self._closed = False
 
     async def close(self) -> None:
         """End a running recording and the worker threads."""
+        self._closed = True
         if self._recording is not None:
             self._broadcast.remove_tap(self._recording)
             await asyncio.to_thread(discard, self._recording)
@@ -219,12 +221,17 @@ class Api:
     async def _wish(self, call: Callable[[], T]) -> T:
         """Run an engine call after those before it. Raises Refusal with the engine's own words."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._wishes, call)
+            return await self._in(self._wishes, call)
         except ControlError as error:
             raise Refusal(422, str(error)) from error
 
     async def _look(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._looks, call)
+        return await self._in(self._looks, call)
+
+    async def _in(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise Refusal(503, "the server is stopping")
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 ROUTES: list[tuple[str, str, Callable[[Api, web.Request], Awaitable[web.StreamResponse]]]] = [

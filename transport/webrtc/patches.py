@@ -71,11 +71,13 @@ def install() -> None:
     _installed = True
     _install_playout_delay()
     _install_loss_recovery()
+    _install_quick_end()
     rtcrtpreceiver.JitterBuffer = _make_jitter_buffer  # type: ignore[assignment, misc]
     rtcrtpreceiver.decoder_worker = decode_arriving
     aioice.ice.CONSENT_FAILURES = CONSENT_FAILURES
     aioice.ice.CONSENT_INTERVAL = CONSENT_INTERVAL_S
     aioice.ice.get_host_addresses = _with_loopback(aioice.ice.get_host_addresses)
+    aioice.ice.server_reflexive_candidate = _not_from_loopback(aioice.ice.server_reflexive_candidate)
 
 
 # --- sending: encoded pictures instead of frames --------------------------------------------------------
@@ -335,20 +337,19 @@ def _media_ssrc(receiver: Any) -> int | None:
 FrameCallback = Callable[[Any, int], None]  # decoded av.VideoFrame or av.AudioFrame, arrival Unix ns
 
 
+@dataclass(frozen=True, slots=True)
 class _DirectDelivery:
     """Takes the place of a remote track's queue, which nobody would bound."""
 
-    def __init__(self, on_frame: FrameCallback, on_end: Callable[[], None]) -> None:
-        self.on_frame = on_frame
-        self.on_end = on_end
+    on_frame: FrameCallback
 
 
-def deliver_to(track: MediaStreamTrack, on_frame: FrameCallback, on_end: Callable[[], None]) -> None:
+def deliver_to(track: MediaStreamTrack, on_frame: FrameCallback) -> None:
     """Hand a remote track's decoded frames to `on_frame` in the decoder's thread, past the event loop.
 
-    Call it in the connection's "track" event. `on_end` is called once, in the same thread, after the last.
+    Call it in the connection's "track" event.
     """
-    track._queue = _DirectDelivery(on_frame, on_end)  # type: ignore[attr-defined]
+    track._queue = _DirectDelivery(on_frame)  # type: ignore[attr-defined]
 
 
 def is_key_frame(codec_name: str, data: bytes) -> bool:
@@ -398,10 +399,8 @@ def decode_arriving(
         arrival_ns = getattr(encoded, "arrival_ns", 0) or time.time_ns()
         for frame in frames:
             _pass_on(loop, output_q, frame, arrival_ns)
-    if isinstance(output_q, _DirectDelivery):
-        output_q.on_end()
-    with contextlib.suppress(RuntimeError):  # the loop may be gone already
-        if not isinstance(output_q, _DirectDelivery):
+    if not isinstance(output_q, _DirectDelivery):
+        with contextlib.suppress(RuntimeError):  # the loop may be gone already
             asyncio.run_coroutine_threadsafe(output_q.put(None), loop)
 
 
@@ -411,6 +410,27 @@ def _pass_on(loop: asyncio.AbstractEventLoop, output_q: Any, frame: Any, arrival
         return
     with contextlib.suppress(RuntimeError):
         asyncio.run_coroutine_threadsafe(output_q.put(frame), loop)
+
+
+def _install_quick_end() -> None:
+    """Wait for a decoder's thread beside the event loop; stock aiortc waits on it, for all viewers."""
+    stock_stop = RTCRtpReceiver.stop
+
+    def stop_decoder(self: Any) -> None:
+        thread = self._RTCRtpReceiver__decoder_thread
+        if thread is not None:
+            self._RTCRtpReceiver__decoder_queue.put(None)
+            self._RTCRtpReceiver__decoder_thread = None
+            self._ending_decoder = thread
+
+    async def stop(self: Any) -> None:
+        await stock_stop(self)
+        thread = getattr(self, "_ending_decoder", None)
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+
+    RTCRtpReceiver._RTCRtpReceiver__stop_decoder = stop_decoder  # type: ignore[attr-defined]
+    RTCRtpReceiver.stop = stop  # type: ignore[method-assign]
 
 
 # --- addresses ---------------------------------------------------------------------------------------------
@@ -434,3 +454,14 @@ def _with_loopback(stock: Callable[..., list[str]]) -> Callable[..., list[str]]:
         return [*addresses, "127.0.0.1"] if use_ipv4 else addresses
 
     return get_host_addresses
+
+
+def _not_from_loopback(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Ask no STUN server elsewhere from 127.0.0.1: no answer would come, and gathering waits 5 s for it."""
+
+    async def server_reflexive_candidate(protocol: Any, stun_server: tuple[str, int]) -> Any:
+        if protocol.local_candidate.host == "127.0.0.1" != stun_server[0]:
+            raise ConnectionError("a STUN server cannot be reached from 127.0.0.1")
+        return await stock(protocol, stun_server)
+
+    return server_reflexive_candidate

@@ -123,10 +123,7 @@ class Sessions:
 
         @connection.on("track")
         def on_track(track: MediaStreamTrack) -> None:
-            if track.kind == "video":
-                deliver_to(track, camera.accept, lambda: None)
-            else:
-                deliver_to(track, lambda frame, arrival_ns: None, lambda: None)
+            deliver_to(track, camera.accept if track.kind == "video" else lambda frame, arrival_ns: None)
 
         answer = await self._answer(connection, offer)
         for other in [other for other in self._sessions.values() if other.role == "send"]:

@@ -27,6 +27,7 @@ from tests.transport.live_client import (
     luma_timecode,
     new_connection,
     offer,
+    watching,
     write_certificate,
 )
 from tests.transport.synthetic_live import SyntheticLive
@@ -229,6 +230,49 @@ def test_stopping_frees_threads_and_sockets() -> None:
         run_once()
     assert threading.active_count() <= threads
     assert _num_descriptors() <= descriptors
+
+
+def test_stopping_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the one who stops it, with viewers and a running wish, nor anything else on the event loop."""
+    gaps: list[float] = []
+
+    async def beat() -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    def load_long(name: str) -> None:
+        loading.set()
+        time.sleep(1.5)
+
+    async def watch_and_stop(running: SyntheticLive) -> float:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(3):
+                _, track, _ = await stack.enter_async_context(watching(running.url))
+                await asyncio.wait_for(track.recv(), 10)
+            loop = running._server_thread._loop
+            assert loop is not None
+            beating = asyncio.run_coroutine_threadsafe(beat(), loop)
+            wish = asyncio.create_task(ask_async(running.url + "/api/avatar", "POST", json={"name": "elias"}))
+            await asyncio.to_thread(loading.wait, 5)
+            gaps.clear()
+            begin = time.monotonic()
+            await asyncio.to_thread(running._server_thread.close)
+            seconds = time.monotonic() - begin
+            assert (await wish).status == 503
+            assert beating.cancelled()
+            stack.pop_all()  # there is no server to say goodbye to
+            return seconds
+
+    loading = threading.Event()
+    with SyntheticLive(ServerSettings(port=0), width=384, height=64) as running:
+        running.controls.choose_avatar = load_long  # type: ignore[method-assign]
+        # the wish itself takes 1.5 s, and open connections have 2 s to end
+        assert asyncio.run(watch_and_stop(running)) < 5
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert max(gaps) < 0.75  # half of what the wish would have held it up; the machine may be busy
 
 
 def _num_descriptors() -> int:

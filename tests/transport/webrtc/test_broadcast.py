@@ -23,7 +23,7 @@ def picture(index: int = 0) -> np.ndarray:
     return np.full((SIZE, SIZE, 3), (index * 5) % 256, np.uint8)
 
 
-class Stage:
+class SteppedBroadcast:
     """A broadcast with a clock that only moves when told, and one picture at a time."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Stage:
         self.broadcast = Broadcast(fps=30, clock=lambda: self.now)
         self.index = 0
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> SteppedBroadcast:
         self.broadcast.start()
         return self
 
@@ -69,32 +69,32 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_nothing_is_encoded_while_nobody_watches() -> None:
     async def run() -> None:
-        async with Stage() as stage:
+        async with SteppedBroadcast() as stepped:
             for index in range(5):
-                stage.broadcast.put(picture(index), START_NS + index)
+                stepped.broadcast.put(picture(index), START_NS + index)
             await asyncio.sleep(0.05)
-            assert not stage.broadcast.watched
-            assert len(stage.broadcast._encode_ms) == 0
-            viewer = stage.broadcast.add_viewer("h264")
-            assert not stage.broadcast.watched  # it has not connected yet
+            assert not stepped.broadcast.watched
+            assert len(stepped.broadcast._encode_ms) == 0
+            viewer = stepped.broadcast.add_viewer("h264")
+            assert not stepped.broadcast.watched  # it has not connected yet
             packed = await asyncio.wait_for(viewer.next_picture(), 5)  # the last picture, at once
             assert packed.picture.is_key
             assert packed.picture.capture_ns == START_NS + 4
-            stage.broadcast.remove_viewer(viewer)
-            assert not stage.broadcast.watched
+            stepped.broadcast.remove_viewer(viewer)
+            assert not stepped.broadcast.watched
 
     asyncio.run(run())
 
 
 def test_one_encode_serves_twenty_viewers() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewers = [await stage.join() for _ in range(20)]
+        async with SteppedBroadcast() as stepped:
+            viewers = [await stepped.join() for _ in range(20)]
             for viewer in viewers:
                 viewer._queue.clear()  # the key frames made for those who joined later
-            before = len(stage.broadcast._encode_ms)
-            await stage.show()
-            assert len(stage.broadcast._encode_ms) == before + 1
+            before = len(stepped.broadcast._encode_ms)
+            await stepped.show()
+            assert len(stepped.broadcast._encode_ms) == before + 1
             packed = [await asyncio.wait_for(viewer.next_picture(), 5) for viewer in viewers]
             assert len({id(entry) for entry in packed}) == 1
 
@@ -103,16 +103,16 @@ def test_one_encode_serves_twenty_viewers() -> None:
 
 def test_a_viewer_that_does_not_read_loses_pictures_and_the_others_none() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            stuck, fine = await stage.join(), await stage.join()
-            stage.now += 10
+        async with SteppedBroadcast() as stepped:
+            stuck, fine = await stepped.join(), await stepped.join()
+            stepped.now += 10
             got = []
             for _ in range(3 * VIEWER_QUEUE):
-                await stage.show()
+                await stepped.show()
                 got.append((await asyncio.wait_for(fine.next_picture(), 5)).picture.capture_ns)
-                stage.now += 0.033
+                stepped.now += 0.033
             assert got == [
-                START_NS + index * FRAME_NS for index in range(stage.index - len(got), stage.index)
+                START_NS + index * FRAME_NS for index in range(stepped.index - len(got), stepped.index)
             ]
             assert fine.num_dropped == 0
             assert len(stuck._queue) <= VIEWER_QUEUE
@@ -126,15 +126,15 @@ def test_a_viewer_that_does_not_read_loses_pictures_and_the_others_none() -> Non
 
 def test_key_frame_wishes_are_granted_but_not_all_of_them() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
             keys = []
-            stage.now += 10
+            stepped.now += 10
             for _ in range(60):
                 viewer.request_key_frame()
-                await stage.show()
+                await stepped.show()
                 keys.append((await asyncio.wait_for(viewer.next_picture(), 5)).picture.is_key)
-                stage.now += 1 / 30
+                stepped.now += 1 / 30
             # 2 s of constant wishes; every wish is late by at most KEY_INTERVAL_S
             assert keys[0]
             assert 2 / KEY_INTERVAL_S - 1 <= sum(keys) <= 2 / KEY_INTERVAL_S + 1
@@ -144,23 +144,23 @@ def test_key_frame_wishes_are_granted_but_not_all_of_them() -> None:
 
 def test_a_slow_link_moves_to_an_encode_of_its_own() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            fast, slow = await stage.join(unlimited=True), await stage.join(unlimited=True)
+        async with SteppedBroadcast() as stepped:
+            fast, slow = await stepped.join(unlimited=True), await stepped.join(unlimited=True)
             slow.rate.unlimited = False
-            stage.now += 10
+            stepped.now += 10
             slow.target_bitrate = 300_000
-            assert {(rung.level, rung.bitrate) for rung in stage.broadcast._rungs} == {
-                ("full", stage.broadcast._limits.highest),
+            assert {(rung.level, rung.bitrate) for rung in stepped.broadcast._rungs} == {
+                ("full", stepped.broadcast._limits.highest),
                 ("low", 255_000),
             }
-            await stage.show()
+            await stepped.show()
             one = await asyncio.wait_for(fast.next_picture(), 5)
             other = await asyncio.wait_for(slow.next_picture(), 5)
             assert one is not other
             assert other.picture.is_key
             slow.target_bitrate = 5_000_000
-            assert [rung.level for rung in stage.broadcast._rungs] == ["full"]
-            await stage.show()
+            assert [rung.level for rung in stepped.broadcast._rungs] == ["full"]
+            await stepped.show()
             assert (await asyncio.wait_for(slow.next_picture(), 5)).picture.is_key
 
     asyncio.run(run())
@@ -168,26 +168,26 @@ def test_a_slow_link_moves_to_an_encode_of_its_own() -> None:
 
 def test_codecs_have_encodes_of_their_own() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            h264, vp8 = await stage.join("h264"), await stage.join("vp8")
-            await stage.show()
+        async with SteppedBroadcast() as stepped:
+            h264, vp8 = await stepped.join("h264"), await stepped.join("vp8")
+            await stepped.show()
             assert (await asyncio.wait_for(h264.next_picture(), 5)).picture.codec == "h264"
             assert (await asyncio.wait_for(vp8.next_picture(), 5)).picture.codec == "vp8"
-            stage.broadcast.remove_viewer(h264)
-            assert [rung.codec for rung in stage.broadcast._rungs] == ["vp8"]
+            stepped.broadcast.remove_viewer(h264)
+            assert [rung.codec for rung in stepped.broadcast._rungs] == ["vp8"]
 
     asyncio.run(run())
 
 
 def test_time_follows_the_capture_clock_and_survives_its_jumps() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
             times = [0, 1, 2, 2, 1_000_000, 1_000_001, 0]  # in frames; a repeat, a leap and a step back
             ticks = []
             base = START_NS + 10 * FRAME_NS
             for time_ in times:
-                stage.broadcast.put(picture(time_), base + time_ * FRAME_NS)
+                stepped.broadcast.put(picture(time_), base + time_ * FRAME_NS)
                 ticks.append((await asyncio.wait_for(viewer.next_picture(), 5)).picture.ticks)
             steps = np.diff(ticks)
             assert steps[:2] == pytest.approx([3000, 3000], abs=1)  # ticks are whole
@@ -199,9 +199,9 @@ def test_time_follows_the_capture_clock_and_survives_its_jumps() -> None:
 
 def test_the_size_may_change() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
-            stage.broadcast.put(np.zeros((96, 128, 3), np.uint8), START_NS + 10**9)
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
+            stepped.broadcast.put(np.zeros((96, 128, 3), np.uint8), START_NS + 10**9)
             packed = await asyncio.wait_for(viewer.next_picture(), 5)
             assert (packed.picture.width, packed.picture.height) == (128, 96)
             assert packed.picture.is_key
@@ -218,34 +218,34 @@ def test_a_recording_gets_the_full_encode_whatever_the_viewers_link() -> None:
             self.pictures.append(picture)
 
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
             viewer.target_bitrate = 200_000
             tape = Tape()
-            stage.now += 10
-            stage.broadcast.add_tap(tape)
+            stepped.now += 10
+            stepped.broadcast.add_tap(tape)
             await until(lambda: bool(tape.pictures))
             assert tape.pictures[0].is_key
-            full = next(rung for rung in stage.broadcast._rungs if rung.level == "full")
-            assert full.bitrate == stage.broadcast._limits.highest
+            full = next(rung for rung in stepped.broadcast._rungs if rung.level == "full")
+            assert full.bitrate == stepped.broadcast._limits.highest
             assert viewer.rate.level == "low"
-            stage.broadcast.remove_viewer(viewer)
+            stepped.broadcast.remove_viewer(viewer)
             count = len(tape.pictures)
-            await stage.show()
+            await stepped.show()
             assert len(tape.pictures) == count + 1
-            stage.broadcast.remove_tap(tape)
-            assert not stage.broadcast.watched
+            stepped.broadcast.remove_tap(tape)
+            assert not stepped.broadcast.watched
 
     asyncio.run(run())
 
 
 def test_a_removed_viewer_ends() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
             waiting = asyncio.ensure_future(viewer.next_picture())
             await asyncio.sleep(0)
-            stage.broadcast.remove_viewer(viewer)
+            stepped.broadcast.remove_viewer(viewer)
             with pytest.raises(MediaStreamError):
                 await waiting
 
@@ -254,20 +254,20 @@ def test_a_removed_viewer_ends() -> None:
 
 def test_an_encoder_error_is_raised_at_the_next_put() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            await stage.join()
-            stage.broadcast.put(np.zeros((7, 9), np.uint8), START_NS)
-            await until(lambda: stage.broadcast._error is not None)
+        async with SteppedBroadcast() as stepped:
+            await stepped.join()
+            stepped.broadcast.put(np.zeros((7, 9), np.uint8), START_NS)
+            await until(lambda: stepped.broadcast._error is not None)
             with pytest.raises(ValueError, match="I420"):
-                stage.broadcast.put(picture(), START_NS)
+                stepped.broadcast.put(picture(), START_NS)
 
     asyncio.run(run())
 
 
 def test_closing_leaves_no_thread() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            await stage.join()
+        async with SteppedBroadcast() as stepped:
+            await stepped.join()
 
     before = threading.active_count()
     asyncio.run(run())
@@ -279,13 +279,13 @@ def test_closing_leaves_no_thread() -> None:
 
 def test_figures_tell_what_happens() -> None:
     async def run() -> None:
-        async with Stage() as stage:
-            viewer = await stage.join()
+        async with SteppedBroadcast() as stepped:
+            viewer = await stepped.join()
             for _ in range(4):
-                await stage.show()
+                await stepped.show()
                 await asyncio.wait_for(viewer.next_picture(), 5)
-                stage.now += 0.25
-            figures = stage.broadcast.figures()
+                stepped.now += 0.25
+            figures = stepped.broadcast.figures()
             assert figures["viewers"] == 1
             assert figures["key_frames"] >= 1
             assert figures["fps"] == 2.5  # five pictures within the last two seconds

@@ -239,45 +239,43 @@ class Frame(JitterFrame):
         self.arrival_ns = encoded.capture_ns
 
 
-def decode(frames: list[Frame]) -> tuple[list[int], bool, bool]:
-    """Run the decoder's thread over frames: arrival times shown, whether a key was asked for, end told."""
+def decode(frames: list[Frame]) -> tuple[list[int], bool]:
+    """Run the decoder's thread over frames: arrival times shown, whether a key was asked for."""
     tasks: queue.Queue[Any] = queue.Queue()
     for frame in frames:
         tasks.put((h264_codec(), frame))
     tasks.put(None)
     shown: list[int] = []
-    ended = []
     asked = threading.Event()
     track: Any = rtcrtpreceiver.RemoteStreamTrack("video")
-    deliver_to(track, lambda frame, arrival_ns: shown.append(arrival_ns), lambda: ended.append(True))
+    deliver_to(track, lambda frame, arrival_ns: shown.append(arrival_ns))
     loop = asyncio.new_event_loop()
     decode_arriving(loop, tasks, track._queue, asked)
     loop.close()
-    return shown, asked.is_set(), ended == [True]
+    return shown, asked.is_set()
 
 
 def test_decoded_frames_come_with_their_arrival() -> None:
-    assert decode([Frame(encoded) for encoded in picture(frames=4)]) == ([100, 101, 102, 103], False, True)
+    assert decode([Frame(encoded) for encoded in picture(frames=4)]) == ([100, 101, 102, 103], False)
 
 
 def test_nothing_is_shown_before_a_key_frame() -> None:
     encoded = picture(frames=5, keys=(0, 3))
-    assert decode([Frame(entry) for entry in encoded[1:]]) == ([103, 104], True, True)
+    assert decode([Frame(entry) for entry in encoded[1:]]) == ([103, 104], True)
 
 
 def test_after_a_hole_the_next_key_frame_is_awaited() -> None:
     encoded = picture(frames=6, keys=(0, 4))
     frames = [Frame(entry, after_gap=entry.capture_ns == 102) for entry in encoded if entry.capture_ns != 101]
-    assert decode(frames) == ([100, 104, 105], True, True)
+    assert decode(frames) == ([100, 104, 105], True)
 
 
 def test_garbage_asks_for_a_key_frame() -> None:
     encoded = picture(frames=1)
     broken = EncodedPicture(b"\x00\x00\x00\x01\x65garbage", 3000, True, 1, 8, 8, "h264")
-    shown, asked, ended = decode([Frame(encoded[0]), Frame(broken)])
+    shown, asked = decode([Frame(encoded[0]), Frame(broken)])
     assert shown == [100]
     assert asked
-    assert ended
 
 
 def test_a_track_nobody_claims_keeps_the_stock_queue() -> None:

@@ -7,12 +7,16 @@ import contextlib
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from aioice import stun
 from aiortc import RTCSessionDescription, VideoStreamTrack
 
 from tests.transport.live_client import (
@@ -28,6 +32,7 @@ from tests.transport.live_client import (
 from tests.transport.synthetic_live import SyntheticLive
 from transport.http.server import ServerSettings
 from transport.http.stream import DEFAULT_STREAM
+from transport.webrtc import patches as aiortc_patches
 from transport.webrtc.camera import BrowserCamera
 
 
@@ -149,6 +154,84 @@ def test_a_whip_client_sends_its_camera(live: SyntheticLive) -> None:
         await second.close()
 
     asyncio.run(run())
+
+
+def test_a_slow_decoder_holds_nobody_up_when_its_sender_leaves() -> None:
+    class SlowCamera(BrowserCamera):
+        def __init__(self) -> None:
+            super().__init__()
+            self.busy = threading.Event()
+
+        def accept(self, picture: av.VideoFrame, arrival_ns: int) -> None:
+            self.busy.set()
+            time.sleep(1.5)
+
+    async def run(url: str) -> float:
+        connection = new_connection()
+        body = await offer(connection, track=VideoStreamTrack(), direction="sendonly")
+        answer = await ask_async(url + "/whip", "POST", data=body, headers=SDP)
+        await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+        assert await asyncio.to_thread(camera.busy.wait, 10)
+        leaving = asyncio.create_task(ask_async(url + answer.headers["Location"], "DELETE"))
+        await asyncio.sleep(0.1)
+        begin = time.monotonic()
+        assert (await ask_async(url + "/healthz")).status == 200
+        seconds = time.monotonic() - begin
+        assert (await leaving).status == 200
+        await connection.close()
+        return seconds
+
+    camera = SlowCamera()
+    with SyntheticLive(ServerSettings(port=0), width=384, height=64, camera=camera) as running:
+        assert asyncio.run(run(running.url)) < 0.75  # half of what the decoder takes
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Tells everybody the same outer address, as a NAT's one would be."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        asked = stun.parse_message(data)
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, asked.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.9", 4242)
+        self._transport.sendto(bytes(answer), address)
+
+
+def test_a_stun_server_adds_the_outer_address() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+        url = "stun:127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
+        settings_ = ServerSettings(port=0, ice_servers=(url,))
+        with SyntheticLive(settings_, width=384, height=64) as running:
+            async with watching(running.url) as (_, track, answer):
+                assert "203.0.113.9 4242 typ srflx" in answer.text
+                assert answer.headers["Link"] == f'<{url}>; rel="ice-server"'
+                await asyncio.wait_for(track.recv(), 10)
+            assert (await ask_async(running.url + "/api/state")).json["ice_servers"] == [url]
+        transport.close()
+
+    asyncio.run(run())
+
+
+def test_no_stun_server_is_asked_from_loopback() -> None:
+    """One elsewhere never answers there, and every viewer would wait five seconds for it."""
+    asked: list[str] = []
+
+    async def stock(protocol: SimpleNamespace, server: tuple[str, int]) -> None:
+        asked.append(protocol.local_candidate.host)
+
+    async def run() -> None:
+        ask_stun = aiortc_patches._not_from_loopback(stock)
+        for host in ("127.0.0.1", "192.0.2.7"):
+            protocol = SimpleNamespace(local_candidate=SimpleNamespace(host=host))
+            with contextlib.suppress(ConnectionError):
+                await ask_stun(protocol, ("stun.example.org", 3478))
+
+    asyncio.run(run())
+    assert asked == ["192.0.2.7"]
 
 
 def test_who_sits_on_this_machine_is_seen_from_the_media(
