@@ -54,7 +54,9 @@ def measure(
     minutes: float = 20.0,
     tell: Callable[[str], None] = _to_stderr,
 ) -> dict[str, Any]:
-    """`{"samples": [..], "minutes": [..], "verdict": {..}, ..}`; `tell` gets a line a minute.
+    """`{"verdict": .., "processes": .., "latency": .., ..}`, see `judge` and `ranges`.
+
+    `tell` gets a line a minute.
 
     Raises UsageError when there is no Chromium.
     """
@@ -73,8 +75,7 @@ def measure(
         "avatar": avatar_name,
         "seconds": samples[-1]["seconds"] if samples else 0.0,
         "verdict": judge(samples, by_minute),
-        "minutes": by_minute,
-        "samples": samples,
+        **ranges(samples, by_minute),
         "machine": describe_machine(),
     }
 
@@ -170,6 +171,31 @@ def judge(samples: list[Sample], by_minute: list[dict[str, Any]]) -> dict[str, A
             "p95_ms": {"first": first, "last": last, "holds": last <= first + LATENCY_TOLERANCE_MS}
         }
     return verdict
+
+
+def ranges(samples: list[Sample], by_minute: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each series after the warm-up as `{"min", "median", "max"}`.
+
+    `{"processes": {name: {"rss_mb": .., "pss_mb": .., "threads": .., "files": ..}}, "latency": {"shown_fps":
+    .., "p50_ms": .., "p95_ms": .., "largest_gap_ms": ..}}`, the latency's from its figures by the minute.
+    """
+    settled = [sample["processes"] for sample in samples if sample["seconds"] > WARMUP_S]
+    names = dict.fromkeys(name for processes in settled for name in processes)
+    minutes = [row for row in by_minute if row["seconds"] > WARMUP_S]
+    return {
+        "processes": {name: _ranges_of([part[name] for part in settled if name in part]) for name in names},
+        "latency": _ranges_of([{key: row[key] for key in row if key != "seconds"} for row in minutes]),
+    }
+
+
+def _ranges_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    found = {key: [row[key] for row in rows if row.get(key) is not None] for key in keys}
+    return {
+        key: {"min": min(values), "median": round(statistics.median(values), 2), "max": max(values)}
+        for key, values in found.items()
+        if values
+    }
 
 
 _GONE = dict.fromkeys(("rss_mb", "pss_mb", "threads", "files"), 0.0)  # a process that ended or came later

@@ -131,6 +131,18 @@ def test_growth_is_called_growth() -> None:
     assert soak.judge(_samples(0.0, 20)[:12], minutes[:2]) == {}
 
 
+def test_a_soak_is_told_in_ranges_after_the_warm_up() -> None:
+    minutes = [{"seconds": 60.0 * (number + 1), "p95_ms": 30.0 + number} for number in range(4)]
+    minutes[3]["p95_ms"] = None  # nothing was shown in that minute
+    told = soak.ranges(_samples(50.0, 20), minutes)
+    assert set(told["processes"]) == set(soak.JUDGED)
+    memory = told["processes"]["server"]["rss_mb"]
+    assert (memory["min"], memory["max"]) == (500.0, 550.0)
+    assert 524 < memory["median"] < 526
+    assert told["latency"] == {"p95_ms": {"min": 32.0, "median": 32.0, "max": 32.0}}
+    assert soak.ranges([], []) == {"processes": {}, "latency": {}}
+
+
 def test_what_cannot_be_done_here_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(faults, "why_not", lambda: "shaped links need root: run it with sudo")
     monkeypatch.setattr(faults, "find_chromium", lambda: "chromium")
