@@ -21,23 +21,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.avatars.framing import Framing
-from render.avatars.quantise import Encoding, Loss, decode, encode_box, encode_scaled, loss
+from render.avatars.quantise import Loss
 from render.avatars.reader import FORMAT, VERSION, AvatarReader
+from render.avatars.writer import ArrayWriter
 from render.errors import AvatarError
 from render.gaussians import Gaussians
-from render.rigs.reference import RigReference, resolve
 from render.rigs.rig import Rig
+from render.rigs.storage import read_rig, write_rig
 
 _LOGIT_LIMIT = 7.0  # compact opacities stay within 0.001..0.999, so that 8 bits suffice
-_EMBEDDABLE = ("head", "skin")  # rigs whose licence lets them travel in a file
 _DELTAS = ("d_means", "d_log_scales", "d_logit_opacities", "d_sh0")
 
 
@@ -50,12 +47,12 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     """
     from safetensors.numpy import save
 
-    writer = _Writer(compact)
+    writer = ArrayWriter(compact)
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "info": asdict(avatar.info),
-        "rig": _write_rig(writer, avatar),
+        "rig": write_rig(writer, avatar.rig, avatar.rig_reference),
         "bindings": [_write_binding(writer, i, b) for i, b in enumerate(avatar.bindings)],
         "sh_degree": avatar.gaussians.sh_degree,
         "surfels": avatar.gaussians.is_surfel,
@@ -88,7 +85,7 @@ def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
     path = Path(path)
     with AvatarReader(path) as reader:
         header = reader.header
-        rig, reference = _read_rig(reader, header["rig"], models_dir)
+        rig, reference = read_rig(reader, header["rig"], models_dir=models_dir)
         gaussians = _read_gaussians(reader, header)
         bindings = [_read_binding(reader, i, entry, rig) for i, entry in enumerate(header["bindings"])]
         return Avatar(
@@ -124,41 +121,7 @@ def write_atomically(path: Path, write: Callable[[str], object]) -> None:
             temporary.unlink()
 
 
-class _Writer:
-    def __init__(self, compact: bool) -> None:
-        self.compact = compact
-        self.arrays: dict[str, NDArray[Any]] = {}
-        self.encodings: dict[str, Encoding] = {}
-        self.losses: dict[str, Loss] = {}
-
-    def exact(self, name: str, tensor: Tensor) -> None:
-        array = tensor.detach().cpu().contiguous().numpy()
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise AvatarError(f"{name} holds a value that is not finite; such an avatar cannot be saved")
-        self.arrays[name] = array
-
-    def floats(
-        self, name: str, tensor: Tensor | None, bits: int, how: str, blocks: list[int] | None = None
-    ) -> None:
-        """`how`: "box" or "scaled"; only compact files use it. None is left out."""
-        if tensor is None:
-            return
-        self.exact(name, tensor.float())
-        if self.compact:
-            exact = self.arrays[name]
-            stored, encoding = encode_box(exact, bits, blocks) if how == "box" else encode_scaled(exact, bits)
-            self.losses[name] = loss(exact, decode(stored, encoding))
-            self.arrays[name], self.encodings[name] = stored, encoding
-
-    def indices(self, name: str, tensor: Tensor) -> None:
-        array = tensor.detach().cpu().numpy()
-        largest = int(array.max(initial=0))
-        self.arrays[name] = array.astype(
-            np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32
-        )
-
-
-def _write_gaussians(writer: _Writer, avatar: Avatar) -> None:
+def _write_gaussians(writer: ArrayWriter, avatar: Avatar) -> None:
     g, runs = avatar.gaussians, [b.num_gaussians for b in avatar.bindings]
     quats, logits = g.quats, g.logit_opacities
     if writer.compact:
@@ -189,7 +152,7 @@ def _read_gaussians(reader: AvatarReader, header: Mapping[str, Any]) -> Gaussian
     )
 
 
-def _write_binding(writer: _Writer, number: int, binding: Binding) -> dict[str, Any]:
+def _write_binding(writer: ArrayWriter, number: int, binding: Binding) -> dict[str, Any]:
     prefix = f"binding.{number}"
     if isinstance(binding, TriangleBinding):
         writer.indices(f"{prefix}.face_index", binding.face_index)
@@ -218,7 +181,7 @@ def _read_binding(reader: AvatarReader, number: int, entry: Mapping[str, Any], r
     return SkinningBinding(weights, basis)
 
 
-def _write_deformation(writer: _Writer, deformation: LinearDeformation | None) -> dict[str, Any] | None:
+def _write_deformation(writer: ArrayWriter, deformation: LinearDeformation | None) -> dict[str, Any] | None:
     if deformation is None:
         return None
     writer.exact("deformation.drivers", deformation.drivers)
@@ -258,89 +221,3 @@ def _read_framing(entry: Mapping[str, Any] | None) -> Framing | None:
     if not (0 < distance < 1e6 and 0 < fov < 180 and all(abs(v) < 1e6 for v in (x, y, z))):
         raise ValueError(f"a view at {distance} m with {fov} degrees is no view")
     return Framing((x, y, z), distance, fov)
-
-
-def _write_rig(writer: _Writer, avatar: Avatar) -> dict[str, Any]:
-    rig, reference = avatar.rig, avatar.rig_reference
-    if reference is not None:
-        writer.floats("rig.shape", reference.shape, 16, "box")
-        writer.floats("rig.template_delta", reference.template_delta, 16, "box")
-        writer.floats("rig.joints_delta", reference.joints_delta, 16, "box")
-        return {
-            "kind": rig.kind,
-            "source": "reference",
-            "fingerprint": reference.fingerprint,
-            "file_hint": reference.file_hint,
-            **({} if reference.num_shapes is None else {"num_shapes": reference.num_shapes}),
-            "parts": [
-                n for n in ("shape", "template_delta", "joints_delta") if getattr(reference, n) is not None
-            ],
-        }
-    if rig.kind not in _EMBEDDABLE:
-        raise AvatarError(
-            f"a {rig.kind} rig is never written into an avatar file (its licence forbids copies); "
-            "save an avatar that was imported with its model file"
-        )
-    writer.exact("rig.template", rig.template)
-    writer.indices("rig.faces", rig.faces)
-    writer.floats("rig.expression_basis", rig.expression_basis, 16, "scaled")
-    writer.exact("rig.joints_template", rig.joints_template)
-    writer.floats("rig.skin_weights", rig.skin_weights, 16, "box")
-    writer.floats("rig.pose_basis", rig.pose_basis, 16, "scaled")
-    writer.floats("rig.joints_expression", rig.joints_expression, 16, "scaled")
-    return {
-        "kind": rig.kind,
-        "source": "embedded",
-        "expression_names": list(rig.expression_names),
-        "joint_names": list(rig.joint_names),
-        "parents": list(rig.parents),
-        "parts": [n for n in ("pose_basis", "joints_expression") if getattr(rig, n) is not None],
-    }
-
-
-def _read_rig(
-    reader: AvatarReader, entry: Mapping[str, Any], models_dir: Path | None
-) -> tuple[Rig, RigReference | None]:
-    kind, parts = entry["kind"], entry["parts"]
-    if kind not in ("head", "flame", "smplx", "skin"):
-        raise ValueError(f"unknown kind of rig {kind!r}")
-    if entry["source"] == "reference":
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "shape": (None,),
-            "template_delta": (None, 3),
-            "joints_delta": (None, 3),
-        }
-        stored = {name: reader.floats(f"rig.{name}", shapes[name]) for name in parts}
-        num_shapes = entry.get("num_shapes")
-        reference = RigReference(
-            str(entry["fingerprint"]),
-            str(entry["file_hint"]),
-            None if num_shapes is None else int(num_shapes),
-            **stored,
-        )
-        return resolve(reference, kind, models_dir), reference
-    if entry["source"] != "embedded" or kind not in _EMBEDDABLE:
-        raise ValueError(f"a {kind} rig with source {entry['source']!r}")
-    template = reader.floats("rig.template", (None, 3))
-    expressions = tuple(str(name) for name in entry["expression_names"])
-    joints = tuple(str(name) for name in entry["joint_names"])
-    if len(joints) > 1024 or len(expressions) > 4096:
-        raise ValueError(f"{len(joints)} joints and {len(expressions)} expressions are more than any rig has")
-    v, e, j = template.shape[0], len(expressions), len(joints)
-    optional: dict[str, tuple[int, ...]] = {
-        "pose_basis": ((j - 1) * 9, v * 3),
-        "joints_expression": (e, j * 3),
-    }
-    rig = Rig(
-        kind=kind,
-        template=template,
-        faces=reader.indices("rig.faces", (None, 3), below=v),
-        expression_names=expressions,
-        expression_basis=reader.floats("rig.expression_basis", (e, v * 3)),
-        joint_names=joints,
-        parents=tuple(int(p) for p in entry["parents"]),
-        joints_template=reader.floats("rig.joints_template", (j, 3)),
-        skin_weights=reader.weights("rig.skin_weights", (v, j)),
-        **{name: reader.floats(f"rig.{name}", optional[name]) for name in parts},
-    )
-    return rig, None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,27 +31,20 @@ _OTHER_FILES = {
 }
 
 
-class AvatarReader:
-    """An open avatar file: `header` (JSON) and checked arrays. Faults inside the `with` are AvatarErrors."""
+class ArrayReader:
+    """An open safetensors file whose arrays are checked as they are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.header: dict[str, Any] = {}
         self._file: Any = None
         self._names: frozenset[str] = frozenset()
 
-    def __enter__(self) -> AvatarReader:
-        from safetensors import SafetensorError, safe_open
+    def __enter__(self) -> Self:
+        """Raises SafetensorError or OSError when there is no such file."""
+        from safetensors import safe_open
 
-        self.header = self._checked_header()
-        version = self.header.get("version")
-        if version != VERSION:
-            raise self._error(f"has format version {version!r}, this program reads {VERSION}; update visavis")
-        try:
-            self._file = safe_open(str(self.path), framework="numpy").__enter__()
-            self._names = frozenset(self._file.keys())
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error
+        self._file = safe_open(str(self.path), framework="numpy").__enter__()
+        self._names = frozenset(self._file.keys())
         return self
 
     def __exit__(
@@ -58,17 +52,23 @@ class AvatarReader:
     ) -> None:
         if self._file is not None:
             self._file.__exit__(None, None, None)
-        if isinstance(error, AvatarError):
-            if str(self.path) not in str(error):
-                raise AvatarError(f"{self.path}: {error}") from error
-        elif isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)):
-            # The header's structure is checked by use: whatever does not fit surfaces as one of these.
-            raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._file.metadata() or {}
+
+    @property
+    def encodings(self) -> Mapping[str, Any]:
+        """How arrays that are stored compactly are decoded, by name."""
+        return {}
 
     def floats(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         """float32 tensor of `shape` (None: any length), all finite, decoded when it is stored compactly."""
         array = self._array(name, shape)
-        encoding = self.header["encodings"].get(name)
+        encoding = self.encodings.get(name)
         if encoding is not None:
             return torch.from_numpy(decode(array, encoding))
         if array.dtype.name not in _FLOATS:
@@ -85,7 +85,7 @@ class AvatarReader:
         total = weights.sum(-1, keepdim=True)
         if weights.numel() and (float(weights.min()) < 0 or float((total - 1).abs().max()) > 0.01):
             raise ValueError(f"{name} holds rows that are no weights")
-        return weights / total if name in self.header["encodings"] else weights
+        return weights / total if name in self.encodings else weights
 
     def indices(self, name: str, shape: tuple[int | None, ...], *, below: int) -> Tensor:
         """int64 tensor of `shape` with values in 0..below-1."""
@@ -119,6 +119,41 @@ class AvatarReader:
             return np.array(self._file.get_tensor(name))
         except SafetensorError as error:
             raise ValueError(f"{name}: {error}") from error
+
+
+class AvatarReader(ArrayReader):
+    """An open avatar file: `header` (JSON) and checked arrays. Faults inside the `with` are AvatarErrors."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.header: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        from safetensors import SafetensorError
+
+        self.header = self._checked_header()
+        version = self.header.get("version")
+        if version != VERSION:
+            raise self._error(f"has format version {version!r}, this program reads {VERSION}; update visavis")
+        try:
+            return super().__enter__()
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, AvatarError):
+            if str(self.path) not in str(error):
+                raise AvatarError(f"{self.path}: {error}") from error
+        elif isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)):
+            # The header's structure is checked by use: whatever does not fit surfaces as one of these.
+            raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error
+
+    @property
+    def encodings(self) -> Mapping[str, Any]:
+        return self.header["encodings"]
 
     def _checked_header(self) -> dict[str, Any]:
         """The JSON header, read after the file's size and first bytes have been found plausible."""

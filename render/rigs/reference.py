@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.errors import AvatarError
-from render.rigs.rig import Rig, RigKind
+from render.rigs.rig import Rig
 
 logger = logging.getLogger(__name__)
 
-_MARK = "numbers:"  # what tells a fingerprint of a file's own numbers from one of format version 1
+FINGERPRINT_MARK = "numbers:"  # what tells a fingerprint of a file's own numbers from one of format version 1
 
 
 def fingerprint_of(arrays: Mapping[str, NDArray[Any]], names: object) -> str:
@@ -35,7 +32,7 @@ def fingerprint_of(arrays: Mapping[str, NDArray[Any]], names: object) -> str:
         plain = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
         digest.update(f"{name}{plain.shape}".encode())
         digest.update(plain.tobytes())
-    return _MARK + digest.hexdigest()
+    return FINGERPRINT_MARK + digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class KeptRig:
         """
         if fingerprint in (self.fingerprint, *self.older_fingerprints):
             return True
-        if fingerprint.startswith(_MARK):
+        if fingerprint.startswith(FINGERPRINT_MARK):
             return False
         if fingerprint == self.rig.fingerprint():
             return True
@@ -127,58 +124,3 @@ class RigReference:
             template_delta=moved(self.template_delta),
             joints_delta=moved(self.joints_delta),
         )
-
-
-def resolve(reference: RigReference, kind: RigKind, models_dir: Path | None = None) -> Rig:
-    """Load the referenced rig, check its fingerprint, and rebuild the avatar's own from it.
-
-    A model file is looked for under its name in `models_dir`, by default the folder VISAVIS_MODELS.
-    Raises AvatarError when it is not there, is another model, or does not fit.
-    """
-    if kind == "head":
-        from render.rigs.head import open_head
-
-        kept, where = open_head(), "the built-in head"
-        remedy = "import the avatar again with this version of visavis"
-    else:
-        file = _model_file(reference, kind, models_dir)
-        kept, where = _open_model(kind, file, reference.num_shapes), str(file)
-        remedy = f"put the model the avatar was made with there, named {reference.file_hint}"
-    if not kept.is_named_by(reference.fingerprint):
-        found, needed = (f.removeprefix(_MARK)[:12] for f in (kept.fingerprint, reference.fingerprint))
-        raise AvatarError(
-            f"{where} is another rig than the avatar's: its fingerprint is {found}, "
-            f"the avatar needs {needed}; {remedy}"
-        )
-    return reference.rebuild(kept.rig)
-
-
-def _model_file(reference: RigReference, kind: RigKind, models_dir: Path | None) -> Path:
-    name = reference.file_hint
-    if not name or Path(name).name != name:
-        raise AvatarError(f"the avatar names no {kind} model file but {name!r}; import it again")
-    folder = models_dir or Path(os.environ.get("VISAVIS_MODELS", ""))
-    if models_dir is None and not os.environ.get("VISAVIS_MODELS"):
-        raise AvatarError(
-            f"this avatar needs the {kind} model file {name}, which its licence keeps out of avatar files; "
-            "set VISAVIS_MODELS to the folder that holds it"
-        )
-    file = folder / name
-    if not file.is_file():
-        raise AvatarError(
-            f"this avatar needs the {kind} model file {name}, which is not in {folder}; "
-            "put it there, or set VISAVIS_MODELS to the folder that holds it"
-        )
-    return file
-
-
-def _open_model(kind: RigKind, file: Path, num_shapes: int | None) -> KeptRig:
-    if kind == "flame":
-        from render.rigs.flame import open_flame
-
-        return open_flame(file, num_shapes)
-    if kind == "smplx":
-        from render.rigs.smplx import open_smplx
-
-        return open_smplx(file, num_shapes)
-    raise AvatarError(f"a rig of kind {kind} is never kept apart from its avatar; import the avatar again")

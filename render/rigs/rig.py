@@ -11,7 +11,7 @@ import itertools
 import json
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +27,6 @@ from render.rigs.units import (
     units_of,
 )
 from render.rotations import axis_angle_to_matrix
-
-RigKind = Literal["head", "flame", "smplx", "skin"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Rig:
     Parents come before their children; exactly the first joint is a root (-1).
     """
 
-    kind: RigKind
+    kind: str  # its row in render/rigs/table.py
     template: Tensor  # [V, 3] metres, neutral expression, rest pose
     faces: Tensor  # [F, 3] int64
     expression_names: tuple[str, ...]

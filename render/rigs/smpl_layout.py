@@ -7,7 +7,7 @@ import torch
 
 from render.errors import AvatarError
 from render.rigs.reference import KeptRig, fingerprint_of
-from render.rigs.rig import Rig, RigKind
+from render.rigs.rig import Rig
 from render.rigs.safe_load import ModelFile
 
 _ARRAYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
@@ -52,7 +52,7 @@ def _parents(file: ModelFile, num_joints: int) -> tuple[int, ...]:
 
 
 def rig_from_file(
-    file: ModelFile, kind: RigKind, joint_names: tuple[str, ...], num_shapes: int | None = None
+    file: ModelFile, kind: str, joint_names: tuple[str, ...], num_shapes: int | None = None
 ) -> KeptRig:
     """The rig of the file's arrays under their official names, `v_template` and so on.
 

@@ -13,6 +13,7 @@ from engine.train.surface.depth_buffer import nearest_triangles_seen
 from engine.train.surface.raster import see
 from render.camera import Camera
 from render.rigs.rig import Rig
+from render.rigs.table import RIGS
 
 _MOBILE_M = 1.0e-3  # a vertex that some unit moves further is part of the face
 _ORBIT_YAWS_DEG = (-160, -120, -80, -40, 0, 40, 80, 120, 160)
@@ -131,11 +132,10 @@ def _on_root(rig: Rig) -> Tensor:
 
 
 def _in_groups(rig: Rig, wanted: Callable[[str], bool]) -> Tensor:
-    """Triangles [F] of named parts of the built-in head; none on other rigs."""
-    if rig.kind != "head":
+    """Triangles [F] of named parts; none on rigs whose parts have no names."""
+    load_surface = RIGS[rig.kind].surface
+    if load_surface is None:
         return torch.zeros(len(rig.faces), dtype=torch.bool)
-    from render.rigs.head import load_head_surface
-
-    surface = load_head_surface()
+    surface = load_surface()
     names = [name for name in surface.group_names if wanted(name)]
     return surface.faces_of(rig.faces, *names)

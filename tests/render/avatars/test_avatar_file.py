@@ -26,7 +26,8 @@ from render.avatars.file import load_avatar, save_avatar
 from render.errors import AvatarError
 from render.rigs.flame import open_flame
 from render.rigs.head import open_head
-from render.rigs.reference import RigReference, resolve
+from render.rigs.reference import RigReference
+from render.rigs.storage import resolve
 from tests.render.avatars.small_avatars import random_avatar, random_gaussians, random_params, random_rig
 from tests.render.rigs.mock_models import flame_arrays, write_npz
 
@@ -364,8 +365,8 @@ CHANGES: list[tuple[Change, str]] = [
     (no_rig, r"the header has no 'rig'"),
     (rig_is_a_number, r"damaged"),
     (cyclic_parents, r"every parent must come before its child"),
-    (embedded_flame, r"a flame rig with source 'embedded'"),
-    (path_as_hint, r"names no flame model file but '\.\./\.\./etc/passwd'"),
+    (embedded_flame, r"a whole flame rig"),
+    (path_as_hint, r"names no FLAME model file but '\.\./\.\./etc/passwd'"),
     (view_from_nowhere, r"is no view"),
     (huge_encoding, r"damaged"),
 ]

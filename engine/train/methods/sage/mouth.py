@@ -20,8 +20,6 @@ def mouth_prior(rig: Rig, regions: Regions, name: str = DEFAULT_AVATAR) -> tuple
     every identity; lower teeth and tongue follow the jaw as their triangles do. Diffuse colours only: the
     rest was that avatar's own light.
     """
-    if rig.kind != "head":
-        return None
     donor = open_avatar(name)
     if not torch.equal(donor.rig.faces, rig.faces):
         return None

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from engine.errors import UsageError
 from engine.train.data.dataset import DatasetWriter, check_new_folder, read_dataset, write_dataset
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Dataset, Picture, View
 from render.camera import Camera
+from render.errors import AvatarError
 from render.rigs.head import open_head
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
@@ -136,9 +139,21 @@ def test_a_licensed_rig_is_never_copied(tmp_path: Path) -> None:
     import dataclasses
 
     rig = dataclasses.replace(tiny_rig(), kind="flame")
-    with pytest.raises(UsageError, match="may not be copied"):
+    with pytest.raises(AvatarError, match="licence forbids copies"):
         write_dataset(Dataset(rig, ()), tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_that_lists_no_parts_is_read(tmp_path: Path) -> None:
+    written = dataset(1)
+    write_dataset(written, tmp_path / "data")
+    path = tmp_path / "data" / "rig.safetensors"
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        header = json.loads(file.metadata()["rig"])
+    kept = {"kind", "fingerprint", "file_hint"}
+    save_file(tensors, path, {"rig": json.dumps({k: v for k, v in header.items() if k in kept})})
+    assert torch.equal(read_dataset(tmp_path / "data").rig.template, written.rig.template)
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
