@@ -75,7 +75,8 @@ def clip_of_model_params(arrays: Mapping[str, NDArray[Any]]) -> MotionClip | Non
 
     Raises ValueError or KeyError when it is damaged.
     """
-    from render.rigs.units import EYE_TURNS, JAW_TURNS, weights_of_turns
+    from render.rigs.articulation import EYE_TURNS, JAW_TURNS
+    from render.rigs.units import weights_of_turns
 
     if {"expr", "jaw_pose"} <= arrays.keys():
         expression, translation, table, head = "expr", "translation", _FLAME_JOINTS, "neck"

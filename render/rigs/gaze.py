@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from render.rigs.units import EYE_TURNS
+from render.rigs.articulation import EYE_TURNS
 
 # Column of a pair of rotations (left x, y, z, right x, y, z) and degrees at weight 1.
 _COLUMNS = {t.unit: (3 * (t.joint == "right_eye") + t.axis, t.degrees) for t in EYE_TURNS}

@@ -16,16 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from render.rigs.articulation import FACE_JOINTS, Articulation
 from render.rigs.params import RigParams
-from render.rigs.units import (
-    ARTICULATIONS,
-    FACE_JOINTS,
-    Articulation,
-    Unit,
-    head_joints_of,
-    params_from_units,
-    units_of,
-)
+from render.rigs.table import RIGS
+from render.rigs.units import Unit, head_joints_of, params_from_units, units_of
 from render.rotations import axis_angle_to_matrix
 
 
@@ -121,7 +115,7 @@ class Rig:
     @property
     def articulation(self) -> Articulation:
         """How units and a head's pose move the joints of this kind of rig."""
-        return ARTICULATIONS[self.kind]
+        return RIGS[self.kind].articulation
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
