@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import UsageError
 from engine.look import add_backend_argument, check_backend
+from render.rigs.table import RIGS
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar
@@ -34,7 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing = actions.add_parser("import", help="make an avatar file of another format", allow_abbrev=False)
     importing.add_argument("source", type=Path, help="LAM folder (skin.glb + offset.ply), or a Gaussian .ply")
     _add_output(importing, "the .avatar file to write")
-    importing.add_argument("--flame", type=Path, help="FLAME model file of a GaussianAvatars .ply")
+    models = importing.add_mutually_exclusive_group()
+    for kind, row in RIGS.items():
+        if row.opened is not None:
+            models.add_argument(
+                f"--{kind}", type=Path, metavar="FILE", help=f"{row.title} model file of a rigged .ply"
+            )
+    importing.add_argument(
+        "--shapes", type=int, metavar="N", help="identity columns of a model file of no known layout"
+    )
     importing.add_argument(
         "--axes", choices=("y-up", "y-down", "z-up"), default="y-up", help="where up is in a plain .ply"
     )
@@ -178,10 +187,12 @@ def _read_source(args: argparse.Namespace) -> Avatar:
         return import_lam(source)
     if source.suffix.lower() != ".ply":
         raise UsageError(f"{source} is neither a LAM folder nor a .ply file; those can be imported")
-    if args.flame is not None:
-        from render.importers.gaussian_avatars import import_gaussian_avatars
+    for kind, row in RIGS.items():
+        model = getattr(args, kind) if row.opened is not None else None
+        if model is not None:
+            from render.importers.gaussian_avatars import import_gaussian_avatars
 
-        return import_gaussian_avatars(source, args.flame)
+            return import_gaussian_avatars(source, model, kind=kind, num_shapes=args.shapes)
     from render.importers.ply import import_ply
 
     return import_ply(source, axes=args.axes)

@@ -84,7 +84,7 @@ def reference_of_person(
         if weights[flame.rig.num_shapes :].any():
             raise AvatarError(
                 f"{where} has {len(weights)} shape weights, {flame.file_hint} knows {flame.rig.num_shapes}; "
-                "name the FLAME model it was made with"
+                "name the model it was made with"
             )
         shape = torch.from_numpy(weights[: flame.rig.num_shapes].copy())
     if "static_offset" in found:
@@ -92,7 +92,7 @@ def reference_of_person(
         if len(rows) < flame.rig.num_vertices:
             raise AvatarError(
                 f"{where} offsets {len(rows)} vertices, {flame.file_hint} has {flame.rig.num_vertices}; "
-                "name the FLAME model it was made with"
+                "name the model it was made with"
             )
         offset = torch.from_numpy(rows.copy())
         assert flame.joint_regressor is not None  # every model file has one

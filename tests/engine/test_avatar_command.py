@@ -18,7 +18,7 @@ from render.exporters import export_ply
 from render.importers.gaussian_ply import read_vertices
 from tests.render.avatars.small_avatars import random_avatar, random_gaussians
 from tests.render.avatars.small_lam import write_lam_folder
-from tests.render.rigs.mock_models import flame_arrays, write_npz
+from tests.render.rigs.mock_models import flame_arrays, smplx_arrays, write_npz
 from tracking.errors import TrackingError
 
 
@@ -153,6 +153,19 @@ def test_preview_of_rigs_with_unnamed_or_no_expressions(tmp_path: Path) -> None:
             patch.setenv("VISAVIS_MODELS", str(tmp_path))
             png = ["-o", str(tmp_path / "x.png"), "--size", "32"]
             assert main(["avatar", "preview", str(avatar), *png]) == 0
+
+
+def test_a_model_of_an_unknown_layout_is_imported_as_the_user_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_npz(tmp_path / "model.npz", smplx_arrays(num_columns=77))
+    source, out = _rigged(tmp_path), tmp_path / "x.avatar"
+    command = ["avatar", "import", str(source), "-o", str(out), "--smplx", str(model), "--no-calibrate"]
+    assert main(command) == 2
+    assert "--shapes" in capsys.readouterr().err
+    assert main([*command, "--shapes", "47"]) == 0
+    monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))
+    assert load_avatar(out).rig.num_expressions == 30
 
 
 def _rigged(folder: Path) -> Path:

@@ -18,14 +18,19 @@ SIZE = 512
 
 
 @pytest.fixture(scope="module")
-def flame(proof_files):
-    return import_gaussian_avatars(proof_files.flame_ply, proof_files.flame)
+def avatars(proof_files):
+    return {
+        "flame": import_gaussian_avatars(proof_files.flame_ply, proof_files.flame),
+        "smplx": import_gaussian_avatars(proof_files.smplx_ply, proof_files.smplx, kind="smplx"),
+    }
 
 
 @pytest.mark.parametrize("yaw", [-30, 0, 30])
-def test_the_detector_finds_a_flame_head_in_its_default_view(flame, models_dir, yaw):
-    camera = flame.default_camera(SIZE, SIZE, yaw_deg=yaw)
-    rgb = CpuRenderer(SIZE, SIZE).render_rgb8(flame.pose(flame.rig.neutral_params()), camera, (0.8, 0.8, 0.8))
+@pytest.mark.parametrize("kind", ["flame", "smplx"])
+def test_the_detector_finds_a_model_s_head_in_its_default_view(avatars, models_dir, kind, yaw):
+    avatar = avatars[kind]
+    posed, camera = avatar.pose(avatar.rig.neutral_params()), avatar.default_camera(SIZE, SIZE, yaw_deg=yaw)
+    rgb = CpuRenderer(SIZE, SIZE).render_rgb8(posed, camera, (0.8, 0.8, 0.8))
     with FaceDetector(mode="image") as detector:
         found = detector.detect(Frame(rgb, 0, 0))
     assert found.found
@@ -35,7 +40,8 @@ def test_the_detector_finds_a_flame_head_in_its_default_view(flame, models_dir, 
     assert high[1] - low[1] > 0.4 * SIZE  # the face fills the picture
 
 
-def test_what_floats_about_a_head_does_not_move_its_view(flame):
+def test_what_floats_about_a_head_does_not_move_its_view(avatars):
+    flame = avatars["flame"]
     plain, rng = framing_of(flame), torch.Generator().manual_seed(0)
     count = flame.gaussians.num_gaussians // 10
     means = flame.gaussians.means.clone()
