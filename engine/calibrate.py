@@ -6,7 +6,8 @@ import sys
 
 from engine.progress import Bars
 from render.avatars.avatar import Avatar
-from tracking.calibration.measure import calibrate_avatar, response_of
+from tracking.calibration.measure import calibrate_avatar
+from tracking.calibration.stored import response_of
 from tracking.errors import TrackingError
 
 

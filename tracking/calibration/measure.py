@@ -16,6 +16,8 @@ from render.avatars.avatar import Avatar
 from render.motion import Motion
 from render.rigs.units import Unit
 from tracking import axis_angle
+from tracking.calibration.meanings import measured_meanings
+from tracking.calibration.stored import signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
@@ -68,21 +70,13 @@ def calibrate_avatar(
     response = fit_response(
         avatar, [motions[i] for i in found], [detections[i] for i in found], sweep.reach()
     )
-    return avatar.replace(
-        extras={**avatar.extras, **response.extras()},
-        extras_meta={**avatar.extras_meta, **response.extras_meta()},
-    )
-
-
-def response_of(avatar: Avatar) -> DetectorResponse | None:
-    """The avatar's calibration; None when it has none or it belongs to another avatar or version.
-
-    A face that cannot move needs none: its head follows the detected angles.
-    """
-    num_units = len(avatar.rig.units)
-    if not num_units:
-        return DetectorResponse.without_units()
-    return DetectorResponse.from_extras(avatar.extras, avatar.extras_meta, num_units, signature_of(avatar))
+    extras = {**avatar.extras, **response.extras()}
+    meta = {**avatar.extras_meta, **response.extras_meta()}
+    meanings = measured_meanings(avatar, response)
+    if meanings is not None:
+        extras |= meanings.extras()
+        meta |= meanings.extras_meta()
+    return avatar.replace(extras=extras, extras_meta=meta)
 
 
 class _Sweep:
@@ -224,25 +218,6 @@ def _eye_distance(avatar: Avatar, detections: list[Detection]) -> float:
     depth_m = float(camera.world_to_camera[2, 3])  # of the world's origin, which lies in the head
     metres = float(np.median(pixels)) * depth_m / camera.fx
     return metres if 0.03 < metres < 0.3 else _OUTER_EYE_UNITS_M
-
-
-def signature_of(avatar: Avatar) -> Array:
-    """Numbers that change when an avatar's look or its units change, and hardly when it is stored compactly.
-
-    In units of their own size: means and colours in decimetres and halves, each unit's reach in centimetres.
-    """
-    g, rig = avatar.gaussians, avatar.rig
-    reach = rig.expression_basis.double().square().sum(1).sqrt() * 100
-    parts: list[Array] = [
-        np.array([np.log(max(g.num_gaussians, 1)), np.log(rig.num_vertices), float(rig.num_expressions)]),
-        rig.template.double().mean(0).numpy() * 10,
-        rig.template.double().std(0).numpy() * 10,
-        g.opacities().double().mean(0, keepdim=True).numpy() * 2,
-        g.sh[:, 0].double().mean(0).numpy() * 2,
-        g.sh[:, 0].double().std(0).numpy() * 2,
-        reach.numpy(),
-    ]
-    return np.concatenate(parts)
 
 
 def _angles(rotation: Array) -> Array:

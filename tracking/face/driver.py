@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from render.avatars.avatar import Avatar
 from render.motion import FACE, Motion
 from tracking import axis_angle
-from tracking.calibration.measure import response_of
+from tracking.calibration.stored import response_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError

@@ -12,7 +12,8 @@ from pathlib import Path
 import render.avatars.library
 from render.avatars.file import save_avatar
 from render.avatars.library import builtin_names, open_avatar
-from tracking.calibration.measure import calibrate_avatar, response_of
+from tracking.calibration.measure import calibrate_avatar
+from tracking.calibration.stored import response_of
 
 ASSETS = Path(render.avatars.library.__file__).parents[1] / "assets"
 

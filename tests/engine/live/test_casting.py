@@ -10,7 +10,7 @@ from engine.live.casting import Casting
 from render.avatars.file import save_avatar
 from render.errors import AvatarError
 from tests.engine.live.fakes import small_avatar
-from tracking.calibration.measure import response_of
+from tracking.calibration.stored import response_of
 
 
 @pytest.fixture(scope="module")

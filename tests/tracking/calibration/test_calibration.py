@@ -8,7 +8,8 @@ import pytest
 from render.avatars.file import save_avatar
 from render.avatars.library import builtin_names, open_avatar
 from render.rigs.units import Unit
-from tracking.calibration.measure import calibrate_avatar, response_of
+from tracking.calibration.measure import calibrate_avatar
+from tracking.calibration.stored import response_of
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import lid_gap, lip_gap
 from tracking.face.units import joint_units, one_sidedness, unit_coupling, unit_limits

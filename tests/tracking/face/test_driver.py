@@ -16,7 +16,7 @@ from render.motion import FACE, Motion
 from tests.render.avatars.small_avatars import random_gaussians, random_rig
 from tests.tracking.face.synthetic_faces import FPS, NAMES, detection_of, made_up_response
 from tracking import axis_angle
-from tracking.calibration.measure import response_of, signature_of
+from tracking.calibration.stored import response_of, signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorProcess
