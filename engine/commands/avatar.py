@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     importing = actions.add_parser("import", help="make an avatar file of another format", allow_abbrev=False)
-    importing.add_argument("source", type=Path, help="LAM folder (skin.glb + offset.ply), or a Gaussian .ply")
+    importing.add_argument(
+        "source",
+        type=Path,
+        help="LAM folder (skin.glb + offset.ply), a Gaussian .ply, or a face model's file, as a bare head",
+    )
     _add_output(importing, "the .avatar file to write")
     models = importing.add_mutually_exclusive_group()
     for kind, row in RIGS.items():
@@ -185,8 +189,15 @@ def _read_source(args: argparse.Namespace) -> Avatar:
         from render.importers.lam import import_lam
 
         return import_lam(source)
+    if source.suffix.lower() in (".pkl", ".npz"):
+        from render.importers.bare_model import bare_avatar
+        from render.rigs.model_file import open_model
+
+        return bare_avatar(open_model(source, args.shapes))
     if source.suffix.lower() != ".ply":
-        raise UsageError(f"{source} is neither a LAM folder nor a .ply file; those can be imported")
+        raise UsageError(
+            f"{source} is no LAM folder, no .ply and no face model (.pkl, .npz); those can be imported"
+        )
     for kind, row in RIGS.items():
         model = getattr(args, kind) if row.opened is not None else None
         if model is not None:

@@ -6,6 +6,7 @@ Needs no camera, no GPU and no model file.
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from engine.live.serve import add_server_arguments, check_timecode, on_air, parse_server, serve, warm_up
@@ -46,7 +47,10 @@ def _write_video(args: argparse.Namespace, look: Look) -> int:
     from render.avatars.library import open_avatar
 
     motion = demo_motion(args.seconds if args.seconds is not None else VIDEO_S)
-    print(record_motion(motion, args.output, open_avatar(args.avatar), look).summary())
+    recording = record_motion(motion, args.output, open_avatar(args.avatar), look)
+    for warning in recording.warnings:
+        print(f"visavis: {warning}", file=sys.stderr)
+    print(recording.summary())
     return 0
 
 

@@ -1,20 +1,29 @@
 """Write the motion of the face in a video to a file, which `visavis record` plays with any avatar.
 
 The file holds the weights of the face units, the head's rotation and translation, confidence and time of
-every frame, as a plain .npz.
+every frame, as a plain .npz. With --rig, or an avatar on a face model, it also holds the model's own
+parameters under the names that other programs read: expr, jaw_pose, eyes_pose ... of FLAME, expression,
+global_orient ... of SMPL-X.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.errors import UsageError
 from engine.look import DEFAULT_AVATAR
+
+if TYPE_CHECKING:
+    from render.avatars.avatar import Avatar
 
 EXAMPLES = """\
 examples:
   visavis track talk.mp4 -o talk.npz
-  visavis record talk.npz -o out.mp4"""
+  visavis record talk.npz -o out.mp4
+  visavis track talk.mp4 -o talk.npz --rig flame2023.pkl     FLAME's parameters too"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT.npz", required=True, help="the motion file to write")
     parser.add_argument(
         "--avatar",
-        default=DEFAULT_AVATAR,
         metavar="A",
-        help="the avatar in whose rig to solve: the one that will play it (%(default)s)",
+        help=f"in whose rig to solve: the one that will play it ({DEFAULT_AVATAR}, or a bare head on --rig)",
+    )
+    parser.add_argument(
+        "--rig", type=Path, metavar="FILE", help="a FLAME or SMPL-X model file: solve for its parameters"
     )
 
 
@@ -37,17 +48,18 @@ def run(args: argparse.Namespace) -> int:
     from capture.source import open_input
     from capture.video import VideoFile
     from engine.model_fetch import ensure_model
+    from engine.model_motion import model_params
     from engine.offline.track import track_source
     from engine.progress import Bars
     from engine.report import StageTimes
-    from render.avatars.library import open_avatar
 
+    avatar = _avatar(args.avatar, args.rig)
     with open_input(args.input) as source:
         ensure_model("face_landmarker")
         with Bars() as bars:
-            motion = track_source(source, open_avatar(args.avatar), StageTimes(), bars)
+            motion = track_source(source, avatar, StageTimes(), bars)
         problem = source.problem if isinstance(source, VideoFile) else None
-    save_motion(motion, args.output)
+    save_motion(motion, args.output, model_params(motion, avatar))
     if problem:
         print(f"visavis: {problem}", file=sys.stderr)
     if not motion.face_seen.any():
@@ -55,3 +67,22 @@ def run(args: argparse.Namespace) -> int:
     found = 100 * motion.face_seen.mean()
     print(f"{args.output}: {len(motion)} frames, {motion.duration_s:.2f} s, face found in {found:.1f} %")
     return 0
+
+
+def _avatar(name: str | None, rig: Path | None) -> Avatar:
+    """Who is solved for: the named avatar, which must be on `rig` where both are given, or its bare head."""
+    from render.avatars.library import open_avatar
+    from render.importers.bare_model import bare_avatar
+    from render.rigs.model_file import open_model
+
+    if rig is None:
+        return open_avatar(name or DEFAULT_AVATAR)
+    kept = open_model(rig)
+    if name is None:
+        return bare_avatar(kept)
+    avatar = open_avatar(name)
+    if avatar.rig_reference is None or not kept.is_named_by(avatar.rig_reference.fingerprint):
+        raise UsageError(
+            f"--rig {rig}: {avatar.name} is on another rig; leave out --rig or --avatar, or name its model"
+        )
+    return avatar

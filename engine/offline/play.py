@@ -18,6 +18,17 @@ from render.motion import MotionClip
 POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread
 
 
+def played_by(clip: MotionClip, avatar: Avatar) -> tuple[MotionClip, str | None]:
+    """The clip in units that the avatar has or translates, and what of it cannot be shown, in one line."""
+    clip = clip.in_units(avatar.rig.unit_names)
+    moved = dict(zip(clip.unit_names, clip.weights.any(0), strict=True))
+    lost = [name for name in avatar.lost_units(clip.unit_names) if moved[name]]
+    if not lost:
+        return clip, None
+    few = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    return clip, f"{avatar.name} has no {few}: these units of the motion are left out"
+
+
 def pictures(
     motion: MotionClip, avatar: Avatar, look: Look, times: StageTimes
 ) -> Generator[NDArray[np.uint8]]:

@@ -20,7 +20,7 @@ from engine.encoding import choose_h264
 from engine.look import Look
 from engine.model_fetch import ensure_model
 from engine.motion_file import load_motion
-from engine.offline.play import pictures
+from engine.offline.play import pictures, played_by
 from engine.progress import Bars
 from engine.report import StageTimes, make_report, peak_memory_mb
 from render.avatars.avatar import Avatar
@@ -90,9 +90,11 @@ def record_motion(
     """Play `motion` with `avatar` into the mp4 `output`, without sound. Raises OutputError."""
     start = time.perf_counter()
     times = StageTimes()
+    motion, lost = played_by(motion, avatar)
     with _open_recorder(output, look, motion.fps) as recorder, Bars() as bars:
         _write(motion, avatar, look, recorder, times, bars)
-    return Recording(_report(motion, avatar, look, times, time.perf_counter() - start, source, output))
+    report = _report(motion, avatar, look, times, time.perf_counter() - start, source, output)
+    return Recording(report, (lost,) if lost else ())
 
 
 def _open_recorder(

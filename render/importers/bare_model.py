@@ -1,4 +1,4 @@
-"""A face model's bare mesh as an avatar: skin lit from above, eyes painted; enough for the detector to see a face.
+"""A face model's bare mesh as an avatar: lit skin and painted eyes, enough for the detector to see a face.
 
 For users who have a model file and no avatar on it: what drives it drives every avatar on that model.
 """
