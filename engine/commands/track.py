@@ -81,7 +81,8 @@ def _avatar(name: str | None, rig: Path | None) -> Avatar:
     if name is None:
         return bare_avatar(kept)
     avatar = open_avatar(name)
-    if avatar.rig_reference is None or not kept.is_named_by(avatar.rig_reference.fingerprint):
+    reference = avatar.rig_reference if avatar.rig.kind == kept.rig.kind else None
+    if reference is None or not kept.is_named_by(reference.fingerprint):
         raise UsageError(
             f"--rig {rig}: {avatar.name} is on another rig; leave out --rig or --avatar, or name its model"
         )
