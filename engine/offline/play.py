@@ -21,7 +21,7 @@ POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread
 def played_by(clip: MotionClip, avatar: Avatar) -> tuple[MotionClip, str | None]:
     """The clip in units that the avatar has or translates, and what of it cannot be shown, in one line."""
     clip = clip.in_units(avatar.rig.unit_names)
-    moved = dict(zip(clip.unit_names, clip.weights.any(0), strict=True))
+    moved = dict(zip(clip.unit_names, (clip.weights != 0).any(axis=0).tolist(), strict=True))
     lost = [name for name in avatar.lost_units(clip.unit_names) if moved[name]]
     if not lost:
         return clip, None
