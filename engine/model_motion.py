@@ -67,15 +67,18 @@ def layouts() -> dict[str, Layout]:
 
 def model_params(clip: MotionClip, avatar: Avatar) -> Arrays:
     """The parameters of the avatar's face model in every frame; empty when its rig is no face model's."""
+    from render.rigs.units import COMPONENT
+
     rig, reference, layout = avatar.rig, avatar.rig_reference, layouts().get(avatar.rig.kind)
     if layout is None:
         return {}
     frames = [avatar.params(moment) for moment in clip]
+    components = sum(name.startswith(COMPONENT) for name in rig.expression_names)
     pose = np.stack([params.pose.numpy() for params in frames])  # [T, J, 3]
     identity = None if reference is None else reference.shape
     arrays = {
         layout.shape: np.zeros(_NUM_SHAPES, np.float32) if identity is None else identity.numpy(),
-        layout.expression: np.stack([params.expression.numpy() for params in frames]),
+        layout.expression: np.stack([params.expression.numpy()[:components] for params in frames]),
         layout.translation: np.stack([params.translation.numpy() for params in frames]),
     }
     for name, joints in layout.rotations.items():
@@ -91,7 +94,7 @@ def clip_of_model_params(arrays: Mapping[str, NDArray[Any]]) -> MotionClip | Non
     Raises ValueError when it is damaged.
     """
     from render.rigs.articulation import EYE_TURNS, JAW_TURNS
-    from render.rigs.units import weights_of_turns
+    from render.rigs.units import COMPONENT, weights_of_turns
 
     layout = next((layout for layout in layouts().values() if layout.marks <= arrays.keys()), None)
     if layout is None:
@@ -106,7 +109,7 @@ def clip_of_model_params(arrays: Mapping[str, NDArray[Any]]) -> MotionClip | Non
         joints |= dict(zip(names, rotations.transpose(1, 0, 2), strict=True))
     turned = weights_of_turns((*JAW_TURNS, *EYE_TURNS), joints)
     return MotionClip(
-        unit_names=(*(f"expression_{i}" for i in range(weights.shape[1])), *turned),
+        unit_names=(*(f"{COMPONENT}{i}" for i in range(weights.shape[1])), *turned),
         weights=np.concatenate([weights, np.stack(list(turned.values()), 1)], 1),
         head_rotation=np.zeros((frames, 3), np.float32) if layout.head is None else joints.pop(layout.head),
         head_translation=_of_frames(arrays, layout.translation, frames, 3),

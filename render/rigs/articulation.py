@@ -21,8 +21,7 @@ class Articulation:
 
     head_joints: tuple[tuple[str, float], ...]  # who turns with the head, and their shares: they sum to 1
     turns: tuple[Turn, ...]
-    # Components of a face model, which leave to the joints what blendshapes do: those turns are units then.
-    signed_expressions: bool = False
+    turns_are_units: bool = False  # of a face model, which leaves to its joints what blendshapes do elsewhere
 
 
 # People turn their eyes about 30 degrees before the head follows; upwards the lid and brow stop them sooner.

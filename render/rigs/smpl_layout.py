@@ -9,7 +9,11 @@ from render.errors import AvatarError
 from render.rigs.reference import KeptRig, fingerprint_of
 from render.rigs.rig import Rig
 from render.rigs.safe_load import ModelFile
+from render.rigs.units import COMPONENT
 
+# Blendshapes that shut the lids, [V, 3], where the user's file has them: no component of FLAME does it alone.
+# metrical-tracker and what builds on it keep the first two beside the model.
+_LIDS = {"l_eyelid": "eyeBlinkLeft", "r_eyelid": "eyeBlinkRight", "eyesClosed": "eyesClosed"}
 _ARRAYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 
 
@@ -82,13 +86,17 @@ def rig_from_file(
     basis = torch.from_numpy(np.ascontiguousarray(directions.transpose(2, 0, 1)))  # [columns, V, 3]
     joint_basis = torch.from_numpy(regressor) @ basis
     basis, joint_basis = basis.flatten(1), joint_basis.flatten(1)
-    num_expressions = len(basis) - identities
+    components = [f"{COMPONENT}{i}" for i in range(len(basis) - identities)]
+    lids = {name: file.array(name, ndim=2).astype(np.float32) for name in _LIDS if name in file}
+    for name, array in lids.items():
+        _check(file, name, array.shape, (num_vertices, 3))
+    shut = torch.from_numpy(np.stack(list(lids.values()))) if lids else basis.new_zeros(0, num_vertices * 3)
     rig = Rig(
         kind=kind,
         template=torch.from_numpy(template),
         faces=torch.from_numpy(faces),
-        expression_names=tuple(f"expression_{i}" for i in range(num_expressions)),
-        expression_basis=basis[identities:],
+        expression_names=(*components, *(_LIDS[name] for name in lids)),
+        expression_basis=torch.cat([basis[identities:], shut.flatten(1)]),
         joint_names=joint_names,
         parents=_parents(file, num_joints),
         joints_template=torch.from_numpy(regressor @ template),
@@ -96,7 +104,9 @@ def rig_from_file(
         shape_basis=basis[:identities],
         pose_basis=torch.from_numpy(np.ascontiguousarray(pose.reshape(num_vertices * 3, -1).T)),
         joints_shape=joint_basis[:identities],
-        joints_expression=joint_basis[identities:],
+        joints_expression=torch.cat(
+            [joint_basis[identities:], joint_basis.new_zeros(len(lids), num_joints * 3)]
+        ),
     )
-    own = {name: file.array(name) for name in _ARRAYS}
+    own = {name: file.array(name) for name in _ARRAYS} | lids
     return KeptRig(rig, fingerprint_of(own, [kind]), file.path.name, num_shapes, torch.from_numpy(regressor))

@@ -66,13 +66,13 @@ RIGS: dict[str, RigKind] = {
     ),
     "flame": RigKind(
         "FLAME",
-        Articulation((("neck", 1.0),), _MODEL_TURNS, signed_expressions=True),
+        Articulation((("neck", 1.0),), _MODEL_TURNS, turns_are_units=True),
         embeddable=False,
         opened=_opened_flame,
     ),
     "smplx": RigKind(
         "SMPL-X",
-        Articulation(NECK_AND_HEAD, _MODEL_TURNS, signed_expressions=True),
+        Articulation(NECK_AND_HEAD, _MODEL_TURNS, turns_are_units=True),
         embeddable=False,
         opened=_opened_smplx,
     ),

@@ -23,6 +23,7 @@ from render.rigs.params import RigParams
 if TYPE_CHECKING:
     from render.rigs.rig import Rig
 
+COMPONENT = "expression_"  # and its number: a component of a face model
 MODE_LIMIT = 2.5  # standard deviations within which a component of a face model still is a face
 
 
@@ -42,9 +43,11 @@ class Unit:
 def units_of(rig: Rig) -> tuple[Unit, ...]:
     """The rig's units: its expressions in their order, then the turns that no expression stands for."""
     how = rig.articulation
-    limits = (-MODE_LIMIT, MODE_LIMIT) if how.signed_expressions else (0.0, 1.0)
-    units = {name: Unit(name, *limits) for name in rig.expression_names}
-    for turn in how.turns if how.signed_expressions else ():
+    units = {
+        name: Unit(name, -MODE_LIMIT, MODE_LIMIT) if name.startswith(COMPONENT) else Unit(name)
+        for name in rig.expression_names
+    }
+    for turn in how.turns if how.turns_are_units else ():
         if turn.joint in rig.joint_names:
             units[turn.unit] = Unit(turn.unit)
     return tuple(units.values())

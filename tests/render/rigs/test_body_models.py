@@ -324,3 +324,28 @@ def test_an_archive_of_other_things_is_one_line(tmp_path):
         archive.writestr("v_template.npy", "not an array")
     with pytest.raises(AvatarError, match="get the official file"):
         load_flame(path)
+
+
+def test_lids_in_the_file_are_units_of_their_own(tmp_path):
+    arrays = flame_arrays()
+    plain = open_flame(write_npz(tmp_path / "plain.npz", arrays))
+    lid = np.zeros_like(arrays["v_template"])
+    lid[:4, 1] = -0.01
+    lids = {"l_eyelid": lid, "r_eyelid": lid * 2}
+    kept = open_flame(write_npz(tmp_path / "lids.npz", {**arrays, **lids}))
+    assert kept.fingerprint != plain.fingerprint
+    rig = kept.rig
+    assert rig.expression_names[-2:] == ("eyeBlinkLeft", "eyeBlinkRight")
+    units = dict(zip(rig.unit_names, rig.units, strict=True))
+    assert not units["eyeBlinkLeft"].signed
+    assert units["expression_0"].signed
+    weights = torch.zeros(len(rig.units))
+    weights[rig.unit_names.index("eyeBlinkRight")] = 0.5
+    rest = rig(rig.params_from_units(torch.zeros(len(rig.units)), torch.zeros(3), torch.zeros(3)))
+    shut = rig(rig.params_from_units(weights, torch.zeros(3), torch.zeros(3)))
+    torch.testing.assert_close(
+        shut.vertices - rest.vertices, torch.from_numpy(lid).float(), atol=1e-6, rtol=0
+    )
+    bad = {"l_eyelid": lid[:-1]}
+    with pytest.raises(AvatarError, match="'l_eyelid' has shape"):
+        open_flame(write_npz(tmp_path / "bad.npz", {**arrays, **bad}))

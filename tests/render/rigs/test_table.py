@@ -38,7 +38,7 @@ def open_puppet(file: Path, num_shapes: int | None) -> KeptRig:
 
 @pytest.fixture
 def puppet(tmp_path, monkeypatch):
-    how = Articulation(NECK_AND_HEAD, (NOD,), signed_expressions=True)
+    how = Articulation(NECK_AND_HEAD, (NOD,), turns_are_units=True)
     monkeypatch.setitem(RIGS, "puppet", RigKind("Puppet", how, embeddable=False, opened=open_puppet))
     monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))
     file = tmp_path / "puppet.npz"
