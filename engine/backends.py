@@ -1,96 +1,21 @@
-"""What poses and draws: the processor, or the graphics card in one captured CUDA graph.
+"""The choice of `--backend`: the processor, or the graphics card in one captured CUDA graph.
 
-Every job asks `open_backend` for the back end that its `--backend` names, poses with it, and draws with a
-drawer of its own. Which of the two it got, a job need not know.
+Every job asks `open_backend` for the back end, poses with it, and draws with a drawer of its own. Which of
+the two it got, a job need not know.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from render.avatars.avatar import Avatar
-    from render.camera import Camera
-    from render.cpu.renderer import Background, CpuRenderer
-    from render.gaussians import Gaussians
-    from render.rigs.params import RigParams
+    from render.drawing import Backend
 
 BACKENDS = ("auto", "cpu", "cuda")  # what --backend takes
-
-Picture = NDArray[np.uint8]
-Colorspace = Literal["bt601", "bt709"]
-Posed = Any  # what a back end's `pose` gives its own drawers
-
-
-class Drawer(Protocol):
-    """Draws pictures of one size. Belongs to the thread that draws; close it. `CpuRenderer` is one."""
-
-    width: int
-    height: int
-
-    def render_yuv420(
-        self,
-        posed: Posed,
-        camera: Camera,
-        background: Background,
-        out: Picture | None = None,
-        *,
-        colorspace: Colorspace = "bt709",
-    ) -> Picture:
-        """Planar I420 in limited range, uint8 [H * 3 / 2, W], written to `out` when given."""
-        ...
-
-    def render_rgb8(
-        self, posed: Posed, camera: Camera, background: Background, out: Picture | None = None
-    ) -> Picture:
-        """uint8 [H, W, 3], written to `out` when given."""
-        ...
-
-    def close(self) -> None:
-        """Free threads and memory; closing twice does no harm."""
-        ...
-
-
-class Backend(Protocol):
-    """One way from an avatar and its parameters to a picture."""
-
-    @property
-    def name(self) -> str:
-        """As `--backend` and reports name it."""
-        ...
-
-    def pose(self, avatar: Avatar, params: RigParams) -> Posed:
-        """What this back end's drawers take; any thread may call it."""
-        ...
-
-    def drawer(self, width: int, height: int) -> Drawer:
-        """A new drawer of pictures of that size, pixels, both even for `render_yuv420`."""
-        ...
-
-
-class CpuBackend:
-    """The processor: poses to `Gaussians`, which a `CpuRenderer` draws with every core."""
-
-    name = "cpu"
-
-    def pose(self, avatar: Avatar, params: RigParams) -> Gaussians:
-        import torch
-
-        announce_compiling()
-        with torch.inference_mode():
-            return avatar.pose(params)
-
-    def drawer(self, width: int, height: int) -> CpuRenderer:
-        from render.cpu.renderer import CpuRenderer
-
-        return CpuRenderer(width, height)
 
 
 @cache
@@ -115,11 +40,13 @@ def open_backend(name: str) -> Backend:
 
     Raises UsageError when a back end that was named cannot run.
     """
+    from render.cpu.backend import CpuBackend
+
     if name == "cpu":
-        return CpuBackend()
+        return CpuBackend(announce_compiling)
     reason = cuda_refusal()
     if reason is None:
-        from engine.cuda_drawer import CudaBackend
+        from render.cuda.backend import CudaBackend
 
         if name == "auto":
             print("visavis: drawing on the graphics card (CUDA)", file=sys.stderr, flush=True)
@@ -127,7 +54,7 @@ def open_backend(name: str) -> Backend:
     if name == "cuda":
         raise UsageError(f"--backend cuda: {reason}; use --backend cpu, docs/gpu.md says what CUDA needs")
     print(f"visavis: drawing on the processor, not with CUDA: {reason}", file=sys.stderr, flush=True)
-    return CpuBackend()
+    return CpuBackend(announce_compiling)
 
 
 @cache
@@ -138,6 +65,6 @@ def cuda_refusal() -> str | None:
     reason = available()
     if reason is not None:
         return reason
-    from engine.cuda_drawer import first_picture_fails
+    from render.cuda.backend import first_picture_fails
 
     return first_picture_fails()

@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.backends import Backend
 from render.avatars.avatar import Avatar
+from render.drawing import Backend, Picture
 from render.motion import Motion
-
-Picture = NDArray[np.uint8]
 
 _VIEWS_DEG = {
     "right 45": (-45, 0),

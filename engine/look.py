@@ -14,7 +14,7 @@ from engine.backends import BACKENDS, open_backend
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from render.cpu.renderer import Background
+    from render.drawing import Background
 
 SIZE_LIMITS = (64, 4096)  # what every H.264 player shows
 DEFAULT_AVATAR = "vera"  # as render.avatars.library has it, which takes a second to import

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import Backend, CpuBackend, Drawer
-from engine.cuda_drawer import CudaBackend
 from engine.demo_motion import LOOP_S, demo_moment
 from engine.look import DEFAULT_AVATAR
 from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
+from render.cpu.backend import CpuBackend
+from render.cuda.backend import CudaBackend
+from render.drawing import Backend, Drawer
 from render.rigs.params import RigParams
 
 SIZE = 512

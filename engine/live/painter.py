@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import Backend, Drawer, Posed
 from engine.live.scene import View
 from render.avatars.avatar import Avatar
 from render.camera import Camera
-from render.cpu.renderer import Background
+from render.drawing import Backend, Background, Drawer, Picture, Posed
 from render.motion import Motion
-
-Picture = NDArray[np.uint8]
 
 
 class Painter:

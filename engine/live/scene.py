@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from render.avatars.avatar import Avatar
-from render.cpu.renderer import Background
+from render.drawing import Background
 
 if TYPE_CHECKING:
     from tracking.face.driver import Driver

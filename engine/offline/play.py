@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backends import Backend, Posed, open_backend
+from engine.backends import open_backend
 from engine.look import Look
 from engine.offline.prefetch import prefetched
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
+from render.drawing import Backend, Posed
 from render.motion import MotionClip
 
 POSED_AHEAD = 2  # sets of Gaussians between the posing and the rendering thread

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,13 +20,12 @@ from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
 from render.cpu.raster import DIGITS, SIDE_BY_SIDE, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
+from render.drawing import Background
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
 from render.yuv import Colorspace, yuv_matrix
 
 Bytes = NDArray[np.uint8]
-Background = Sequence[float] | Bytes
-"""A colour, three numbers in 0..1, or a picture uint8 [H, W, 3]."""
 
 
 class CpuRenderer:

@@ -11,7 +11,7 @@ from render.cuda import layout
 from render.rigs.params import RigParams
 
 if TYPE_CHECKING:
-    from render.cpu.renderer import Background
+    from render.drawing import Background
 
 Floats = NDArray[np.float32]
 

@@ -22,7 +22,7 @@ from render.renderer import RenderOutput
 from render.yuv import Colorspace
 
 if TYPE_CHECKING:
-    from render.cpu.renderer import Background
+    from render.drawing import Background
 
 Bytes = NDArray[np.uint8]
 

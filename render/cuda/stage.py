@@ -23,7 +23,7 @@ from render.rigs.params import RigParams
 from render.yuv import Colorspace
 
 if TYPE_CHECKING:
-    from render.cpu.renderer import Background
+    from render.drawing import Background
 
 _FRAMES_UNDER_WAY = 2
 

@@ -182,10 +182,10 @@ for name in ("gpu_session", "render_cuda"):
     importlib.import_module("bench." + name)
 for name in ("frames", "agreement", "gsplat_methods", "host_waits"):
     importlib.import_module("bench.cuda." + name)
-import engine.cuda_drawer
+import render.cuda.backend
 from bench.cuda.agreement import motion
-from engine.backends import CpuBackend
 from render.avatars.library import open_avatar
+from render.cpu.backend import CpuBackend
 avatar = open_avatar("vera")
 CpuBackend().pose(avatar, next(motion(avatar)))
 import pytest

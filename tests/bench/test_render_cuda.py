@@ -208,7 +208,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stage = partial(CudaStage, device=emulated_device())
     monkeypatch.setattr("render.cuda.stage.CudaStage", stage)
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", stage)
+    monkeypatch.setattr("render.cuda.backend.CudaStage", stage)
     for name in ("device_ms", "period_ms", "wall_ms"):
         monkeypatch.setattr(cuda_timing, name, timed)
     monkeypatch.setattr(cuda_timing, "copy_bandwidth", lambda: 4.3e12)

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from engine import cli, encoding
-from engine.backends import CpuBackend, cuda_refusal, open_backend
-from engine.cuda_drawer import CudaBackend, CudaDrawer, first_picture_fails
+from engine.backends import cuda_refusal, open_backend
 from engine.demo_motion import demo_motion
 from engine.encoding import choose_h264, live_encoders
 from engine.errors import UsageError
@@ -26,6 +25,8 @@ from engine.offline.play import pictures
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.camera import Camera
+from render.cpu.backend import CpuBackend
+from render.cuda.backend import CudaBackend, CudaDrawer, first_picture_fails
 from render.cuda.stage import CudaStage
 from render.motion import Motion
 from render.rigs.params import RigParams
@@ -85,7 +86,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> type[FakeStage]:
     """A machine whose CUDA back end works."""
     FakeStage.made = []
     monkeypatch.setattr("render.cuda.device.available", lambda: None)
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", FakeStage)
+    monkeypatch.setattr("render.cuda.backend.CudaStage", FakeStage)
     return FakeStage
 
 
@@ -132,7 +133,7 @@ def test_a_card_that_fails_at_its_first_picture_is_not_used(
     def fail(*args: Any, **options: Any) -> Any:
         raise RuntimeError(words)
 
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", fail)
+    monkeypatch.setattr("render.cuda.backend.CudaStage", fail)
     assert open_backend("auto").name == "cpu"
     (line,) = capsys.readouterr().err.splitlines()
     assert "a first picture failed" in line
@@ -194,7 +195,7 @@ def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
     background: str, avatar: Avatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real stage with its kernels run on the CPU: 8 bits of float32 in another order."""
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
     random = np.random.default_rng(0)
     behind: Any = (0.1, 0.5, 0.9)
     if background == "picture":
@@ -218,12 +219,12 @@ def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
 
 
 def test_the_first_picture_is_drawn_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
     assert first_picture_fails() is None
 
 
 def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.cuda_drawer.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
     view = View((0.2, 0.4, 0.6), mirror=True, yaw_deg=10)
     painted = []
     for backend in (CpuBackend(), CudaBackend()):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine.backends import CpuBackend, cuda_refusal, open_backend
+from engine.backends import cuda_refusal, open_backend
 from render.avatars.library import open_avatar
+from render.cpu.backend import CpuBackend
 
 
 @pytest.mark.gpu

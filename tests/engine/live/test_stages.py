@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.backends import CpuBackend
 from engine.live.acting import FaceActor, Moment, MotionActor
 from engine.live.detecting import Detected, DetectionThread
 from engine.live.lifeline import Lifeline
@@ -21,6 +20,7 @@ from engine.live.stage import Stage
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
 from render.avatars.avatar import Avatar
+from render.cpu.backend import CpuBackend
 from render.motion import FACE, Motion
 from tests.engine.live.fakes import (
     FakeClock,

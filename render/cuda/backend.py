@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backends import Colorspace, Picture
-from engine.look import DEFAULT_AVATAR
 from render.cuda.stage import CudaStage
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar
     from render.camera import Camera
-    from render.cpu.renderer import Background
     from render.cuda.frame import Layout
+    from render.drawing import Background, Picture
     from render.rigs.params import RigParams
+    from render.yuv import Colorspace
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Pose:
 
 
 class CudaBackend:
-    """See `engine.backends.Backend`; the time of posing shows in the drawing."""
+    """See `render.drawing.Backend`; the time of posing shows in the drawing."""
 
     name = "cuda"
 
@@ -40,7 +39,7 @@ class CudaBackend:
 
 
 class CudaDrawer:
-    """Draws poses of one avatar after another; see `engine.backends.Drawer`.
+    """Draws poses of one avatar after another; see `render.drawing.Drawer`.
 
     It keeps the graph of the avatar and the layout it drew last, and frees it before another is captured.
     """
@@ -102,7 +101,7 @@ def first_picture_fails() -> str | None:
 
     Compiles the kernels when this version has not been used with this card before, which takes seconds.
     """
-    from render.avatars.library import open_avatar
+    from render.avatars.library import DEFAULT_AVATAR, open_avatar
 
     avatar = open_avatar(DEFAULT_AVATAR)
     camera = avatar.default_camera(64, 64)
