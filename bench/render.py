@@ -25,9 +25,8 @@ from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from engine.demo_motion import demo_motion
-from engine.look import DEFAULT_AVATAR
 from render.avatars.avatar import Avatar
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer, usable_cores
 from render.gaussians import Gaussians

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from engine.backends import BACKENDS, open_backend
 from engine.errors import UsageError
+from render.avatars.library import DEFAULT_AVATAR
 
 if TYPE_CHECKING:
     from render.drawing import Background
 
 SIZE_LIMITS = (64, 4096)  # what every H.264 player shows
-DEFAULT_AVATAR = "vera"  # as render.avatars.library has it, which takes a second to import
 DEFAULT_BACKGROUND = "#d8dce2"
 COLOURS = {"black": "#000000", "white": "#ffffff", "grey": "#808080", "green": "#00b140", "blue": "#0047bb"}
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.demo_motion import LOOP_S, demo_moment
-from engine.look import DEFAULT_AVATAR
 from render.avatars.avatar import Avatar
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.cpu.backend import CpuBackend
 from render.cuda.backend import CudaBackend
 from render.drawing import Backend, Drawer

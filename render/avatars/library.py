@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from render.avatars.avatar import Avatar
-from render.avatars.file import load_avatar
 from render.errors import AvatarError
 
+if TYPE_CHECKING:
+    from render.avatars.avatar import Avatar
+
 SUFFIX = ".avatar"
-DEFAULT_AVATAR = "vera"  # as engine/look.py has it too
+DEFAULT_AVATAR = "vera"
 _ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -23,6 +25,8 @@ def open_avatar(name_or_path: str | Path) -> Avatar:
 
     Raises AvatarError when there is neither, or the file is not a valid avatar.
     """
+    from render.avatars.file import load_avatar  # with torch, which a name alone does not need
+
     name = str(name_or_path)
     if name in builtin_names():
         return load_avatar(_ASSETS / f"{name}{SUFFIX}")
