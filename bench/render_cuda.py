@@ -114,7 +114,7 @@ def measure_case(case: Case, frames: int, bandwidth: float, with_gsplat: bool) -
     from bench.cuda import timing
     from bench.cuda.rigged_scenes import random_poses, rigged_head, still_head
     from bench.cuda.roofline import Workload, counted_bytes, floor_ms
-    from render.cuda.stage import CudaStage
+    from render.cuda.avatar_renderer import AvatarRenderer
 
     width, height = parse_size(case.size)
     surfel = case.kind == "surfels"
@@ -125,22 +125,22 @@ def measure_case(case: Case, frames: int, bandwidth: float, with_gsplat: bool) -
     cameras = [camera] * case.batch
     row: dict[str, Any] = dict(vars(case))
 
-    stage = CudaStage(avatar, width, height, batch=case.batch, layout="rgb8")
+    renderer = AvatarRenderer(avatar, width, height, batch=case.batch, layout="rgb8")
     try:
         for group in batches:  # room for the pose with most pairs, before the clock runs
-            stage.draw(group, cameras, BACKGROUND)
-        row["pairs"] = stage.statistics.pairs
-        row["ours"] = timing.summary(timing.device_ms(lambda i: stage.repeat(), frames))
+            renderer.draw(group, cameras, BACKGROUND)
+        row["pairs"] = renderer.statistics.pairs
+        row["ours"] = timing.summary(timing.device_ms(lambda i: renderer.repeat(), frames))
         row["ours_period"] = timing.summary(
-            timing.period_ms(lambda i: stage.launch(batches[i % POSES], cameras, BACKGROUND), frames)
+            timing.period_ms(lambda i: renderer.launch(batches[i % POSES], cameras, BACKGROUND), frames)
         )
         row["ours_draw"] = timing.summary(
-            timing.wall_ms(lambda i: stage.draw(batches[i % POSES], cameras, BACKGROUND), frames)
+            timing.wall_ms(lambda i: renderer.draw(batches[i % POSES], cameras, BACKGROUND), frames)
         )
         row["pictures_per_s"] = round(case.batch / row["ours"]["p50_ms"] * 1e3)
-        row["overflows"] = stage.statistics.overflows
+        row["overflows"] = renderer.statistics.overflows
     finally:
-        stage.close()
+        renderer.close()
     work = Workload(
         case.num_gaussians, width, height, 3, row["pairs"], surfel, batch=case.batch, **_rig_size(avatar)
     )
@@ -203,19 +203,19 @@ def _gsplat_reason() -> str | None:
 
 
 def _profile(size: str, frames: int = 50) -> dict[str, Any]:
-    """Of `CudaStage.draw`: one wait a frame, the last thing it does; and the times of its kernels."""
+    """Of `AvatarRenderer.draw`: one wait a frame, the last thing it does; and the times of its kernels."""
     from bench.cuda.host_waits import host_waits, profiled
     from bench.cuda.rigged_scenes import random_poses, rigged_head
-    from render.cuda.stage import CudaStage
+    from render.cuda.avatar_renderer import AvatarRenderer
 
     avatar = rigged_head(PROFILED)
     width, height = parse_size(size)
     camera, poses = avatar.default_camera(width, height), random_poses(avatar.rig, POSES)
-    stage = CudaStage(avatar, width, height)
+    renderer = AvatarRenderer(avatar, width, height)
     try:
 
         def frame(i: int) -> object:
-            return stage.draw([poses[i % POSES]], [camera], BACKGROUND)
+            return renderer.draw([poses[i % POSES]], [camera], BACKGROUND)
 
         for i in range(POSES):
             frame(i)
@@ -223,7 +223,7 @@ def _profile(size: str, frames: int = 50) -> dict[str, Any]:
     except RuntimeError as error:  # a machine that lets nobody profile
         return {"waits_per_frame": None, "kernel_us": {}, "error": str(error)}
     finally:
-        stage.close()
+        renderer.close()
 
 
 def describe_device() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def every_kind(frames: int) -> dict[str, Any]:
     import numpy as np
 
     from bench.cuda.rigged_scenes import random_poses, rigged_head
-    from render.cuda.stage import CudaStage
+    from render.cuda.avatar_renderer import AvatarRenderer
 
     start = time.perf_counter()
     random = np.random.default_rng(0)
@@ -46,14 +46,14 @@ def every_kind(frames: int) -> dict[str, Any]:
         poses = random_poses(avatar.rig, batch)
         for layout in LAYOUTS:
             background: Any = picture if layout in ("yuv420", "nv12") else (0.2, 0.5, 0.9)
-            stage = CudaStage(avatar, *SIZE, batch=batch, layout=layout, capacity=256)  # has to grow
+            renderer = AvatarRenderer(avatar, *SIZE, batch=batch, layout=layout, capacity=256)  # has to grow
             for _ in range(frames):
-                stage.draw(poses, cameras, background)
-                stage.launch(poses, cameras, background)
+                renderer.draw(poses, cameras, background)
+                renderer.launch(poses, cameras, background)
                 drawn += 2 * batch
-            stage.draw(poses, cameras, background)
-            overflows += stage.statistics.overflows
-            stage.close()
+            renderer.draw(poses, cameras, background)
+            overflows += renderer.statistics.overflows
+            renderer.close()
     return {"frames": drawn, "overflows": overflows, "seconds": round(time.perf_counter() - start, 2)}
 
 
@@ -72,7 +72,7 @@ def long_run(
     import numpy as np
 
     from bench.cuda.agreement import BACKGROUND, motion
-    from render.cuda.stage import CudaStage
+    from render.cuda.avatar_renderer import AvatarRenderer
 
     if avatars is None:
         from render.avatars.library import builtin_names, open_avatar
@@ -88,10 +88,10 @@ def long_run(
         avatar = avatars[captures % len(avatars)]
         width, height = LONG_SIZES[captures // len(avatars) % 2]
         camera, poses = avatar.default_camera(width, height), list(motion(avatar))
-        stage = CudaStage(avatar, width, height, layout="yuv420")
+        renderer = AvatarRenderer(avatar, width, height, layout="yuv420")
         try:
             for i in range(CAPTURE_EVERY):
-                stage.draw([poses[i % len(poses)]], [camera], BACKGROUND)
+                renderer.draw([poses[i % len(poses)]], [camera], BACKGROUND)
                 frames += 1
                 now = clock()
                 if now - sampled >= SAMPLE_S:
@@ -99,9 +99,9 @@ def long_run(
                     sampled = now
                 if now - begin >= 60 * minutes:
                     break
-            captures += stage.statistics.captures
+            captures += renderer.statistics.captures
         finally:
-            stage.close()
+            renderer.close()
     quarters = np.array_split(np.array(samples), 4)
     growth = float(np.median(quarters[3]) - np.median(quarters[1])) if len(samples) >= 8 else 0.0
     return {

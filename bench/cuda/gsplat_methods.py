@@ -1,6 +1,6 @@
 """gsplat drawing an avatar, to compare with: stock and eager, and as far as its kernels go in a CUDA graph.
 
-Both pose with this project's torch code, blend over a colour, and leave RGB8 on the device, as our stage does
+Both pose with this project's torch code, blend over a colour, and leave RGB8 on the device, as ours does
 before it reads back. Nothing here runs without a device; `fixed_pairs`, the one part of gsplat that a graph
 cannot hold and that is therefore replaced, is plain torch.
 """

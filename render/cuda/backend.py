@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar
@@ -46,7 +46,7 @@ class CudaDrawer:
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self._stage: CudaStage | None = None
+        self._renderer: AvatarRenderer | None = None
         self._made_for: tuple[Avatar, Layout, Colorspace] | None = None
 
     def render_yuv420(
@@ -66,9 +66,9 @@ class CudaDrawer:
         return self._drawn(posed, camera, background, out, "rgb8", "bt709")
 
     def close(self) -> None:
-        if self._stage is not None:
-            self._stage.close()
-            self._stage = self._made_for = None
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = self._made_for = None
 
     def _drawn(
         self,
@@ -79,21 +79,23 @@ class CudaDrawer:
         layout: Layout,
         colorspace: Colorspace,
     ) -> Picture:
-        stage = self._stage_for(posed.avatar, layout, colorspace)
-        (picture,) = stage.draw([posed.params], [camera], background)  # the stage's own memory
+        renderer = self._renderer_for(posed.avatar, layout, colorspace)
+        (picture,) = renderer.draw([posed.params], [camera], background)  # the renderer's own memory
         if out is None:
             return picture.copy()
         np.copyto(out, picture)
         return out
 
-    def _stage_for(self, avatar: Avatar, layout: Layout, colorspace: Colorspace) -> CudaStage:
+    def _renderer_for(self, avatar: Avatar, layout: Layout, colorspace: Colorspace) -> AvatarRenderer:
         made_for = self._made_for
         if made_for is None or made_for[0] is not avatar or made_for[1:] != (layout, colorspace):
             self.close()
-            self._stage = CudaStage(avatar, self.width, self.height, layout=layout, colorspace=colorspace)
+            self._renderer = AvatarRenderer(
+                avatar, self.width, self.height, layout=layout, colorspace=colorspace
+            )
             self._made_for = (avatar, layout, colorspace)
-        assert self._stage is not None
-        return self._stage
+        assert self._renderer is not None
+        return self._renderer
 
 
 def first_picture_fails() -> str | None:

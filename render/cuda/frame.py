@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.cuda.device import Device
-from render.cuda.layout import JOINT_FLOATS, LAYOUTS, THREADS, TILE, FrameStruct, SceneStruct
-from render.cuda.scene import Scene
+from render.cuda.drawable import Drawable
+from render.cuda.layout import JOINT_FLOATS, LAYOUTS, THREADS, TILE, DrawableStruct, FrameStruct
 from render.yuv import Colorspace, yuv_matrix
 
 Layout = Literal["rgb8", "yuv420", "nv12", "float"]
@@ -33,13 +33,13 @@ _VERTICES_OF_A_BLOCK = 32  # RIG_VERTICES of kernels/rig.cu
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a stage or a renderer has done so far."""
+    """What a renderer has done so far."""
 
     pairs: int  # Gaussian-tile pairs of the last frame, of the picture in the batch that had most
     capacity: int  # pairs a picture has memory for
     overflows: int  # frames that had more pairs than that
     frames: int
-    captures: int  # graphs recorded: 1 and one more for every change of capacity; a renderer records none
+    captures: int  # graphs recorded: 1 and one more for every change of capacity; `CudaRenderer` records none
 
 
 def picture_shape(layout: Layout, width: int, height: int) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class Frame:
         self.width, self.height, self.batch = width, height, batch
         self._device = device
         self._kept: dict[str, Tensor] = {}
-        self._scenes: list[Scene] = []  # whose arrays the kernels read
+        self._drawables: list[Drawable] = []  # whose arrays the kernels read
         tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
         self._tiles = tiles_x * tiles_y
         self.struct = FrameStruct(width=width, height=height, tiles_x=tiles_x, tiles_y=tiles_y)
@@ -96,18 +96,18 @@ class Frame:
         self.struct.layout = LAYOUTS[layout]
         self.struct.yuv[:] = yuv_matrix(colorspace).reshape(-1).tolist()
 
-    def set_scenes(self, scenes: list[Scene]) -> None:
-        """One scene for each picture, all of one kind; makes room for their Gaussians and rigs."""
-        surfel = scenes[0].is_surfel
-        structs = [scene.struct for scene in scenes]
-        raw = bytearray((SceneStruct * len(structs))(*structs))
-        self._scenes = scenes
-        self._kept["scenes"] = torch.frombuffer(raw, dtype=torch.uint8).to(self._device.device)
-        self.struct.scenes = self._kept["scenes"].data_ptr()
+    def set_drawables(self, drawables: list[Drawable]) -> None:
+        """One drawable for each picture, all of one kind; makes room for their Gaussians and rigs."""
+        surfel = drawables[0].is_surfel
+        structs = [drawable.struct for drawable in drawables]
+        raw = bytearray((DrawableStruct * len(structs))(*structs))
+        self._drawables = drawables
+        self._kept["drawables"] = torch.frombuffer(raw, dtype=torch.uint8).to(self._device.device)
+        self.struct.drawables = self._kept["drawables"].data_ptr()
         self._stride("vertices", "vertices_stride", max(3 * s.num_vertices for s in structs))
         self._stride("joints", "joints_stride", max(JOINT_FLOATS * s.num_joints for s in structs))
         self._stride("coefficients", "coefficients_stride", max(s.num_coefficients for s in structs))
-        most = max(scene.num_gaussians for scene in scenes)
+        most = max(drawable.num_gaussians for drawable in drawables)
         planes = 4 if surfel else 3
         if "records" not in self._kept or self._kept["records"].numel() < self.batch * most * planes * 4:
             self._empty("records", self.batch * most * planes * 4, torch.float32)
@@ -117,7 +117,7 @@ class Frame:
         rig = (("pose_rig", max(rig_blocks)),) if rig_blocks else ()
         self._kernels = (
             *rig,
-            (f"place_{kind}", max(1, *(scene.blocks for scene in scenes))),
+            (f"place_{kind}", max(1, *(drawable.blocks for drawable in drawables))),
             (f"list_{kind}", max(1, -(-most // THREADS))),
             (f"draw_{kind}", self._tiles),
         )
@@ -158,7 +158,7 @@ class Frame:
     def close(self) -> None:
         """Give the memory back; nothing may be launched afterwards."""
         self._kept.clear()
-        self._scenes = []
+        self._drawables = []
         self._shown = None
         self._kernels = ()
         self.result = self._background = torch.empty(0, dtype=torch.uint8)

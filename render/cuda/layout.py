@@ -28,30 +28,30 @@ class RunStruct(ctypes.Structure):
     )
 
 
-_SCENE_ARRAYS = (
+_DRAWABLE_ARRAYS = (
     *("means", "quats", "log_scales", "logits", "sh", "sh_quats"),
     *("deformed", "drivers", "driver_offset", "d_means", "d_log_scales", "d_logits", "d_sh0"),
     *("vertices", "basis", "joints", "joints_expression", "parents", "depths", "skin_joints", "skin_weights"),
     *("faces", "rest_inverse", "runs"),
 )
-_SCENE_NUMBERS = (
+_DRAWABLE_NUMBERS = (
     *("num_gaussians", "num_runs", "terms", "sh_row", "sh_column", "antialiased"),
     *("num_coefficients", "num_deltas"),
     *("num_vertices", "num_expressions", "num_pose_rows", "num_joints", "num_levels", "influences"),
 )
 
 
-class SceneStruct(ctypes.Structure):
+class DrawableStruct(ctypes.Structure):
     """One avatar, or one set of posed Gaussians."""
 
     _fields_ = (
-        *[(name, c_void_p) for name in _SCENE_ARRAYS],
-        *[(name, c_int) for name in _SCENE_NUMBERS],
+        *[(name, c_void_p) for name in _DRAWABLE_ARRAYS],
+        *[(name, c_int) for name in _DRAWABLE_NUMBERS],
     )
 
 
 _FRAME_ARRAYS = (
-    *("scenes", "params", "vertices", "joints", "coefficients", "records"),
+    *("drawables", "params", "vertices", "joints", "coefficients", "records"),
     *("tile_counts", "tile_starts", "tickets", "pairs", "keys", "background", "picture"),
 )
 _FRAME_NUMBERS = (

@@ -13,10 +13,10 @@ from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cuda.capacity import SMALLEST, Capacity
 from render.cuda.device import Device, open_device
+from render.cuda.drawable import posed_drawable
 from render.cuda.frame import Frame, Layout, Statistics, picture_shape
 from render.cuda.layout import BACKGROUND, POSE
 from render.cuda.parameters import write_background
-from render.cuda.scene import posed_scene
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
 from render.yuv import Colorspace
@@ -31,7 +31,7 @@ class CudaRenderer:
     """Draws Gaussians at one size on the GPU; deterministic: the same set gives the same bytes.
 
     Three kernels a picture (`place_gaussians`, `list_gaussians`, `draw_gaussians`, or those of surfels) and
-    no graph, because the arrays are others at every call; an avatar is drawn faster by `CudaStage`. Sets on
+    no graph, because the arrays are others at every call; `AvatarRenderer` draws an avatar faster. Sets on
     another device are copied. The one wait of a call is for its picture and its pair count; a picture with
     more pairs than memory was set aside for is drawn again with more. Belongs to one thread at a time; close
     it.
@@ -140,7 +140,7 @@ class CudaRenderer:
             frame.show_background(background)
         frame.set_layout(layout, colorspace)
         frame.set_parameters(torch.from_numpy(block)[None].to(self._device.device))
-        frame.set_scenes([posed_scene(gaussians, self._device.device)])
+        frame.set_drawables([posed_drawable(gaussians, self._device.device)])
         while True:
             frame.launch()
             self._frames += 1

@@ -20,7 +20,7 @@ from bench.cuda import steps as gpu_steps
 from bench.cuda.rigged_scenes import still_head
 from bench.cuda.steps import Finished, gpu_test_files, last_json, run_process
 from bench.gpu_session import ALL, session
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from tests.bench.test_render_cuda import result, row
 from tests.render.cuda.cuda_renderers import emulated_device
 
@@ -203,7 +203,10 @@ def test_nothing_is_imported_that_a_bare_gpu_machine_lacks() -> None:
 
 
 def test_frames_of_every_kind_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render.cuda.stage.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr(
+        "render.cuda.avatar_renderer.AvatarRenderer",
+        partial(AvatarRenderer, device=emulated_device()),
+    )
     monkeypatch.setattr("bench.cuda.rigged_scenes.rigged_head", still_head)  # a rig takes the emulation long
     drawn = cuda_frames.every_kind(1)
     assert drawn["frames"] == 2 * (1 + 3) * 4 * 2
@@ -213,7 +216,10 @@ def test_frames_of_every_kind_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("leak_mb", [0.0, 1.0])
 def test_growth_is_that_of_the_later_time(monkeypatch: pytest.MonkeyPatch, leak_mb: float) -> None:
     """Memory rises while caches fill, whatever comes after; a leak goes on."""
-    monkeypatch.setattr("render.cuda.stage.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr(
+        "render.cuda.avatar_renderer.AvatarRenderer",
+        partial(AvatarRenderer, device=emulated_device()),
+    )
     monkeypatch.setattr(cuda_frames, "CAPTURE_EVERY", 3)
     monkeypatch.setattr(cuda_frames, "LONG_SIZES", ((32, 32), (48, 32)))
     monkeypatch.setattr("bench.cuda.agreement.MOMENTS", 1)

@@ -20,7 +20,7 @@ from bench.cuda.gsplat_methods import (
 )
 from bench.cuda.rigged_scenes import random_poses, rigged_head
 from bench.scenes import ellipsoid_head, head_camera
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from render.gsplat.kernels import gsplat_refusal
 
 oracle = pytest.importorskip("gsplat.cuda._torch_impl", reason="pip install gsplat")
@@ -97,9 +97,9 @@ def test_ours_and_gsplats_pictures_are_one(surfel: bool) -> None:
     captured = GsplatCaptured(avatar, camera, params, background)
     in_a_graph = captured([params])[0].cpu().numpy()
     assert not captured.over_capacity
-    stage = CudaStage(avatar, 256, 192)
-    ours = stage.draw([params], [camera], background)[0].copy()
-    stage.close()
+    renderer = AvatarRenderer(avatar, 256, 192)
+    ours = renderer.draw([params], [camera], background)[0].copy()
+    renderer.close()
     assert psnr_db(eager, in_a_graph) > 60  # the same kernels; ties of depth may fall otherwise
     # gsplat cuts every Gaussian at three sigmas, ours where it falls below 1/255: rims differ by a few steps
     assert psnr_db(ours, eager) > 40

@@ -29,7 +29,7 @@ from bench.scenes import ellipsoid_head
 from engine import cli
 from engine.errors import UsageError
 from render.avatars.library import open_avatar
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from render.importers.lam import import_lam
 from tests.render.cuda.cuda_renderers import emulated_device
 
@@ -206,9 +206,9 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
             frame(i)
         return np.ones(count)
 
-    stage = partial(CudaStage, device=emulated_device())
-    monkeypatch.setattr("render.cuda.stage.CudaStage", stage)
-    monkeypatch.setattr("render.cuda.backend.CudaStage", stage)
+    stage = partial(AvatarRenderer, device=emulated_device())
+    monkeypatch.setattr("render.cuda.avatar_renderer.AvatarRenderer", stage)
+    monkeypatch.setattr("render.cuda.backend.AvatarRenderer", stage)
     for name in ("device_ms", "period_ms", "wall_ms"):
         monkeypatch.setattr(cuda_timing, name, timed)
     monkeypatch.setattr(cuda_timing, "copy_bandwidth", lambda: 4.3e12)

@@ -26,8 +26,8 @@ from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.cpu.backend import CpuBackend
+from render.cuda.avatar_renderer import AvatarRenderer
 from render.cuda.backend import CudaBackend, CudaDrawer, first_picture_fails
-from render.cuda.stage import CudaStage
 from render.motion import Motion
 from render.rigs.params import RigParams
 from tests.engine.live.fakes import small_avatar
@@ -38,16 +38,16 @@ from transport.webrtc.nvenc import NvencEncoder
 LOOK = Look(64, 64, (0.1, 0.2, 0.3))
 
 
-class FakeStage:
+class FakeRenderer:
     """Draws with the CPU what the graph would draw, into memory of its own as the real one does."""
 
-    made: ClassVar[list[FakeStage]] = []
+    made: ClassVar[list[FakeRenderer]] = []
 
     def __init__(self, avatar: Avatar, width: int, height: int, *, layout: str, colorspace: str) -> None:
         self.avatar, self.layout, self.colorspace, self.closed = avatar, layout, colorspace, False
         self._renderer = CpuBackend().drawer(width, height)
         self._memory: np.ndarray | None = None
-        FakeStage.made.append(self)
+        FakeRenderer.made.append(self)
 
     def draw(self, params: list[RigParams], cameras: list[Camera], background: Any) -> np.ndarray:
         assert not self.closed
@@ -82,12 +82,12 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> type[FakeStage]:
+def cuda(monkeypatch: pytest.MonkeyPatch) -> type[FakeRenderer]:
     """A machine whose CUDA back end works."""
-    FakeStage.made = []
+    FakeRenderer.made = []
     monkeypatch.setattr("render.cuda.device.available", lambda: None)
-    monkeypatch.setattr("render.cuda.backend.CudaStage", FakeStage)
-    return FakeStage
+    monkeypatch.setattr("render.cuda.backend.AvatarRenderer", FakeRenderer)
+    return FakeRenderer
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_auto_goes_on_with_the_cpu_and_says_why_once(
 
 
 def test_auto_takes_the_graphics_card_and_says_so_once(
-    cuda: type[FakeStage], capsys: pytest.CaptureFixture[str]
+    cuda: type[FakeRenderer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert open_backend("auto").name == "cuda"
     assert open_backend("auto").name == "cuda"
@@ -128,12 +128,15 @@ def test_a_named_back_end_works_or_fails_and_says_nothing_else(
     "words", ["the CUDA kernels do not compile for sm_52:\n error: x\n", "CUDA out of memory"]
 )
 def test_a_card_that_fails_at_its_first_picture_is_not_used(
-    words: str, cuda: type[FakeStage], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str,
+    cuda: type[FakeRenderer],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*args: Any, **options: Any) -> Any:
         raise RuntimeError(words)
 
-    monkeypatch.setattr("render.cuda.backend.CudaStage", fail)
+    monkeypatch.setattr("render.cuda.backend.AvatarRenderer", fail)
     assert open_backend("auto").name == "cpu"
     (line,) = capsys.readouterr().err.splitlines()
     assert "a first picture failed" in line
@@ -142,9 +145,11 @@ def test_a_card_that_fails_at_its_first_picture_is_not_used(
         open_backend("cuda")
 
 
-def test_a_black_first_picture_is_a_failure(cuda: type[FakeStage], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_black_first_picture_is_a_failure(
+    cuda: type[FakeRenderer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert first_picture_fails() is None
-    monkeypatch.setattr(FakeStage, "draw", lambda *args: np.zeros((1, 64, 64, 3), np.uint8))
+    monkeypatch.setattr(FakeRenderer, "draw", lambda *args: np.zeros((1, 64, 64, 3), np.uint8))
     assert "black" in str(first_picture_fails())
 
 
@@ -177,7 +182,7 @@ def test_every_command_refuses_a_named_back_end_that_cannot_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_both_back_ends_draw_a_motion_alike(cuda: type[FakeStage], avatar: Avatar) -> None:
+def test_both_back_ends_draw_a_motion_alike(cuda: type[FakeRenderer], avatar: Avatar) -> None:
     """With the stand-in for the graph the bytes are equal: camera, background, colours and order arrive."""
     motion = demo_motion(0.2)
     drawn = {
@@ -194,8 +199,10 @@ def test_both_back_ends_draw_a_motion_alike(cuda: type[FakeStage], avatar: Avata
 def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
     background: str, avatar: Avatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real stage with its kernels run on the CPU: 8 bits of float32 in another order."""
-    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
+    """The real renderer with its kernels run on the CPU: 8 bits of float32 in another order."""
+    monkeypatch.setattr(
+        "render.cuda.backend.AvatarRenderer", partial(AvatarRenderer, device=emulated_device())
+    )
     random = np.random.default_rng(0)
     behind: Any = (0.1, 0.5, 0.9)
     if background == "picture":
@@ -219,12 +226,16 @@ def test_the_kernels_draw_what_the_cpu_draws_through_every_call(
 
 
 def test_the_first_picture_is_drawn_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr(
+        "render.cuda.backend.AvatarRenderer", partial(AvatarRenderer, device=emulated_device())
+    )
     assert first_picture_fails() is None
 
 
 def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render.cuda.backend.CudaStage", partial(CudaStage, device=emulated_device()))
+    monkeypatch.setattr(
+        "render.cuda.backend.AvatarRenderer", partial(AvatarRenderer, device=emulated_device())
+    )
     view = View((0.2, 0.4, 0.6), mirror=True, yaw_deg=10)
     painted = []
     for backend in (CpuBackend(), CudaBackend()):
@@ -237,7 +248,9 @@ def test_the_live_painter_draws_with_the_kernels(avatar: Avatar, monkeypatch: py
     assert painted[1][0] is not painted[1][2]  # the broadcast keeps what it was given
 
 
-def test_a_drawer_keeps_its_graph_and_frees_it_before_another(cuda: type[FakeStage], avatar: Avatar) -> None:
+def test_a_drawer_keeps_its_graph_and_frees_it_before_another(
+    cuda: type[FakeRenderer], avatar: Avatar
+) -> None:
     drawer, other = CudaDrawer(64, 64), avatar.replace()
     camera, neutral = avatar.default_camera(64, 64), avatar.rig.neutral_params()
 
@@ -265,7 +278,7 @@ def test_a_drawer_keeps_its_graph_and_frees_it_before_another(cuda: type[FakeSta
 
 
 def test_the_encoder_of_the_card_is_chosen_once_and_named(
-    cuda: type[FakeStage], capsys: pytest.CaptureFixture[str]
+    cuda: type[FakeRenderer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -292,7 +305,7 @@ def test_the_cpu_back_end_asks_no_card(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_stream_is_encoded_by_what_was_chosen(
-    cuda: type[FakeStage], monkeypatch: pytest.MonkeyPatch
+    cuda: type[FakeRenderer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transport.webrtc.nvenc.nvenc_refusal", lambda width, height: None)
     encoders = live_encoders(Look(64, 64, (0.0, 0.0, 0.0), "cuda"))

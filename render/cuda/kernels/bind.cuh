@@ -13,7 +13,7 @@ struct Posed {
 };
 
 template <int AXES>
-DEVICE Posed load_gaussian(const Scene& s, int i) {
+DEVICE Posed load_gaussian(const Drawable& s, int i) {
     Posed g;
     g.mean = vec(s.means + 3 * i);
     const float* q = s.quats + 4 * i;
@@ -34,7 +34,7 @@ DEVICE Posed load_gaussian(const Scene& s, int i) {
 }
 
 template <int AXES>
-DEVICE void deform(const Scene& s, const float* coefficients, int i, Posed& g) {
+DEVICE void deform(const Drawable& s, const float* coefficients, int i, Posed& g) {
     const int m = s.deformed[i];
     if (m < 0) return;
     for (int k = 0; k < s.num_coefficients; ++k) {
@@ -55,7 +55,7 @@ DEVICE Vec unit(Vec v) { return rsqrtf(fmaxf(dot(v, v), 1e-20f)) * v; }
 
 // Source: S. Qian et al., "GaussianAvatars", 2024, section 3.2; render/rigs/frames.py.
 template <int AXES>
-DEVICE void bind_to_triangle(const Scene& s, const float* vertices, int face, Posed& g) {
+DEVICE void bind_to_triangle(const Drawable& s, const float* vertices, int face, Posed& g) {
     const int* corners = s.faces + 3 * face;
     Vec a = vec(vertices + 3 * corners[0]);
     Vec first = vec(vertices + 3 * corners[1]) - a, second = vec(vertices + 3 * corners[2]) - a;
@@ -95,7 +95,7 @@ DEVICE Vec bind_to_joints(
 }
 
 template <int AXES>
-DEVICE Posed pose_gaussian(const Frame& f, const Scene& s, const Run& run, const float* params, int picture, int k) {
+DEVICE Posed pose_gaussian(const Frame& f, const Drawable& s, const Run& run, const float* params, int picture, int k) {
     const int i = run.first + k;
     Posed g = load_gaussian<AXES>(s, i);
     if (run.binding == POSED) return g;

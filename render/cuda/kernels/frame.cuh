@@ -26,7 +26,7 @@ struct Run {
     const float* basis;           // [E, count * 3] metres, skinning; or null
 };
 
-struct Scene {  // one avatar, or one set of posed Gaussians
+struct Drawable {  // what a picture shows: one avatar, or one set of posed Gaussians
     // Gaussians, canonical or posed
     const float* means;       // [N, 3]
     const float* quats;       // [N, 4]
@@ -60,7 +60,7 @@ struct Scene {  // one avatar, or one set of posed Gaussians
 };
 
 struct Frame {
-    const Scene* scenes;    // [B]
+    const Drawable* drawables;    // [B]
     const float* params;    // [B, params_stride]: see the offsets below
     float* vertices;        // [B, vertices_stride] posed, [V, 3]
     float* joints;          // [B, joints_stride] [J, JOINT_FLOATS]: [3, 4] transform, quaternion
@@ -74,7 +74,7 @@ struct Frame {
     const unsigned char* background;  // [H, W, 3]
     unsigned char* picture;           // [B, picture_stride] bytes
     int params_stride, vertices_stride, joints_stride, coefficients_stride;
-    int num_records;  // most Gaussians of a scene
+    int num_records;  // most Gaussians of a drawable
     int capacity;
     int width, height, tiles_x, tiles_y;
     int layout;  // enum Layout

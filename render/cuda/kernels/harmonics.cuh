@@ -2,13 +2,13 @@
 #pragma once
 #include "bind.cuh"
 
-DEVICE Vec term(const Scene& s, int i, int t) {
+DEVICE Vec term(const Drawable& s, int i, int t) {
     const float* p = s.sh + (size_t)i * s.sh_row + (size_t)(3 * t) * s.sh_column;
     return {p[0], p[s.sh_column], p[2 * s.sh_column]};
 }
 
 // 0.5 + SH, before the limit at 0.
-DEVICE Vec seen_colour(const Scene& s, const float* params, int i, const Posed& g) {
+DEVICE Vec seen_colour(const Drawable& s, const float* params, int i, const Posed& g) {
     Vec sum = Vec{0.5f, 0.5f, 0.5f} + 0.28209479177387814f * g.sh0;
     if (s.terms == 1) return sum;
     Vec d = g.mean - vec(params + POSITION);

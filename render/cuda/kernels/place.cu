@@ -5,7 +5,7 @@
 #include "tiles.cuh"
 
 template <bool SURFEL>
-DEVICE Splat make_splat(const Frame& f, const Scene& s, const Run& run, const float* params, int k) {
+DEVICE Splat make_splat(const Frame& f, const Drawable& s, const Run& run, const float* params, int k) {
     constexpr int AXES = SURFEL ? 2 : 3, PLANES = SURFEL ? 4 : 3;
     const Posed g = pose_gaussian<AXES>(f, s, run, params, blockIdx.z, k);
     Splat splat;
@@ -29,12 +29,12 @@ DEVICE Splat make_splat(const Frame& f, const Scene& s, const Run& run, const fl
     return splat;
 }
 
-// Grid: the blocks of all runs of the scene that has most, at least one; batch in z.
+// Grid: the blocks of all runs of the drawable that has most, at least one; batch in z.
 template <bool SURFEL>
 DEVICE void place(const Frame& f) {
     __shared__ int last;
     const int picture = blockIdx.z, block = blockIdx.x;
-    const Scene& s = f.scenes[picture];
+    const Drawable& s = f.drawables[picture];
     const float* params = f.params + (size_t)picture * f.params_stride;
     int r = 0;
     while (r + 1 < s.num_runs && block >= s.runs[r + 1].first_block) ++r;
@@ -71,7 +71,7 @@ template <int PLANES>
 DEVICE void list(const Frame& f) {
     const int picture = blockIdx.z, i = blockIdx.x * THREADS + threadIdx.x, tiles = f.tiles_x * f.tiles_y;
     float4 tail = make_float4(0, 0, 0, 0);
-    if (i < f.scenes[picture].num_gaussians) {
+    if (i < f.drawables[picture].num_gaussians) {
         tail = f.records[((size_t)picture * f.num_records + i) * PLANES + 2];
     }
     int* counts = f.tile_counts + (size_t)picture * tiles;

@@ -21,7 +21,7 @@ DEVICE void axis_angle_to_matrix(Vec a, float* m) {
 }
 
 // Rest-to-world [3, 4] of every joint into `transforms`, local rotations into `rotations`; whole block.
-DEVICE void pose_joints(const Scene& s, const float* params, float* rotations, float* rest, float* transforms) {
+DEVICE void pose_joints(const Drawable& s, const float* params, float* rotations, float* rest, float* transforms) {
     const int thread = threadIdx.x, joints = s.num_joints;
     const float* expression = params + POSE + 3 * joints;
     for (int j = thread; j < joints; j += THREADS) {
@@ -70,7 +70,7 @@ DEVICE void pose_joints(const Scene& s, const float* params, float* rotations, f
 }
 
 // What the bindings need: joint transforms with quaternions in one hemisphere; weights of the deltas.
-DEVICE void write_tables(const Frame& f, const Scene& s, const float* params, const float* transforms) {
+DEVICE void write_tables(const Frame& f, const Drawable& s, const float* params, const float* transforms) {
     float* joints = f.joints + (size_t)blockIdx.z * f.joints_stride;
     float* coefficients = f.coefficients + (size_t)blockIdx.z * f.coefficients_stride;
     for (int j = threadIdx.x; j < s.num_joints; j += THREADS) {
@@ -95,7 +95,7 @@ DEVICE void write_tables(const Frame& f, const Scene& s, const float* params, co
 KERNEL(THREADS, 3) pose_rig(const __grid_constant__ Frame f) {
     __shared__ float rotations[MAX_JOINTS * 9], rest[MAX_JOINTS * 3], transforms[MAX_JOINTS * 12];
     __shared__ float weights[MAX_ROWS], partial[RIG_WARPS][3][RIG_VERTICES];
-    const Scene& s = f.scenes[blockIdx.z];
+    const Drawable& s = f.drawables[blockIdx.z];
     const float* params = f.params + (size_t)blockIdx.z * f.params_stride;
     pose_joints(s, params, rotations, rest, transforms);
     if (blockIdx.x == 0) return write_tables(f, s, params, transforms);

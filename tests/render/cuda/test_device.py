@@ -43,7 +43,7 @@ from bench.scenes import ellipsoid_head, head_camera
 from render.camera import Camera
 from render.cuda.device import available, open_device
 from render.cuda.renderer import CudaRenderer
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from tests.render.cuda.cuda_renderers import emulated_device
 from tests.render.avatars.small_avatars import random_avatar
 
@@ -59,23 +59,23 @@ assert (CudaRenderer(64, 48).render_rgb8(scene, camera, (0.1, 0.2, 0.3)) == expe
 avatar = random_avatar(each=30)
 params = avatar.rig.neutral_params()
 camera = Camera.look_at((0, 0, 6), (0, 0, 0), width=64, height=64, vertical_fov_deg=40)
-expected = CudaStage(avatar, 64, 64, device=emulated_device()).draw([params], [camera], (0, 0, 0))
+expected = AvatarRenderer(avatar, 64, 64, device=emulated_device()).draw([params], [camera], (0, 0, 0))
 assert expected.any()
-stage = CudaStage(avatar, 64, 64, capacity=64)
+renderer = AvatarRenderer(avatar, 64, 64, capacity=64)
 pictures = []
 
 def play():
     for _ in range(3):
-        pictures.append(stage.draw([params], [camera], (0, 0, 0)).copy())
+        pictures.append(renderer.draw([params], [camera], (0, 0, 0)).copy())
 
 thread = threading.Thread(target=play)  # one without a context of its own
 thread.start()
 thread.join()
 assert len(pictures) == 3 and all((picture == expected).all() for picture in pictures)
-assert stage.statistics.captures == 2, stage.statistics
+assert renderer.statistics.captures == 2, renderer.statistics
 driver = ctypes.CDLL("libcuda.so.1")
 assert driver.emulated_graphs() == 1  # recorded twice, the first given back
-stage.close()
+renderer.close()
 assert driver.emulated_graphs() == 0
 print("drawn")
 """

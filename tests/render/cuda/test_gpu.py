@@ -19,12 +19,12 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
+from render.cuda.avatar_renderer import AvatarRenderer
 from render.cuda.renderer import CudaRenderer
-from render.cuda.stage import CudaStage
 from render.rigs.params import RigParams
 from tests.render.avatars.small_avatars import random_avatar, random_params
 from tests.render.cuda.cuda_renderers import need_device
-from tests.render.cuda.test_stage import psnr
+from tests.render.cuda.test_avatar_renderer import psnr
 
 pytestmark = pytest.mark.gpu
 COLOUR = (0.8, 0.5, 0.3)
@@ -52,7 +52,7 @@ def small(seed: int = 2, **options: Any) -> tuple[Avatar, RigParams, Camera]:
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_every_binding_is_posed_as_on_the_cpu(axes: int, degree: int) -> None:
     avatar, params, camera = small(degree=degree, axes=axes)
-    drawn = CudaStage(avatar, 64, 64, layout="float").draw([params], [camera], COLOUR)[0]
+    drawn = AvatarRenderer(avatar, 64, 64, layout="float").draw([params], [camera], COLOUR)[0]
     expected = CpuRenderer(64, 64).render(avatar.pose(params), camera)
     assert np.abs(drawn[..., :3] - expected.rgb.numpy()).max() < 1e-3
     assert np.abs(drawn[..., 3] - expected.alpha.numpy()).max() < 1e-3
@@ -70,7 +70,7 @@ def test_avatars_look_the_same(name: str, size: int, request: pytest.FixtureRequ
     camera = avatar.default_camera(size, size)
     weights = torch.linspace(0, 0.6, avatar.rig.num_expressions)
     params = avatar.rig.params_from_units(weights, torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3))
-    drawn = CudaStage(avatar, size, size).draw([params], [camera], COLOUR)[0]
+    drawn = AvatarRenderer(avatar, size, size).draw([params], [camera], COLOUR)[0]
     expected = CpuRenderer(size, size).render_rgb8(avatar.pose(params), camera, COLOUR)
     assert psnr(drawn, expected) > 50  # the requirement; the emulation has over 70
 
@@ -85,30 +85,30 @@ def test_the_same_bytes_every_time() -> None:
 def test_a_batch_is_a_loop_of_single_pictures() -> None:
     parts = [small(seed, degree=seed % 4) for seed in range(8)]
     avatars, params, cameras = (list(column) for column in zip(*parts, strict=True))
-    pictures = CudaStage(avatars, 64, 64, batch=8).draw(params, cameras, COLOUR)
+    pictures = AvatarRenderer(avatars, 64, 64, batch=8).draw(params, cameras, COLOUR)
     for i, (avatar, pose, camera) in enumerate(parts):
-        assert (pictures[i] == CudaStage(avatar, 64, 64).draw([pose], [camera], COLOUR)[0]).all()
+        assert (pictures[i] == AvatarRenderer(avatar, 64, 64).draw([pose], [camera], COLOUR)[0]).all()
 
 
 def test_a_started_frame_waits_for_nothing(no_waits: None) -> None:
     avatar, params, camera = small()
-    stage = CudaStage(avatar, 64, 64)
-    expected = stage.draw([params], [camera], COLOUR).copy()
+    renderer = AvatarRenderer(avatar, 64, 64)
+    expected = renderer.draw([params], [camera], COLOUR).copy()
     torch.cuda.set_sync_debug_mode("error")
-    pictures = [stage.launch([params], [camera], COLOUR) for _ in range(10)]
+    pictures = [renderer.launch([params], [camera], COLOUR) for _ in range(10)]
     torch.cuda.set_sync_debug_mode("default")
     assert (pictures[-1].cpu().numpy() == expected).all()
 
 
-def test_frames_captures_and_stages_leave_no_memory_behind() -> None:
+def test_frames_captures_and_renderers_leave_no_memory_behind() -> None:
     avatar, params, camera = small()
 
     def play() -> None:
         for capacity in (64, 1 << 18):  # one that grows, so that graphs are recorded twice
-            stage = CudaStage(avatar, 64, 64, capacity=capacity)
+            renderer = AvatarRenderer(avatar, 64, 64, capacity=capacity)
             for _ in range(20):
-                stage.draw([params], [camera], COLOUR)
-            stage.close()
+                renderer.draw([params], [camera], COLOUR)
+            renderer.close()
 
     play()
     torch.cuda.synchronize()

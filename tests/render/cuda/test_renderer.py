@@ -161,7 +161,7 @@ import torch
 from bench.scenes import ellipsoid_head, head_camera
 from render.camera import Camera
 from render.cuda.renderer import CudaRenderer
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from tests.render.cuda.emulation.device import EmulatedDevice, build
 from tests.render.avatars.small_avatars import random_avatar, random_params
 from tests.render.cuda.test_renderer import random_scene
@@ -183,10 +183,10 @@ for axes in (2, 3):
     avatar = random_avatar(degree=3, axes=axes)
     params = replace(random_params(avatar.rig), translation=torch.zeros(3))
     camera = Camera.look_at((0, 0, 6), (0, 0, 0), width=70, height=50, vertical_fov_deg=40)
-    stage = CudaStage(avatar, 70, 50, batch=2, device=device, capacity=16)
-    stage.draw([params] * 2, [camera] * 2, background)
-    assert stage.statistics.overflows and stage.statistics.pairs > 16
-    stage.close()
+    renderer = AvatarRenderer(avatar, 70, 50, batch=2, device=device, capacity=16)
+    renderer.draw([params] * 2, [camera] * 2, background)
+    assert renderer.statistics.overflows and renderer.statistics.pairs > 16
+    renderer.close()
 print("in bounds")
 """
 

@@ -40,7 +40,7 @@ class EmulatedDevice:
         self._library = ctypes.CDLL(str(library or build()))
         for name, struct in (
             ("frame", layout.FrameStruct),
-            ("scene", layout.SceneStruct),
+            ("drawable", layout.DrawableStruct),
             ("run", layout.RunStruct),
         ):
             size_of = getattr(self._library, f"size_of_{name}")

@@ -13,5 +13,5 @@ EMULATED(draw_gaussians)
 EMULATED(draw_surfels)
 
 extern "C" size_t size_of_frame() { return sizeof(Frame); }
-extern "C" size_t size_of_scene() { return sizeof(Scene); }
+extern "C" size_t size_of_drawable() { return sizeof(Drawable); }
 extern "C" size_t size_of_run() { return sizeof(Run); }

@@ -15,10 +15,10 @@ from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cuda.capacity import SMALLEST, Capacity
 from render.cuda.device import Device, Marker, Recording, open_device
+from render.cuda.drawable import avatar_drawable
 from render.cuda.frame import Frame, Layout, Statistics
 from render.cuda.layout import BACKGROUND
 from render.cuda.parameters import num_floats, write_background, write_pose
-from render.cuda.scene import avatar_scene
 from render.rigs.params import RigParams
 from render.yuv import Colorspace
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FRAMES_UNDER_WAY = 2
 
 
-class CudaStage:
+class AvatarRenderer:
     """Poses and draws a fixed batch of avatars at one size; a frame is an upload, a graph and a read-back.
 
     Captured in the graph, four kernels whatever the rig and the bindings: `pose_rig` (joints, blendshapes,
@@ -71,8 +71,8 @@ class CudaStage:
         self._capacity = Capacity(capacity)
         self._frame = Frame(self._device, width, height, batch, layout, capacity)
         self._frame.set_layout(layout, colorspace)
-        scenes = {id(a): avatar_scene(a, self._device.device) for a in avatars}
-        self._frame.set_scenes([scenes[id(a)] for a in avatars])
+        drawables = {id(a): avatar_drawable(a, self._device.device) for a in avatars}
+        self._frame.set_drawables([drawables[id(a)] for a in avatars])
         size = max(num_floats(*rig) for rig in self._rigs)
         self._params = torch.empty(batch, size, device=self._device.device)
         self._frame.set_parameters(self._params)
@@ -91,7 +91,7 @@ class CudaStage:
         [H, W, 4] float32 with premultiplied colour (the background is left out).
         A background picture is copied to the device when another array is given than last time.
         A frame with more pairs than memory was set aside for is drawn again with more before it is returned.
-        Raises ValueError when parameters, cameras or background do not fit the stage.
+        Raises ValueError when parameters, cameras or background do not fit the renderer.
         """
         slot = self._fill(params, cameras, background)
         while True:
@@ -164,7 +164,7 @@ class CudaStage:
             if (camera.width, camera.height) != (self.width, self.height):
                 raise ValueError(
                     f"the camera's picture is {camera.width}x{camera.height}, "
-                    f"the stage's {self.width}x{self.height}; use camera.resized"
+                    f"the renderer's {self.width}x{self.height}; use camera.resized"
                 )
             kept = self._cameras[i] = (camera, camera_floats(camera))
         return kept[1]

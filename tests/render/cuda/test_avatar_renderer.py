@@ -14,7 +14,7 @@ from render.avatars.bindings import SkinningBinding, TriangleBinding, VertexBind
 from render.avatars.library import open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
-from render.cuda.stage import CudaStage
+from render.cuda.avatar_renderer import AvatarRenderer
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 from render.rotations import axis_angle_to_matrix
@@ -43,8 +43,8 @@ def on_cpu(avatar: Avatar, params: RigParams, camera: Camera, background: Any = 
     return renderer.render_rgb8(avatar.pose(params), camera, background)
 
 
-def stage_of(avatar: Any, size: int = SIZE, **options: Any) -> CudaStage:
-    return CudaStage(avatar, size, size, **{"device": emulated_device(), **options})
+def renderer_of(avatar: Any, size: int = SIZE, **options: Any) -> AvatarRenderer:
+    return AvatarRenderer(avatar, size, size, **{"device": emulated_device(), **options})
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -52,7 +52,7 @@ def stage_of(avatar: Any, size: int = SIZE, **options: Any) -> CudaStage:
 def test_every_binding_deformation_and_degree_is_posed_as_on_the_cpu(axes: int, degree: int) -> None:
     avatar = random_avatar(degree=degree, axes=axes, each=40)
     params = still(avatar.rig)
-    drawn = stage_of(avatar, layout="float").draw([params], [front()], COLOUR)[0]
+    drawn = renderer_of(avatar, layout="float").draw([params], [front()], COLOUR)[0]
     expected = CpuRenderer(SIZE, SIZE).render(avatar.pose(params), front())
     assert expected.alpha.max() > 0.5
     assert np.abs(drawn[..., :3] - expected.rgb.numpy()).max() < 1e-3
@@ -91,15 +91,15 @@ def test_vertices_are_those_of_the_rig(num_vertices: int, num_joints: int, num_e
     index = torch.arange(0, num_vertices, max(1, num_vertices // 50))
     avatar = Avatar(AvatarInfo("test"), rig, (VertexBinding(index),), random_gaussians(len(index), degree=1))
     params = random_params(rig, angle=0.5)
-    stage = stage_of(avatar)
-    stage.draw([params], [front()], COLOUR)
-    posed = stage._frame._kept["vertices"].view(-1, 3)
+    renderer = renderer_of(avatar)
+    renderer.draw([params], [front()], COLOUR)
+    posed = renderer._frame._kept["vertices"].view(-1, 3)
     expected = rig.to(dtype=torch.float64)(
         RigParams(params.expression.double(), params.pose.double(), params.translation.double())
     )
     # float32 sums of up to 586 rows of a centimetre each, over metres
     assert (posed - expected.vertices).abs().max() < 2e-5
-    joints = stage._frame._kept["joints"].view(-1, 16)[:, :12].view(-1, 3, 4)
+    joints = renderer._frame._kept["joints"].view(-1, 16)[:, :12].view(-1, 3, 4)
     assert (joints - expected.joint_transforms).abs().max() < 2e-5
 
 
@@ -109,9 +109,9 @@ def test_rotations_are_right_at_any_angle(angle: float) -> None:
     avatar = Avatar(AvatarInfo("test"), rig, (SkinningBinding(torch.eye(2)[[1]]),), random_gaussians(1))
     axis = torch.tensor([0.48, -0.6, 0.64])
     params = RigParams(torch.zeros(0), torch.stack([torch.zeros(3), angle * axis]), torch.zeros(3))
-    stage = stage_of(avatar)
-    stage.draw([params], [front()], COLOUR)
-    rotation = stage._frame._kept["joints"].view(-1, 16)[1, :12].view(3, 4)[:, :3]
+    renderer = renderer_of(avatar)
+    renderer.draw([params], [front()], COLOUR)
+    rotation = renderer._frame._kept["joints"].view(-1, 16)[1, :12].view(3, 4)[:, :3]
     assert torch.allclose(rotation, axis_angle_to_matrix((angle * axis).double()).float(), atol=2e-6)
 
 
@@ -121,7 +121,7 @@ def test_vera_looks_the_same() -> None:
     params = avatar.rig.params_from_units(
         torch.linspace(0, 0.6, avatar.rig.num_expressions), torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3)
     )
-    drawn = stage_of(avatar, 192).draw([params], [camera], COLOUR)[0]
+    drawn = renderer_of(avatar, 192).draw([params], [camera], COLOUR)[0]
     assert psnr(drawn, on_cpu(avatar, params, camera)) > 60  # 74 as measured; the requirement is 50
 
 
@@ -133,7 +133,7 @@ def test_lam_looks_the_same(testdata_dir: Any) -> None:
     params = avatar.rig.params_from_units(
         torch.linspace(0, 0.6, avatar.rig.num_expressions), torch.tensor([0.1, 0.3, 0.0]), torch.zeros(3)
     )
-    drawn = stage_of(avatar, 192).draw([params], [camera], COLOUR)[0]
+    drawn = renderer_of(avatar, 192).draw([params], [camera], COLOUR)[0]
     assert psnr(drawn, on_cpu(avatar, params, camera)) > 60  # 78 as measured
 
 
@@ -155,18 +155,18 @@ def test_a_batch_is_a_loop_of_single_pictures(layout: Any) -> None:
     params = [still(a.rig, seed) for seed, a in enumerate(avatars)]
     cameras = [front(distance=5.0 + i) for i in range(4)]
     background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-    batch = stage_of(avatars, batch=4, layout=layout)
+    batch = renderer_of(avatars, batch=4, layout=layout)
     pictures = batch.draw(params, cameras, background)
     assert len({p.tobytes() for p in pictures}) == 4
     for i, avatar in enumerate(avatars):
-        single = stage_of(avatar, layout=layout).draw([params[i]], [cameras[i]], background)
+        single = renderer_of(avatar, layout=layout).draw([params[i]], [cameras[i]], background)
         assert (pictures[i] == single[0]).all()
 
 
 def test_one_avatar_serves_a_whole_batch() -> None:
     avatar = random_avatar(each=30)
     params = [still(avatar.rig, seed) for seed in range(3)]
-    pictures = stage_of(avatar, batch=3).draw(params, [front()] * 3, COLOUR)
+    pictures = renderer_of(avatar, batch=3).draw(params, [front()] * 3, COLOUR)
     for picture, each in zip(pictures, params, strict=True):
         assert psnr(picture, on_cpu(avatar, each, front())) > 60
 
@@ -177,77 +177,77 @@ def test_one_avatar_serves_a_whole_batch() -> None:
 def test_a_frame_is_four_launches_recorded_once() -> None:
     device = emulated_device()
     avatar = random_avatar(each=30)
-    stage = stage_of(avatar)
+    renderer = renderer_of(avatar)
     device.launches.clear()
     for seed in range(5):
         params = still(avatar.rig, seed)
-        assert psnr(stage.draw([params], [front()], COLOUR)[0], on_cpu(avatar, params, front())) > 60
+        assert psnr(renderer.draw([params], [front()], COLOUR)[0], on_cpu(avatar, params, front())) > 60
     assert device.launches == ["pose_rig", "place_gaussians", "list_gaussians", "draw_gaussians"] * 5
-    seen = stage.statistics
+    seen = renderer.statistics
     assert (seen.frames, seen.captures, seen.overflows) == (5, 1, 0)
 
 
 def test_nothing_of_an_earlier_frame_remains() -> None:
     avatar = random_avatar(each=30)
-    stage, full = stage_of(avatar), still(avatar.rig)
+    renderer, full = renderer_of(avatar), still(avatar.rig)
     away = replace(full, translation=torch.tensor([0.0, 0.0, 100.0]))
-    first = stage.draw([full], [front()], COLOUR).copy()
-    empty = stage.draw([away], [front()], COLOUR)
+    first = renderer.draw([full], [front()], COLOUR).copy()
+    empty = renderer.draw([away], [front()], COLOUR)
     assert (empty == empty[0, 0, 0]).all()
     short = replace(full, expression=full.expression[:1])  # the rest counts as zero, not as last time's
     padded = replace(full, expression=full.expression * torch.tensor([1.0, 0, 0, 0]))
-    assert psnr(stage.draw([short], [front()], COLOUR)[0], on_cpu(avatar, padded, front())) > 60
-    assert (stage.draw([full], [front()], COLOUR) == first).all()
+    assert psnr(renderer.draw([short], [front()], COLOUR)[0], on_cpu(avatar, padded, front())) > 60
+    assert (renderer.draw([full], [front()], COLOUR) == first).all()
 
 
 def test_camera_and_background_may_change() -> None:
     avatar = random_avatar(each=30)
-    stage, params = stage_of(avatar), still(avatar.rig)
+    renderer, params = renderer_of(avatar), still(avatar.rig)
     pictures = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
     for distance, background in ((5.0, COLOUR), (7.0, pictures[0]), (6.0, pictures[1]), (6.0, (0, 0, 1))):
         camera = front(distance=distance)
-        drawn = stage.draw([params], [camera], background)[0]
+        drawn = renderer.draw([params], [camera], background)[0]
         assert psnr(drawn, on_cpu(avatar, params, camera, background)) > 60
 
 
 def test_a_frame_over_capacity_is_drawn_again_with_another_graph() -> None:
     avatar = random_avatar(each=30)
-    stage, params = stage_of(avatar, capacity=64), still(avatar.rig)
-    drawn = stage.draw([params], [front()], COLOUR)[0]
+    renderer, params = renderer_of(avatar, capacity=64), still(avatar.rig)
+    drawn = renderer.draw([params], [front()], COLOUR)[0]
     assert psnr(drawn, on_cpu(avatar, params, front())) > 60
-    seen = stage.statistics
+    seen = renderer.statistics
     assert (seen.overflows, seen.frames, seen.captures) == (1, 2, 2)
     assert seen.pairs <= 0.8 * seen.capacity
 
 
 def test_frames_that_nobody_waits_for_learn_their_pairs_late() -> None:
     avatar = random_avatar(each=30)
-    stage, params = stage_of(avatar, capacity=64), still(avatar.rig)
-    whole = stage_of(avatar).draw([params], [front()], COLOUR)
-    pictures = [stage.launch([params], [front()], COLOUR).clone() for _ in range(4)]
+    renderer, params = renderer_of(avatar, capacity=64), still(avatar.rig)
+    whole = renderer_of(avatar).draw([params], [front()], COLOUR)
+    pictures = [renderer.launch([params], [front()], COLOUR).clone() for _ in range(4)]
     assert not (pictures[0].numpy() == whole).all()  # Gaussians are missing
     assert (pictures[3].numpy() == whole).all()
-    seen = stage.statistics
+    seen = renderer.statistics
     assert (seen.overflows, seen.frames, seen.captures) == (2, 4, 2)  # two were under way
 
 
 def test_capacity_is_given_back_after_a_long_time() -> None:
     avatar = random_avatar(each=30)
-    stage, params = stage_of(avatar, 16, capacity=64), still(avatar.rig)
+    renderer, params = renderer_of(avatar, 16, capacity=64), still(avatar.rig)
     near, far = front(16, 3.0), front(16, 300.0)
-    stage._capacity.pairs *= 16
-    stage._frame.reserve(stage._capacity.pairs)
-    stage.draw([params], [near], COLOUR)
+    renderer._capacity.pairs *= 16
+    renderer._frame.reserve(renderer._capacity.pairs)
+    renderer.draw([params], [near], COLOUR)
     for _ in range(320):
-        stage.launch([params], [far], COLOUR)
-    assert stage.statistics.capacity == 512
-    assert psnr(stage.draw([params], [near], COLOUR)[0], on_cpu(avatar, params, near)) > 60
+        renderer.launch([params], [far], COLOUR)
+    assert renderer.statistics.capacity == 512
+    assert psnr(renderer.draw([params], [near], COLOUR)[0], on_cpu(avatar, params, near)) > 60
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_drawn() -> None:
     avatar, surfels = random_avatar(each=5), random_avatar(each=5, axes=2)
     params = still(avatar.rig)
-    stage = stage_of(avatar)
+    renderer = renderer_of(avatar)
     emulated_device().launches.clear()
     wrong: list[tuple[list[Any], list[Any], Any, str]] = [
         ([params] * 2, [front()], COLOUR, "batch of 1"),
@@ -260,23 +260,23 @@ def test_what_does_not_fit_is_refused_before_anything_is_drawn() -> None:
     ]
     for poses, cameras, background, words in wrong:
         with pytest.raises(ValueError, match=words):
-            stage.draw(poses, cameras, background)
+            renderer.draw(poses, cameras, background)
     assert not emulated_device().launches
     with pytest.raises(ValueError, match="not both"):
-        stage_of([avatar, surfels], batch=2)
+        renderer_of([avatar, surfels], batch=2)
     with pytest.raises(ValueError, match="1 avatars"):
-        stage_of([avatar], batch=2)
+        renderer_of([avatar], batch=2)
     with pytest.raises(ValueError, match="even sides"):
-        CudaStage(avatar, 15, 16, layout="nv12", device=emulated_device())
+        AvatarRenderer(avatar, 15, 16, layout="nv12", device=emulated_device())
     binding = SkinningBinding(torch.eye(129)[:1])
     centipede = Avatar(AvatarInfo("test"), large_rig(2, 129, 0), (binding,), random_gaussians(1))
     with pytest.raises(ValueError, match="128 joints"):
-        stage_of(centipede)
+        renderer_of(centipede)
 
 
 def test_closing_twice_does_no_harm() -> None:
-    stage = stage_of(random_avatar(each=5))
-    stage.draw([still(random_avatar().rig)], [front()], COLOUR)
-    stage.close()
-    stage.close()
-    assert not stage._frame._kept
+    renderer = renderer_of(random_avatar(each=5))
+    renderer.draw([still(random_avatar().rig)], [front()], COLOUR)
+    renderer.close()
+    renderer.close()
+    assert not renderer._frame._kept

@@ -19,8 +19,8 @@ from render.cuda.layout import (
     TRIANGLE,
     VERTEX,
     VERTEX_FIXED,
+    DrawableStruct,
     RunStruct,
-    SceneStruct,
 )
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
@@ -29,10 +29,10 @@ from render.rotations import matrix_to_quaternion
 
 
 @dataclass(frozen=True)
-class Scene:
+class Drawable:
     """One set of Gaussians on the device; its arrays live as long as this."""
 
-    struct: SceneStruct
+    struct: DrawableStruct
     arrays: tuple[Tensor, ...]
     blocks: int  # of the placing kernel
     is_surfel: bool
@@ -67,21 +67,21 @@ class _Arrays:
         return tensor.data_ptr()
 
 
-def posed_scene(gaussians: Gaussians, device: torch.device) -> Scene:
+def posed_drawable(gaussians: Gaussians, device: torch.device) -> Drawable:
     """Gaussians in world axes, in their own memory where they are float32 on the device already."""
     arrays, g = _Arrays(device), gaussians
     terms = int(g.sh.shape[1])
-    struct = SceneStruct(sh_row=3 * terms, sh_column=1, sh_quats=arrays.floats(g.sh_quats))
+    struct = DrawableStruct(sh_row=3 * terms, sh_column=1, sh_quats=arrays.floats(g.sh_quats))
     _fill_gaussians(struct, arrays, g, g.sh)
     whole = RunStruct(binding=POSED, count=g.num_gaussians)
     return _finished(struct, arrays, [whole], g.is_surfel)
 
 
-def avatar_scene(avatar: Avatar, device: torch.device) -> Scene:
+def avatar_drawable(avatar: Avatar, device: torch.device) -> Drawable:
     """An avatar to be posed on the device. Raises ValueError when its rig is too large for the kernels."""
     arrays, g, rig = _Arrays(device), avatar.gaussians, avatar.rig
     planes = g.sh.flatten(1).T  # [3 T, N]: neighbouring threads read neighbouring numbers
-    struct = SceneStruct(sh_row=1, sh_column=g.num_gaussians)
+    struct = DrawableStruct(sh_row=1, sh_column=g.num_gaussians)
     _fill_gaussians(struct, arrays, g, planes)
     _fill_rig(struct, arrays, rig, turns=g.sh_degree > 0)
     if avatar.deformation is not None:
@@ -96,25 +96,25 @@ def avatar_scene(avatar: Avatar, device: torch.device) -> Scene:
     return _finished(struct, arrays, runs, g.is_surfel)
 
 
-def _finished(struct: SceneStruct, arrays: _Arrays, runs: list[RunStruct], is_surfel: bool) -> Scene:
+def _finished(struct: DrawableStruct, arrays: _Arrays, runs: list[RunStruct], is_surfel: bool) -> Drawable:
     struct.runs = arrays.bytes_of((RunStruct * len(runs))(*runs))
     struct.num_runs = len(runs)
     blocks = sum(_blocks(run.count) for run in runs)
-    return Scene(struct, tuple(arrays.kept), blocks, is_surfel)
+    return Drawable(struct, tuple(arrays.kept), blocks, is_surfel)
 
 
 def _blocks(count: int) -> int:
     return -(-count // THREADS)
 
 
-def _fill_gaussians(struct: SceneStruct, arrays: _Arrays, g: Gaussians, sh: Tensor) -> None:
+def _fill_gaussians(struct: DrawableStruct, arrays: _Arrays, g: Gaussians, sh: Tensor) -> None:
     struct.means, struct.quats = arrays.floats(g.means), arrays.floats(g.quats)
     struct.log_scales, struct.logits = arrays.floats(g.log_scales), arrays.floats(g.logit_opacities)
     struct.sh, struct.terms = arrays.floats(sh), int(g.sh.shape[1])
     struct.num_gaussians, struct.antialiased = g.num_gaussians, g.antialiased
 
 
-def _fill_rig(struct: SceneStruct, arrays: _Arrays, rig: Rig, *, turns: bool) -> None:
+def _fill_rig(struct: DrawableStruct, arrays: _Arrays, rig: Rig, *, turns: bool) -> None:
     rows = (
         rig.expression_basis if rig.pose_basis is None else torch.cat([rig.expression_basis, rig.pose_basis])
     )
@@ -145,7 +145,9 @@ def _fill_rig(struct: SceneStruct, arrays: _Arrays, rig: Rig, *, turns: bool) ->
     struct.influences = len(joints)
 
 
-def _fill_deformation(struct: SceneStruct, arrays: _Arrays, deformation: LinearDeformation, num: int) -> None:
+def _fill_deformation(
+    struct: DrawableStruct, arrays: _Arrays, deformation: LinearDeformation, num: int
+) -> None:
     d = deformation
     rows = torch.full((num,), -1, dtype=torch.int32, device=d.indices.device)
     rows[d.indices] = torch.arange(len(d.indices), dtype=torch.int32, device=d.indices.device)
