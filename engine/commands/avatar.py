@@ -134,9 +134,8 @@ def describe(avatar: Avatar) -> dict[str, Any]:
         "kind": "2D surfels" if g.is_surfel else "3D Gaussians",
         "sh_degree": g.sh_degree,
         "bindings": bindings,
-        "deformation": "none"
-        if avatar.deformation is None
-        else f"linear, {avatar.deformation.drivers.shape[1]} rows",
+        "deformation": "none" if avatar.deformation is None else avatar.deformation.summary(),
+        "controls": list(avatar.condition.controls),
         "rig": rig.kind,
         "rig_kept": kept,
         "rig_fingerprint": rig.fingerprint() if reference is None else reference.fingerprint,

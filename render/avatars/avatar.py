@@ -17,8 +17,11 @@ from render.avatars.bindings import Binding, Poser
 from render.avatars.framing import Framing, framing_of
 from render.avatars.meanings import UnitMeanings, translation
 from render.camera import Camera
+from render.deformations.condition import Condition
+from render.deformations.deformation import Deformation
 from render.gaussians import Gaussians
 from render.motion import Motion
+from render.play import is_play
 from render.rigs.params import RigParams
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
@@ -39,72 +42,6 @@ class AvatarInfo:
 
 
 @dataclass(frozen=True)
-class LinearDeformation:
-    """Changes of the canonical Gaussians that follow the expression, added before they are bound.
-
-    Coefficients are `clamp(expression @ drivers + offset, 0, 1)` [B]; every delta is weighted by its
-    coefficient. Deltas of means and scales are in the binding's own units (for triangles: of the triangle's
-    frame and scale).
-    """
-
-    drivers: Tensor  # [E, B]
-    offset: Tensor  # [B]
-    indices: Tensor  # [M] int64 into the avatar's Gaussians, each at most once
-    d_means: Tensor | None = None  # [B, M, 3]
-    d_log_scales: Tensor | None = None  # [B, M, 3], or [B, M, 2] for surfels
-    d_logit_opacities: Tensor | None = None  # [B, M]
-    d_sh0: Tensor | None = None  # [B, M, 3]
-
-    def coefficients(self, expression: Tensor) -> Tensor:
-        """Expression weights [E] -> weights of the deltas [B], each in 0..1."""
-        return (expression @ self.drivers + self.offset).clamp(0, 1)
-
-    def __call__(self, gaussians: Gaussians, expression: Tensor) -> Gaussians:
-        weights = self.coefficients(expression)
-        if _is_play(expression, gaussians):
-            from render.cpu.posing import add_deltas as add
-        else:
-            add = _add_deltas
-
-        def moved(values: Tensor, deltas: Tensor | None) -> Tensor:
-            if deltas is None:
-                return values
-            return add(values.flatten(1), self.indices, deltas, weights).view_as(values)
-
-        return replace(
-            gaussians,
-            means=moved(gaussians.means, self.d_means),
-            log_scales=moved(gaussians.log_scales, self.d_log_scales),
-            logit_opacities=moved(gaussians.logit_opacities[:, None], self.d_logit_opacities)[:, 0],
-            sh=moved(gaussians.sh, self.d_sh0),  # the first coefficient is the first three columns of a row
-        )
-
-    def check(self, gaussians: Gaussians, num_expressions: int) -> None:
-        """Raise ValueError when a shape or an index does not fit."""
-        b, m = self.drivers.shape[1], self.indices.shape[0]
-        axes = gaussians.log_scales.shape[1]
-        wanted: dict[str, tuple[int, ...]] = {
-            "drivers": (num_expressions, b),
-            "offset": (b,),
-            "indices": (m,),
-            "d_means": (b, m, 3),
-            "d_log_scales": (b, m, axes),
-            "d_logit_opacities": (b, m),
-            "d_sh0": (b, m, 3),
-        }
-        for name, shape in wanted.items():
-            tensor = getattr(self, name)
-            if tensor is not None and tuple(tensor.shape) != shape:
-                raise ValueError(f"deformation {name} has shape {tuple(tensor.shape)}, needs {shape}")
-        if m and (int(self.indices.min()) < 0 or int(self.indices.max()) >= gaussians.num_gaussians):
-            raise ValueError(f"the deformation names a Gaussian outside 0..{gaussians.num_gaussians - 1}")
-
-    def to(self, device: torch.device | str) -> LinearDeformation:
-        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: v.to(device) for name, v in tensors.items()})
-
-
-@dataclass(frozen=True)
 class Avatar:
     """Gaussians, the rig that moves them, and what is known about them.
 
@@ -117,7 +54,7 @@ class Avatar:
     rig: Rig  # identity baked: no shape basis
     bindings: tuple[Binding, ...]
     gaussians: Gaussians  # canonical, in the units and axes of their bindings
-    deformation: LinearDeformation | None = None
+    deformation: Deformation | None = None
     rig_reference: RigReference | None = None  # None: the rig is the avatar's own and travels in its file
     framing: Framing | None = None  # None: computed from the rig
     extras: Mapping[str, Tensor] = field(
@@ -149,6 +86,11 @@ class Avatar:
     def name(self) -> str:
         return self.info.name
 
+    @property
+    def condition(self) -> Condition:
+        """What its deformation follows; without one, expression weights that nothing follows."""
+        return Condition() if self.deformation is None else self.deformation.condition
+
     def pose(self, params: RigParams, local: Gaussians | None = None) -> Gaussians:
         """Gaussians in world axes for one set of parameters (no batch dimensions).
 
@@ -156,9 +98,11 @@ class Avatar:
         them).
         """
         local = self.gaussians if local is None else local
+        condition = self.condition(self.rig, params)
         if self.deformation is not None:
-            local = self.deformation(local, params.expression)
-        if _is_play(params.pose, local) and _is_played(self.rig, params):
+            local = self.deformation(local, condition)
+        stored = (local.means, local.quats, local.log_scales, local.logit_opacities, local.sh)
+        if is_play(*stored) and _is_played(self.rig, params):
             return self._cpu_poser(local, params)
         posed = self.rig(params)
         if len(self._runs) == 1:
@@ -244,30 +188,11 @@ class Avatar:
         )
 
 
-def _add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
-    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M]."""
-    change = (weights @ deltas.flatten(1)).view(len(indices), -1)
-    columns = change.shape[1]
-    if columns == values.shape[1]:
-        return values.index_add(0, indices, change)
-    return torch.cat([values[:, :columns].index_add(0, indices, change), values[:, columns:]], 1)
-
-
-def _is_play(driver: Tensor, gaussians: Gaussians) -> bool:
-    """Whether the fast code of the CPU applies: float32 there, and nobody asks for gradients."""
-    g = gaussians
-    tensors = (driver, g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)
-    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-    return plain and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-
-
 def _is_played(rig: Rig, params: RigParams) -> bool:
     """Whether the fast code of the CPU poses this rig: one pose of a baked identity, without gradients."""
     inputs = (params.expression, params.pose, params.translation)
     tensors = (*inputs, rig.template, rig.expression_basis, rig.joints_template, rig.skin_weights)
-    if not all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
-        return False
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if not is_play(*tensors):
         return False
     single = params.expression.ndim == 1 and params.expression.shape[0] <= rig.num_expressions
     return params.shape is None and single and params.pose.ndim == 2

@@ -136,7 +136,7 @@ class SkinningBinding:
         def pose(local: Gaussians, posed: PosedRig, expression: Tensor) -> Gaussians:
             means = local.means
             if basis is not None and rig.num_expressions:
-                means = means + (expression @ basis).unflatten(-1, (-1, 3))
+                means = means + (expression @ basis[: expression.shape[-1]]).unflatten(-1, (-1, 3))
             blended = (self.weights @ posed.joint_transforms.flatten(-2)).unflatten(-1, (3, 4))
             turn = _blended_quaternions(self.weights, posed.joint_transforms)
             return replace(

@@ -23,19 +23,21 @@ from typing import Any
 
 import torch
 
-from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.avatars.framing import Framing
 from render.avatars.quantise import Loss
-from render.avatars.reader import FORMAT, VERSION, AvatarReader
+from render.avatars.reader import FORMAT, AvatarReader
 from render.avatars.writer import ArrayWriter
+from render.deformations.coefficients import MAX_LAYERS, Coefficients
+from render.deformations.condition import Condition
+from render.deformations.deformation import Deformation
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.rigs.rig import Rig
 from render.rigs.storage import read_rig, write_rig
 
 _LOGIT_LIMIT = 7.0  # compact opacities stay within 0.001..0.999, so that 8 bits suffice
-_DELTAS = ("d_means", "d_log_scales", "d_logit_opacities", "d_sh0")
 
 
 def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> dict[str, Loss]:
@@ -50,14 +52,13 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     writer = ArrayWriter(compact)
     header: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
         "info": asdict(avatar.info),
         "rig": write_rig(writer, avatar.rig, avatar.rig_reference),
         "bindings": [_write_binding(writer, i, b) for i, b in enumerate(avatar.bindings)],
         "sh_degree": avatar.gaussians.sh_degree,
         "surfels": avatar.gaussians.is_surfel,
         "antialiased": avatar.gaussians.antialiased,
-        "deformation": _write_deformation(writer, avatar.deformation),
+        "deformation": _write_deformation(writer, avatar),
         "framing": None if avatar.framing is None else asdict(avatar.framing),
         "extras": sorted(avatar.extras),
         "extras_meta": dict(avatar.extras_meta),
@@ -66,6 +67,8 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     for name, tensor in avatar.extras.items():
         writer.exact(f"extras.{name}", tensor)
     header["encodings"] = writer.encodings
+    deformation = header["deformation"]  # the oldest version that has what is needed, for the oldest programs
+    header["version"] = 1 if deformation is None or deformation["kind"] == "linear" else 2
     try:
         text = json.dumps(header, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -125,15 +128,20 @@ def _write_gaussians(writer: ArrayWriter, avatar: Avatar) -> None:
     g, runs = avatar.gaussians, [b.num_gaussians for b in avatar.bindings]
     quats, logits = g.quats, g.logit_opacities
     if writer.compact:
-        # Nearly unit ones stay as they are, so that storing a compact avatar again changes nothing.
         norms = quats.norm(dim=-1, keepdim=True)
-        quats = torch.where((norms - 1).abs() < 0.02, quats, quats / norms.clamp_min(1e-12))
+        quats = torch.where(_keeps_length(norms), quats, quats / norms.clamp_min(1e-12))
         logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     writer.floats("gaussians.means", g.means, 16, "box", runs)
     writer.floats("gaussians.quats", quats, 8, "box")
     writer.floats("gaussians.log_scales", g.log_scales, 8, "box", runs)
     writer.floats("gaussians.logit_opacities", logits, 8, "box")
     writer.floats("gaussians.sh", g.sh, 8, "box", runs)
+
+
+def _keeps_length(norms: Tensor) -> Tensor:
+    """Whether a compact file stores a quaternion of that length as it is: nearly unit ones, so that storing a
+    compact avatar again changes nothing."""
+    return (norms - 1).abs() < 0.02
 
 
 def _read_gaussians(reader: AvatarReader, header: Mapping[str, Any]) -> Gaussians:
@@ -181,36 +189,60 @@ def _read_binding(reader: AvatarReader, number: int, entry: Mapping[str, Any], r
     return SkinningBinding(weights, basis)
 
 
-def _write_deformation(writer: ArrayWriter, deformation: LinearDeformation | None) -> dict[str, Any] | None:
-    if deformation is None:
+def _write_deformation(writer: ArrayWriter, avatar: Avatar) -> dict[str, Any] | None:
+    """What version 1 knows is written as it has it: "linear", clamped, of the expression alone."""
+    d = avatar.deformation
+    if d is None:
         return None
-    writer.exact("deformation.drivers", deformation.drivers)
-    writer.exact("deformation.offset", deformation.offset)
-    writer.indices("deformation.indices", deformation.indices)
-    for name in _DELTAS:
-        writer.floats(f"deformation.{name}", getattr(deformation, name), 8, "scaled")
-    return {"kind": "linear", "deltas": [n for n in _DELTAS if getattr(deformation, n) is not None]}
+    writer.indices("deformation.indices", d.indices)
+    deltas = d.deltas()
+    if writer.compact and d.d_quats is not None:  # of quaternions that are stored as unit ones
+        norms = avatar.gaussians.quats[d.indices].norm(dim=-1, keepdim=True)
+        deltas["d_quats"] = torch.where(_keeps_length(norms), d.d_quats, d.d_quats / norms.clamp_min(1e-12))
+    for name, delta in deltas.items():
+        writer.floats(f"deformation.{name}", delta, 8, "scaled")
+    c = d.coefficients
+    if c.clamped and d.condition == Condition() and d.d_quats is None:
+        writer.exact("deformation.drivers", c.weights[0])
+        writer.exact("deformation.offset", c.biases[0])
+        return {"kind": "linear", "deltas": list(deltas)}
+    for layer, (weights, bias) in enumerate(zip(c.weights, c.biases, strict=True)):
+        writer.exact(f"deformation.weights.{layer}", weights)
+        writer.exact(f"deformation.biases.{layer}", bias)
+    return {
+        "kind": "layers",
+        "layers": len(c.weights),
+        "clamped": c.clamped,
+        "head_pose": d.condition.head_pose,
+        "controls": list(d.condition.controls),
+        "deltas": list(deltas),
+    }
 
 
 def _read_deformation(
     reader: AvatarReader, entry: Mapping[str, Any] | None, gaussians: Gaussians, rig: Rig
-) -> LinearDeformation | None:
+) -> Deformation | None:
     if entry is None:
         return None
-    if entry["kind"] != "linear":
+    condition = Condition()
+    if entry["kind"] == "linear":
+        drivers = reader.floats("deformation.drivers", (rig.num_expressions, None))
+        offset = reader.floats("deformation.offset", (drivers.shape[1],))
+        coefficients = Coefficients.linear(drivers, offset)
+    elif entry["kind"] == "layers":
+        num = int(entry["layers"])
+        if not 1 <= num <= MAX_LAYERS:
+            raise ValueError(f"a deformation of {num} layers, needed 1 to {MAX_LAYERS}")
+        condition = Condition(bool(entry["head_pose"]), tuple(str(name) for name in entry["controls"]))
+        weights = tuple(reader.floats(f"deformation.weights.{layer}", (None, None)) for layer in range(num))
+        biases = tuple(reader.floats(f"deformation.biases.{layer}", (None,)) for layer in range(num))
+        coefficients = Coefficients(weights, biases, bool(entry["clamped"]))
+    else:
         raise ValueError(f"unknown deformation {entry['kind']!r}")
-    drivers = reader.floats("deformation.drivers", (rig.num_expressions, None))
-    b = drivers.shape[1]
     indices = reader.indices("deformation.indices", (None,), below=gaussians.num_gaussians)
-    m, axes = indices.shape[0], gaussians.log_scales.shape[1]
-    shapes = {
-        "d_means": (b, m, 3),
-        "d_log_scales": (b, m, axes),
-        "d_logit_opacities": (b, m),
-        "d_sh0": (b, m, 3),
-    }
+    shapes = Deformation.shapes(gaussians, coefficients.num_outputs, len(indices))
     deltas = {name: reader.floats(f"deformation.{name}", shapes[name]) for name in entry["deltas"]}
-    return LinearDeformation(drivers, reader.floats("deformation.offset", (b,)), indices, **deltas)
+    return Deformation(coefficients, indices, condition, **deltas)
 
 
 def _read_framing(entry: Mapping[str, Any] | None) -> Framing | None:

@@ -18,7 +18,7 @@ from render.avatars.quantise import decode
 from render.errors import AvatarError
 
 FORMAT = "visavis.avatar"
-VERSION = 1
+VERSIONS = (1, 2)  # 2 has more kinds of deformations
 
 _MAX_HEADER_BYTES = 16 << 20  # names and notes; a real one is a few kilobytes
 _FLOATS = ("float32", "float64", "float16")
@@ -133,8 +133,9 @@ class AvatarReader(ArrayReader):
 
         self.header = self._checked_header()
         version = self.header.get("version")
-        if version != VERSION:
-            raise self._error(f"has format version {version!r}, this program reads {VERSION}; update visavis")
+        if version not in VERSIONS:
+            known = " and ".join(map(str, VERSIONS))
+            raise self._error(f"has format version {version!r}, this program reads {known}; update visavis")
         try:
             return super().__enter__()
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -133,7 +133,8 @@ class _Joints:
     def place(self, local: list[Any], posed: PosedRig, expression: Tensor, out: list[Any]) -> None:
         means, quats, scales = local
         if self.basis is not None and len(self.basis):
-            means = means + (expression @ self.basis).detach().numpy().reshape(means.shape)
+            basis = self.basis[: len(expression)]
+            means = means + (expression @ basis).detach().numpy().reshape(means.shape)
         out[2][:] = scales
         _fill_joints(_array(posed.joint_transforms), self.rotates, self.table)
         vertices = _array(posed.vertices)

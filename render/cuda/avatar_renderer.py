@@ -67,13 +67,13 @@ class AvatarRenderer:
         self.width, self.height, self.batch = width, height, batch
         self._device = open_device(device) if isinstance(device, str) else device
         self._layout: Layout = layout
-        self._rigs = [(a.rig.num_joints, a.rig.num_expressions) for a in avatars]
+        self._avatars = avatars
         self._capacity = Capacity(capacity)
         self._frame = Frame(self._device, width, height, batch, layout, capacity)
         self._frame.set_layout(layout, colorspace)
         drawables = {id(a): avatar_drawable(a, self._device.device) for a in avatars}
         self._frame.set_drawables([drawables[id(a)] for a in avatars])
-        size = max(num_floats(*rig) for rig in self._rigs)
+        size = max(num_floats(avatar) for avatar in avatars)
         self._params = torch.empty(batch, size, device=self._device.device)
         self._frame.set_parameters(self._params)
         self._slots = [_Slot(self._device, batch, size) for _ in range(_FRAMES_UNDER_WAY)]
@@ -153,7 +153,7 @@ class AvatarRenderer:
         for i, block in enumerate(slot.blocks):
             block[:BACKGROUND] = self._camera(i, cameras[i])
             write_background(block, background)
-            write_pose(block, params[i], *self._rigs[i])
+            write_pose(block, params[i], self._avatars[i])
         if isinstance(background, np.ndarray) and background.ndim == 3:
             self._frame.show_background(background)
         return slot

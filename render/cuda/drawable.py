@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from render.avatars.avatar import Avatar, LinearDeformation
+from render.avatars.avatar import Avatar
 from render.avatars.bindings import Binding, TriangleBinding, VertexBinding
 from render.cuda.layout import (
     MAX_JOINTS,
@@ -22,6 +22,7 @@ from render.cuda.layout import (
     DrawableStruct,
     RunStruct,
 )
+from render.deformations.deformation import Deformation
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
 from render.rigs.rig import Rig
@@ -145,17 +146,19 @@ def _fill_rig(struct: DrawableStruct, arrays: _Arrays, rig: Rig, *, turns: bool)
     struct.influences = len(joints)
 
 
-def _fill_deformation(
-    struct: DrawableStruct, arrays: _Arrays, deformation: LinearDeformation, num: int
-) -> None:
-    d = deformation
+def _fill_deformation(struct: DrawableStruct, arrays: _Arrays, d: Deformation, num: int) -> None:
     rows = torch.full((num,), -1, dtype=torch.int32, device=d.indices.device)
     rows[d.indices] = torch.arange(len(d.indices), dtype=torch.int32, device=d.indices.device)
     struct.deformed = arrays.ints(rows)
-    struct.drivers, struct.driver_offset = arrays.floats(d.drivers), arrays.floats(d.offset)
-    struct.d_means, struct.d_log_scales = arrays.floats(d.d_means), arrays.floats(d.d_log_scales)
-    struct.d_logits, struct.d_sh0 = arrays.floats(d.d_logit_opacities), arrays.floats(d.d_sh0)
-    struct.num_coefficients, struct.num_deltas = int(d.drivers.shape[1]), len(d.indices)
+    struct.d_means, struct.d_quats = arrays.floats(d.d_means), arrays.floats(d.d_quats)
+    struct.d_log_scales, struct.d_logits = arrays.floats(d.d_log_scales), arrays.floats(d.d_logit_opacities)
+    struct.d_sh0 = arrays.floats(d.d_sh0)
+    c = d.coefficients
+    for layer, (weights, bias) in enumerate(zip(c.weights, c.biases, strict=True)):
+        struct.layer_weights[layer], struct.layer_biases[layer] = arrays.floats(weights), arrays.floats(bias)
+        struct.layer_widths[layer] = len(bias)
+    struct.num_layers, struct.clamped, struct.num_condition = len(c.weights), c.clamped, c.num_inputs
+    struct.num_coefficients, struct.num_deltas = c.num_outputs, len(d.indices)
 
 
 def _run(binding: Binding, arrays: _Arrays) -> RunStruct:

@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from render.cuda import layout
 from render.rigs.params import RigParams
 
 if TYPE_CHECKING:
+    from render.avatars.avatar import Avatar
     from render.drawing import Background
 
 Floats = NDArray[np.float32]
 
 
-def num_floats(num_joints: int, num_expressions: int) -> int:
+def num_floats(avatar: Avatar) -> int:
     """Size of a picture's block."""
-    return layout.POSE + 3 * num_joints + num_expressions
+    rig = avatar.rig
+    return layout.POSE + 3 * rig.num_joints + avatar.condition.size(rig.num_expressions)
 
 
 def write_background(block: Floats, background: Background | None) -> None:
@@ -33,22 +36,26 @@ def write_background(block: Floats, background: Background | None) -> None:
     block[layout.HAS_PICTURE] = 0
 
 
-def write_pose(block: Floats, params: RigParams, num_joints: int, num_expressions: int) -> None:
-    """Translation, joint rotations, expression; a short expression counts as zero behind its end.
+def write_pose(block: Floats, params: RigParams, avatar: Avatar) -> None:
+    """Translation, joint rotations, condition; a short expression counts as zero behind its end.
 
     Raises ValueError when the parameters are of another rig, or carry an identity.
     """
     if params.shape is not None:
         raise ValueError("an avatar's identity is baked: params.shape must be None")
-    expression = params.expression.detach().cpu().numpy()
-    pose = params.pose.detach().cpu().numpy()
-    if pose.shape != (num_joints, 3) or expression.ndim != 1 or len(expression) > num_expressions:
+    rig, pose, expression = avatar.rig, params.pose, params.expression
+    joints = (rig.num_joints, 3)
+    if pose.shape != joints or expression.ndim != 1 or len(expression) > rig.num_expressions:
         raise ValueError(
-            f"parameters of {pose.shape} joint angles and {expression.shape} weights, "
-            f"the avatar's rig has ({num_joints}, 3) and ({num_expressions},)"
+            f"parameters of {tuple(pose.shape)} joint angles and {tuple(expression.shape)} weights, "
+            f"the avatar's rig has {joints} and ({rig.num_expressions},)"
         )
-    block[layout.ROOT : layout.ROOT + 3] = params.translation.detach().cpu().numpy()
-    weights = layout.POSE + 3 * num_joints
-    block[layout.POSE : weights] = pose.reshape(-1)
-    block[weights : weights + len(expression)] = expression
-    block[weights + len(expression) : weights + num_expressions] = 0
+    block[layout.ROOT : layout.ROOT + 3] = _array(params.translation)
+    end = layout.POSE + 3 * rig.num_joints
+    block[layout.POSE : end] = _array(pose).reshape(-1)
+    condition = _array(avatar.condition(rig, params))
+    block[end : end + len(condition)] = condition
+
+
+def _array(tensor: Tensor) -> Floats:
+    return tensor.detach().cpu().numpy()

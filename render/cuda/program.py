@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from render.avatars.bindings import SMALLEST_SCALE_M
+from render.deformations.coefficients import MAX_HIDDEN, MAX_LAYERS
 from render.splatting import (
     ALPHA_MAX,
     ALPHA_MIN,
@@ -44,7 +45,7 @@ class Resources:
 
 
 def definitions() -> dict[str, str]:
-    """The numbers of render/splatting.py under the names that the kernels use."""
+    """The numbers of render/splatting.py and of others under the names that the kernels use."""
     values = {
         "ALPHA_MAX": ALPHA_MAX,
         "ALPHA_MIN": ALPHA_MIN,
@@ -58,7 +59,8 @@ def definitions() -> dict[str, str]:
         "TWO_LN2": 2 * math.log(2),
         "LOG2_ALPHA_MIN": math.log2(ALPHA_MIN),
     }
-    return {name: f"{value:.9e}f" for name, value in values.items()}
+    counts = {"MAX_LAYERS": MAX_LAYERS, "MAX_HIDDEN": MAX_HIDDEN}
+    return {name: f"{value:.9e}f" for name, value in values.items()} | {k: str(v) for k, v in counts.items()}
 
 
 def compile_kernels(arch: str) -> tuple[bytes, dict[str, Resources]]:

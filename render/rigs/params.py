@@ -17,6 +17,7 @@ class RigParams:
     pose: Tensor  # [..., J, 3] axis-angle per joint, radians, parent first; row 0 is the root
     translation: Tensor  # [..., 3] metres
     shape: Tensor | None = None  # [..., S] identity weights; None keeps the rig's own (baked) shape
+    controls: Tensor | None = None  # [..., C] of the avatar's named controls; None is all zero
 
     def replace(self, **changes: Any) -> RigParams:
         return replace(self, **changes)

@@ -14,8 +14,10 @@ from engine.train.loop.phase import Method
 from engine.train.methods.sage.model import SageModel
 from engine.train.results.metrics import psnr
 from engine.train.results.unseen import recoloured
-from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.cpu.renderer import CpuRenderer
+from render.deformations.coefficients import Coefficients
+from render.deformations.deformation import Deformation
 from render.gaussians import Gaussians
 from render.sh import SH_C0, sh_basis
 
@@ -79,7 +81,7 @@ def _fitted_sh(directions: Tensor, colours: Tensor) -> Tensor:
     return torch.cat([constant, kept], 1)
 
 
-def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeformation | None:
+def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> Deformation | None:
     rows, count = model.drivers.shape[1], model.num_surfels
     neutral = model.rig.neutral_params()
     full = model.drivers.amax(0)
@@ -110,9 +112,8 @@ def _deformation(model: SageModel, rest: Gaussians, sh: Tensor) -> LinearDeforma
         chosen = deltas[:, index]
         return chosen.contiguous().cpu() if float(chosen.abs().max()) > _LEAST_CHANGE else None
 
-    return LinearDeformation(
-        drivers=model.drivers.cpu().clone(),
-        offset=torch.zeros(rows),
+    return Deformation(
+        Coefficients.linear(model.drivers.cpu().clone(), torch.zeros(rows)),
         indices=index.cpu(),
         d_means=kept(means),
         d_log_scales=kept(scales),

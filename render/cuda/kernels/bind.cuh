@@ -42,6 +42,10 @@ DEVICE void deform(const Drawable& s, const float* coefficients, int i, Posed& g
         if (w == 0) continue;  // most of them, on most frames
         const size_t row = (size_t)k * s.num_deltas + m;
         if (s.d_means) g.mean = g.mean + w * vec(s.d_means + 3 * row);
+        if (s.d_quats) {
+            const float* q = s.d_quats + 4 * row;
+            g.quat = {g.quat.w + w * q[0], g.quat.x + w * q[1], g.quat.y + w * q[2], g.quat.z + w * q[3]};
+        }
         if (s.d_log_scales) {
 #pragma unroll
             for (int a = 0; a < AXES; ++a) g.log_scales[a] += w * s.d_log_scales[AXES * row + a];

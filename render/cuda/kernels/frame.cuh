@@ -34,11 +34,10 @@ struct Drawable {  // what a picture shows: one avatar, or one set of posed Gaus
     const float* logits;      // [N]
     const float* sh;          // Gaussian i, term t, channel c: i * sh_row + (3 * t + c) * sh_column
     const float* sh_quats;    // [N, 4] or null
-    // linear deformation
+    // deformation
     const int* deformed;           // [N] row of the deltas, or -1; null when there is none
-    const float* drivers;          // [E, C]
-    const float* driver_offset;    // [C]
     const float* d_means;          // [C, M, 3] or null, likewise the following
+    const float* d_quats;          // [C, M, 4]
     const float* d_log_scales;     // [C, M, axes]
     const float* d_logits;         // [C, M]
     const float* d_sh0;            // [C, M, 3]
@@ -54,6 +53,10 @@ struct Drawable {  // what a picture shows: one avatar, or one set of posed Gaus
     const int* faces;                // [F, 3]
     const float* rest_inverse;       // [F, 4] inverse orientation of the rest pose; null for SH degree 0
     const Run* runs;
+    const float* layer_weights[MAX_LAYERS];  // condition [D] to coefficients [C]: [D, H], [H, K], [K, C]
+    const float* layer_biases[MAX_LAYERS];   // [H], [K], [C]
+    int layer_widths[MAX_LAYERS];            // H, K, C
+    int num_layers, clamped, num_condition;  // no layers when there is no deformation
     int num_gaussians, num_runs, terms, sh_row, sh_column, antialiased;
     int num_coefficients, num_deltas;
     int num_vertices, num_expressions, num_pose_rows, num_joints, num_levels, influences;
@@ -86,7 +89,7 @@ struct Frame {
 // Offsets into a picture's parameters: camera, background, then what the rig takes.
 enum Params {
     ROTATION = 0, TRANSLATION = 9, FOCAL = 12, CENTRE = 14, SIZE = 16, LIMITS = 18, POSITION = 22,
-    BACKGROUND = 25, HAS_PICTURE = 28, ROOT = 29, POSE = 32,  // then expression, after 3 J floats of pose
+    BACKGROUND = 25, HAS_PICTURE = 28, ROOT = 29, POSE = 32,  // then the condition, expression first, after 3 J floats of pose
 };
 
 #define TILE 16

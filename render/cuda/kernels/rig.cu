@@ -69,6 +69,27 @@ DEVICE void pose_joints(const Drawable& s, const float* params, float* rotations
     __syncthreads();
 }
 
+// A condition to the weights of the deltas: one layer, clamped or not, or two or three with tanh between; whole block.
+// The rules of render/deformations/coefficients.py.
+DEVICE void write_coefficients(const Drawable& s, const float* condition, float* coefficients) {
+    __shared__ float hidden[MAX_LAYERS - 1][MAX_HIDDEN];
+    const float* from = condition;
+    int rows = s.num_condition;
+    for (int l = 0; l < s.num_layers; ++l) {
+        const bool last = l == s.num_layers - 1;
+        const int columns = s.layer_widths[l];
+        float* to = last ? coefficients : hidden[l];
+        for (int k = threadIdx.x; k < columns; k += THREADS) {
+            float sum = s.layer_biases[l][k];
+            for (int r = 0; r < rows; ++r) sum += from[r] * s.layer_weights[l][r * columns + k];
+            to[k] = !last ? tanhf(sum) : s.clamped ? clamped(sum, 0, 1) : sum;
+        }
+        __syncthreads();
+        from = to;
+        rows = columns;
+    }
+}
+
 // What the bindings need: joint transforms with quaternions in one hemisphere; weights of the deltas.
 DEVICE void write_tables(const Frame& f, const Drawable& s, const float* params, const float* transforms) {
     float* joints = f.joints + (size_t)blockIdx.z * f.joints_stride;
@@ -83,12 +104,7 @@ DEVICE void write_tables(const Frame& f, const Drawable& s, const float* params,
         for (int i = 0; i < 12; ++i) out[i] = t[i];
         out[12] = q.w; out[13] = q.x; out[14] = q.y; out[15] = q.z;
     }
-    const float* expression = params + POSE + 3 * s.num_joints;
-    for (int k = threadIdx.x; k < s.num_coefficients; k += THREADS) {
-        float sum = s.driver_offset[k];
-        for (int e = 0; e < s.num_expressions; ++e) sum += expression[e] * s.drivers[e * s.num_coefficients + k];
-        coefficients[k] = clamped(sum, 0, 1);
-    }
+    write_coefficients(s, params + POSE + 3 * s.num_joints, coefficients);
 }
 
 // Grid: blocks of RIG_VERTICES vertices and one block for the tables; batch in z.

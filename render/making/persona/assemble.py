@@ -60,9 +60,11 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     """Bind a lit persona to the built-in head."""
     import torch
 
-    from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
+    from render.avatars.avatar import Avatar, AvatarInfo
     from render.avatars.bindings import TriangleBinding, localise
     from render.avatars.framing import Framing
+    from render.deformations.coefficients import Coefficients
+    from render.deformations.deformation import Deformation
     from render.gaussians import Gaussians
     from render.rigs.head import open_head
     from render.rotations import matrix_to_quaternion
@@ -91,9 +93,8 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     for column, one in enumerate(shaded.shades):
         for unit_name, share in one.drivers.items():
             drivers[rig.expression_names.index(unit_name), column] = share
-    deformation = LinearDeformation(
-        drivers=drivers,
-        offset=torch.zeros(len(shaded.shades)),
+    deformation = Deformation(
+        Coefficients.linear(drivers, torch.zeros(len(shaded.shades))),
         indices=torch.tensor(shaded.indices),
         d_sh0=torch.tensor(shaded.d_sh0, dtype=torch.float32),
     )

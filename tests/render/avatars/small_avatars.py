@@ -5,9 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.avatars.framing import Framing
+from render.deformations.coefficients import Coefficients
+from render.deformations.deformation import Deformation
 from render.gaussians import Gaussians
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
@@ -67,12 +69,13 @@ def random_bindings(rig: Rig, each: int, seed: int = 3) -> tuple[Binding, ...]:
     )
 
 
-def random_deformation(n: int, num_expressions: int, axes: int = 3, seed: int = 4) -> LinearDeformation:
+def random_deformation(n: int, num_expressions: int, axes: int = 3, seed: int = 4) -> Deformation:
     g = torch.Generator().manual_seed(seed)
     m, b = n // 2, 3
-    return LinearDeformation(
-        drivers=torch.randn(num_expressions, b, generator=g),
-        offset=torch.tensor([0.0, -5.0, 0.3]),  # the second is held at 0 by the clamp
+    drivers = torch.randn(num_expressions, b, generator=g)
+    offset = torch.tensor([0.0, -5.0, 0.3])  # the second is held at 0 by the clamp
+    return Deformation(
+        Coefficients.linear(drivers, offset),
         indices=torch.randperm(n, generator=g)[:m],
         d_means=torch.randn(b, m, 3, generator=g),
         d_log_scales=torch.randn(b, m, axes, generator=g),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from render.avatars.avatar import Avatar, AvatarInfo, LinearDeformation
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import VertexBinding
 from render.rigs.gaze import eye_pose_from_units
 from render.rotations import axis_angle_to_matrix
@@ -14,7 +14,6 @@ from tests.render.avatars.small_avatars import (
     JOINTS,
     UNITS,
     random_avatar,
-    random_deformation,
     random_gaussians,
     random_params,
     random_rig,
@@ -72,36 +71,6 @@ def test_params_of_many_frames_at_once() -> None:
     assert together.pose.shape == (5, len(JOINTS), 3)
     one = avatar.rig.params_from_units(weights[3], turns[3], moves[3])
     torch.testing.assert_close(together.pose[3], one.pose)
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_the_deformation_adds_weighted_deltas_to_its_rows(fast: bool) -> None:
-    n = 10
-    base, deformation = random_gaussians(n, degree=1), random_deformation(n, 4)
-    expression = torch.tensor([0.9, 0.1, 0.4, 0.7]).requires_grad_(not fast)
-    got = deformation(base, expression)
-    assert got.means.requires_grad is not fast
-    c = [
-        min(max(float(expression.detach() @ deformation.drivers[:, b] + deformation.offset[b]), 0), 1)
-        for b in range(3)
-    ]
-    assert c[1] == 0
-    assert max(c) > 0
-    assert deformation.d_means is not None
-    assert deformation.d_sh0 is not None
-    assert deformation.d_logit_opacities is not None
-    rows = deformation.indices.tolist()
-    for i in range(n):
-        mean, sh0, logit = base.means[i], base.sh[i, 0], base.logit_opacities[i]
-        if i in rows:
-            m = rows.index(i)
-            mean = mean + sum(c[b] * deformation.d_means[b, m] for b in range(3))
-            sh0 = sh0 + sum(c[b] * deformation.d_sh0[b, m] for b in range(3))
-            logit = logit + sum(c[b] * deformation.d_logit_opacities[b, m] for b in range(3))
-        torch.testing.assert_close(got.means[i].detach(), mean, atol=TOLERANCE, rtol=TOLERANCE)
-        torch.testing.assert_close(got.sh[i, 0].detach(), sh0, atol=TOLERANCE, rtol=TOLERANCE)
-        torch.testing.assert_close(got.logit_opacities[i].detach(), logit, atol=TOLERANCE, rtol=TOLERANCE)
-    torch.testing.assert_close(got.sh[:, 1:].detach(), base.sh[:, 1:])
 
 
 def test_posing_reads_nothing_on_the_host() -> None:
@@ -174,12 +143,6 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     g = avatar.gaussians
     with pytest.raises(ValueError, match="sh_quats"):
         avatar.replace(gaussians=type(g)(g.means, g.quats, g.log_scales, g.logit_opacities, g.sh, g.quats))
-    assert avatar.deformation is not None
-    beyond = LinearDeformation(
-        avatar.deformation.drivers, avatar.deformation.offset, torch.tensor([0, 28]), torch.zeros(3, 2, 3)
-    )
-    with pytest.raises(ValueError, match=r"outside 0\.\.27"):
-        avatar.replace(deformation=beyond)
     rig = type(avatar.rig)(
         **{
             **parts(avatar.rig),

@@ -29,6 +29,7 @@ from render.rigs.head import open_head
 from render.rigs.reference import RigReference
 from render.rigs.storage import resolve
 from tests.render.avatars.small_avatars import random_avatar, random_gaussians, random_params, random_rig
+from tests.render.deformations.cases import CASES, Case, deformed_avatar, moving_params
 from tests.render.rigs.mock_models import flame_arrays, write_npz
 
 
@@ -37,6 +38,9 @@ def tensors_of(avatar: Avatar) -> dict[str, Tensor]:
     parts += [(f"binding{i}", b) for i, b in enumerate(avatar.bindings)]
     parts += [("deformation", avatar.deformation)] if avatar.deformation else []
     found = {f"extras.{k}": v for k, v in avatar.extras.items()}
+    if avatar.deformation is not None:
+        c = avatar.deformation.coefficients
+        found |= {f"layer{i}": tensor for i, tensor in enumerate((*c.weights, *c.biases))}
     for name, part in parts:
         for f in fields(part):
             value = getattr(part, f.name)
@@ -62,6 +66,46 @@ def test_the_round_trip_is_exact(tmp_path: Path, degree: int, axes: int) -> None
     assert again.gaussians.antialiased == avatar.gaussians.antialiased
     assert [type(b) for b in again.bindings] == [type(b) for b in avatar.bindings]
     assert again.rig.fingerprint() == avatar.rig.fingerprint()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_deformation_comes_back(tmp_path: Path, case: Case) -> None:
+    avatar = deformed_avatar(case)
+    params = moving_params(avatar)
+    save_avatar(avatar, tmp_path / "a.avatar")
+    again = load_avatar(tmp_path / "a.avatar")
+    before, after = tensors_of(avatar), tensors_of(again)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert avatar.deformation is not None
+    assert again.deformation is not None
+    assert again.condition == avatar.condition
+    assert again.deformation.coefficients.clamped is avatar.deformation.coefficients.clamped
+    assert torch.equal(again.pose(params).quats, avatar.pose(params).quats)
+    plain = case.kind == "clamped" and case.part == "expression" and "d_quats" not in case.deltas
+    assert read(tmp_path / "a.avatar")[2]["version"] == (1 if plain else 2)
+
+
+def test_version_1_says_all_that_older_programs_know(tmp_path: Path) -> None:
+    """Files from before the other kinds of deformations, and those that need none of them."""
+    save_avatar(random_avatar(), tmp_path / "a.avatar")
+    arrays, _, header = read(tmp_path / "a.avatar")
+    assert header["version"] == 1
+    deltas = ["d_means", "d_log_scales", "d_logit_opacities", "d_sh0"]
+    assert header["deformation"] == {"kind": "linear", "deltas": deltas}
+    stored = {name.removeprefix("deformation.") for name in arrays if name.startswith("deformation.")}
+    assert stored == {"drivers", "offset", "indices", *deltas}
+
+
+def test_compact_turns_are_those_of_the_quaternions_that_are_stored(tmp_path: Path) -> None:
+    """Compact files hold unit quaternions, and deltas are added to what is stored."""
+    avatar = deformed_avatar(Case("unclamped", "expression", ("d_quats",)), each=50)
+    save_avatar(avatar, tmp_path / "c.avatar", compact=True)
+    params = moving_params(avatar)
+    exact, stored = avatar.pose(params).quats, load_avatar(tmp_path / "c.avatar").pose(params).quats
+    cosine = torch.nn.functional.cosine_similarity(stored, exact)
+    usual = exact.norm(dim=1) > 0.5  # those that nearly cancel have no direction to keep
+    assert float(2 * torch.arccos(cosine.abs().clamp(max=1))[usual].max()) < 0.1
 
 
 def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -290,7 +334,7 @@ def bad_weights(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None
 
 
 def next_version(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
-    h["version"] = 2
+    h["version"] = 3
 
 
 def other_format(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
@@ -335,6 +379,52 @@ def path_as_hint(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> Non
     }
 
 
+def unknown_deformation(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["kind"] = "dream"
+
+
+def unknown_delta(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["deltas"].append("d_fate")
+
+
+def too_many_layers(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["layers"] = 4
+
+
+def missing_layer(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    del a["deformation.weights.1"]
+
+
+def wide_layer(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    a["deformation.weights.0"] = np.zeros((12, 65), np.float32)
+    a["deformation.biases.0"] = np.zeros(65, np.float32)
+    a["deformation.weights.1"] = np.zeros((65, 3), np.float32)
+
+
+def unchained_layers(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    a["deformation.weights.1"] = np.zeros((7, 3), np.float32)
+
+
+def nan_layer(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    a["deformation.biases.1"] = np.full(3, np.nan, np.float32)
+
+
+def one_control_more(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["controls"].append("hat")
+
+
+def control_twice(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["controls"] = ["mood", "mood"]
+
+
+def clamped_network(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    h["deformation"]["clamped"] = True
+
+
+def short_turns(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
+    a["deformation.d_quats"] = a["deformation.d_quats"][..., :3].copy()
+
+
 def view_from_nowhere(a: dict[str, Any], m: dict[str, str], h: dict[str, Any]) -> None:
     h["framing"]["distance_m"] = float("inf")
 
@@ -357,7 +447,7 @@ CHANGES: list[tuple[Change, str]] = [
     (integer_means, r"gaussians\.means is stored as int32"),
     (text_indices, r"binding\.0\.face_index is stored as float32"),
     (bad_weights, r"rig\.skin_weights holds rows that are no weights"),
-    (next_version, r"format version 2, this program reads 1; update visavis"),
+    (next_version, r"format version 3, this program reads 1 and 2; update visavis"),
     (other_format, r"is no avatar file"),
     (high_degree, r"SH degree 40"),
     (unknown_binding, r"unknown binding 'glue'"),
@@ -369,6 +459,21 @@ CHANGES: list[tuple[Change, str]] = [
     (path_as_hint, r"names no FLAME model file but '\.\./\.\./etc/passwd'"),
     (view_from_nowhere, r"is no view"),
     (huge_encoding, r"damaged"),
+]
+
+
+DEFORMATION_CHANGES: list[tuple[Change, str]] = [
+    (unknown_deformation, r"unknown deformation 'dream'"),
+    (unknown_delta, r"the header has no 'd_fate'"),
+    (too_many_layers, r"a deformation of 4 layers, needed 1 to 3"),
+    (missing_layer, r"deformation\.weights\.1 is missing"),
+    (wide_layer, r"a hidden layer has up to 64 units, got \[65\]"),
+    (unchained_layers, r"do not fit each other"),
+    (nan_layer, r"deformation\.biases\.1 holds a value that is not finite"),
+    (one_control_more, r"takes 12 numbers, its condition has 13"),
+    (control_twice, r"every control needs a name of its own"),
+    (clamped_network, r"an MLP's coefficients are not clamped"),
+    (short_turns, r"deformation\.d_quats has shape \(3, 14, 3\), needed \(3, 14, 4\)"),
 ]
 
 
@@ -384,6 +489,16 @@ def assert_refused(path: Path, match: str) -> None:
 @pytest.mark.parametrize(("change", "match"), CHANGES, ids=[c.__name__ for c, _ in CHANGES])
 def test_wrong_contents_are_named(good: Path, tmp_path: Path, change: Change, match: str) -> None:
     arrays, metadata, header = read(good)
+    change(arrays, metadata, header)
+    assert_refused(write(tmp_path / "bad.avatar", arrays, metadata, header), match)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"), DEFORMATION_CHANGES, ids=[c.__name__ for c, _ in DEFORMATION_CHANGES]
+)
+def test_wrong_deformations_are_named(tmp_path: Path, change: Change, match: str) -> None:
+    save_avatar(deformed_avatar(Case("one hidden layer")), tmp_path / "good.avatar")
+    arrays, metadata, header = read(tmp_path / "good.avatar")
     change(arrays, metadata, header)
     assert_refused(write(tmp_path / "bad.avatar", arrays, metadata, header), match)
 
@@ -445,7 +560,7 @@ def _corrupted(data: bytes, edits: list[tuple[float, int]]) -> bytes:
 edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("which", ["good", "compact"])
+@pytest.mark.parametrize("which", ["good", "compact", "network"])
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(edits=edits, in_header=st.booleans())
 def test_corrupted_bytes_load_or_are_refused(
@@ -480,7 +595,8 @@ def _cached(which: str) -> bytes:
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.avatar"
-            save_avatar(random_avatar(degree=1), path, compact=which == "compact")
+            avatar = deformed_avatar(Case()) if which == "network" else random_avatar(degree=1)
+            save_avatar(avatar, path, compact=which == "compact")
             _CACHE[which] = path.read_bytes()
     return _CACHE[which]
 

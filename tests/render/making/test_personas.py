@@ -101,7 +101,7 @@ def test_a_person_is_whole_and_within_its_budget(name: str) -> None:
     assert avatar.deformation is not None
     assert avatar.deformation.d_sh0 is not None
     # Each driver of the colour deformation answers at most at full strength for its own full expression.
-    assert float(avatar.deformation.drivers.max()) <= 1.25
+    assert float(avatar.deformation.coefficients.weights[0].max()) <= 1.25
 
 
 def test_the_assets_fit_in_eight_megabytes() -> None:

@@ -14,7 +14,7 @@ _LEAST_WEIGHT = 0.3  # a unit seen at most this far keeps this as its full weigh
 
 
 def choose_drivers(rig: Rig, views: Sequence[View], rows: int) -> Tensor:
-    """Drivers [E, B] for `LinearDeformation`: one unit to a row, full at the largest weight in the views.
+    """Drivers [E, B] of linear coefficients: one unit to a row, full at the largest weight in the views.
 
     The units whose motion varies most in the views come first; where the views show no motion (one moment),
     those that move the rig most.
