@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,11 +94,9 @@ class Deformation:
         }
 
     def to(self, device: torch.device | str) -> Deformation:
+        moved: dict[str, Any] = {name: delta.to(device) for name, delta in self.deltas().items()}
         return replace(
-            self,
-            coefficients=self.coefficients.to(device),
-            indices=self.indices.to(device),
-            **{name: delta.to(device) for name, delta in self.deltas().items()},
+            self, coefficients=self.coefficients.to(device), indices=self.indices.to(device), **moved
         )
 
 
