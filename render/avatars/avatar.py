@@ -77,7 +77,7 @@ class Avatar:
                 f"bindings hold {start} Gaussians, the avatar has {self.gaussians.num_gaussians}"
             )
         if self.deformation is not None:
-            self.deformation.check(self.gaussians, self.rig.num_expressions)
+            self.deformation.check(self.gaussians, self.rig)
         object.__setattr__(self, "_runs", tuple(runs))
         object.__setattr__(self, "extras", MappingProxyType(dict(self.extras)))
         object.__setattr__(self, "extras_meta", MappingProxyType(dict(self.extras_meta)))

@@ -213,6 +213,7 @@ def _write_deformation(writer: ArrayWriter, avatar: Avatar) -> dict[str, Any] | 
         "kind": "layers",
         "layers": len(c.weights),
         "clamped": c.clamped,
+        "joint_units": d.condition.joint_units,
         "head_pose": d.condition.head_pose,
         "controls": list(d.condition.controls),
         "deltas": list(deltas),
@@ -233,7 +234,8 @@ def _read_deformation(
         num = int(entry["layers"])
         if not 1 <= num <= MAX_LAYERS:
             raise ValueError(f"a deformation of {num} layers, needed 1 to {MAX_LAYERS}")
-        condition = Condition(bool(entry["head_pose"]), tuple(str(name) for name in entry["controls"]))
+        controls = tuple(str(name) for name in entry["controls"])
+        condition = Condition(bool(entry["joint_units"]), bool(entry["head_pose"]), controls)
         weights = tuple(reader.floats(f"deformation.weights.{layer}", (None, None)) for layer in range(num))
         biases = tuple(reader.floats(f"deformation.biases.{layer}", (None,)) for layer in range(num))
         coefficients = Coefficients(weights, biases, bool(entry["clamped"]))

@@ -20,8 +20,7 @@ Floats = NDArray[np.float32]
 
 def num_floats(avatar: Avatar) -> int:
     """Size of a picture's block."""
-    rig = avatar.rig
-    return layout.POSE + 3 * rig.num_joints + avatar.condition.size(rig.num_expressions)
+    return layout.POSE + 3 * avatar.rig.num_joints + avatar.condition.size(avatar.rig)
 
 
 def write_background(block: Floats, background: Background | None) -> None:

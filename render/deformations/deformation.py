@@ -12,6 +12,7 @@ from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.gaussians import Gaussians
 from render.play import is_play
+from render.rigs.rig import Rig
 
 DELTAS = ("d_means", "d_quats", "d_log_scales", "d_logit_opacities", "d_sh0")
 
@@ -40,10 +41,12 @@ class Deformation:
         return {name: delta for name in DELTAS if (delta := getattr(self, name)) is not None}
 
     def summary(self) -> str:
-        """In words: kind, size, and what it follows beside the expression."""
+        """In words: kind, size, and what it follows beside the expression and controls."""
         c, hidden = self.coefficients, [len(bias) for bias in self.coefficients.biases[:-1]]
         kind = f"MLP of {' and '.join(map(str, hidden))} units" if hidden else "linear"
         parts = [kind, f"{c.num_outputs} rows"]
+        if self.condition.joint_units:
+            parts.append("follows the joints")
         if self.condition.head_pose:
             parts.append("follows the head's pose")
         return ", ".join(parts)
@@ -70,9 +73,9 @@ class Deformation:
             sh=moved(g.sh, self.d_sh0),  # the first coefficient is the first three columns of a row
         )
 
-    def check(self, gaussians: Gaussians, num_expressions: int) -> None:
+    def check(self, gaussians: Gaussians, rig: Rig) -> None:
         """Raise ValueError when a shape or an index does not fit."""
-        inputs, wanted = self.coefficients.num_inputs, self.condition.size(num_expressions)
+        inputs, wanted = self.coefficients.num_inputs, self.condition.size(rig)
         if inputs != wanted:
             raise ValueError(f"the deformation takes {inputs} numbers, its condition has {wanted}")
         shapes = self.shapes(gaussians, self.coefficients.num_outputs, len(self.indices))

@@ -17,14 +17,9 @@ def head_pose(rig: Rig, params: RigParams) -> Tensor:
     """The head's rotation vector in world axes, at most pi long, then the root's translation, metres: [6].
 
     The rotation is that of all joints from the root to the head, so these are the two vectors that
-    `params_from_units` splits over the joints. A rig without a joint named head is followed to its neck, one
-    without either to its root.
+    `params_from_units` shares out over the joints.
     """
-    names, chain = rig.joint_names, [0]
-    for name in ("head", "neck"):
-        if name in names:
-            chain = [names.index(name)]
-            break
+    chain = [rig.head_joints[-1][0]]
     while rig.parents[chain[0]] >= 0:
         chain.insert(0, rig.parents[chain[0]])
     pose, translation = params.pose[chain], params.translation

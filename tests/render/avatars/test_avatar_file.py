@@ -70,7 +70,7 @@ def test_the_round_trip_is_exact(tmp_path: Path, degree: int, axes: int) -> None
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_deformation_comes_back(tmp_path: Path, case: Case) -> None:
-    avatar = deformed_avatar(case)
+    avatar = deformed_avatar(case, kind="skin")  # a face model's never travels in a file
     params = moving_params(avatar)
     save_avatar(avatar, tmp_path / "a.avatar")
     again = load_avatar(tmp_path / "a.avatar")
@@ -497,7 +497,7 @@ def test_wrong_contents_are_named(good: Path, tmp_path: Path, change: Change, ma
     ("change", "match"), DEFORMATION_CHANGES, ids=[c.__name__ for c, _ in DEFORMATION_CHANGES]
 )
 def test_wrong_deformations_are_named(tmp_path: Path, change: Change, match: str) -> None:
-    save_avatar(deformed_avatar(Case("one hidden layer")), tmp_path / "good.avatar")
+    save_avatar(deformed_avatar(Case("one hidden layer"), kind="skin"), tmp_path / "good.avatar")
     arrays, metadata, header = read(tmp_path / "good.avatar")
     change(arrays, metadata, header)
     assert_refused(write(tmp_path / "bad.avatar", arrays, metadata, header), match)
@@ -595,7 +595,7 @@ def _cached(which: str) -> bytes:
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.avatar"
-            avatar = deformed_avatar(Case()) if which == "network" else random_avatar(degree=1)
+            avatar = deformed_avatar(Case(), kind="skin") if which == "network" else random_avatar(degree=1)
             save_avatar(avatar, path, compact=which == "compact")
             _CACHE[which] = path.read_bytes()
     return _CACHE[which]

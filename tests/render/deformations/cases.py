@@ -15,14 +15,17 @@ from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.deformations.deformation import DELTAS, Deformation
 from render.rigs.params import RigParams
+from render.rigs.rig import RigKind
+from render.rigs.units import EYE_TURNS, JAW_TURNS
 from tests.render.avatars.small_avatars import random_avatar, random_params
 
 KINDS = {"clamped": (), "unclamped": (), "one hidden layer": (5,), "two hidden layers": (64, 3)}
 PARTS = {
     "expression": Condition(),
+    "joint units": Condition(joint_units=True),
     "head pose": Condition(head_pose=True),
     "controls": Condition(controls=("glasses", "mood")),
-    "all": Condition(True, ("glasses", "mood")),
+    "all": Condition(True, True, ("glasses", "mood")),
 }
 NUM_COEFFICIENTS = 3
 FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh")
@@ -46,16 +49,19 @@ CASES = [
 ]
 
 
-def deformed_avatar(case: Case, *, axes: int = 3, degree: int = 1, each: int = 7) -> Avatar:
-    """Half of its Gaussians deformed; quaternions of all lengths."""
-    avatar = random_avatar(degree=degree, axes=axes, each=each)
+def deformed_avatar(case: Case, *, axes: int = 3, each: int = 7, kind: RigKind = "smplx") -> Avatar:
+    """Half of its Gaussians deformed; quaternions of all lengths. `kind`: of the rig, for joint units."""
+    avatar = random_avatar(degree=1, axes=axes, each=each)
+    if PARTS[case.part].joint_units:  # a face model's jaw and eyes are no expressions
+        names = ("mode0", "mode1", "mode2", "mode3")
+        avatar = avatar.replace(rig=replace(avatar.rig, kind=kind, expression_names=names))
     g = torch.Generator().manual_seed(7)
     gaussians, condition = avatar.gaussians, PARTS[case.part]
-    widths = [condition.size(avatar.rig.num_expressions), *KINDS[case.kind], NUM_COEFFICIENTS]
+    widths = [condition.size(avatar.rig), *KINDS[case.kind], NUM_COEFFICIENTS]
     shapes = list(pairwise(widths))
     coefficients = Coefficients(
-        tuple(torch.randn(shape, generator=g) / math.sqrt(shape[0]) for shape in shapes),
-        tuple(0.3 * torch.randn(width, generator=g) for width in widths[1:]),
+        tuple(0.5 * torch.randn(shape, generator=g) / math.sqrt(shape[0]) for shape in shapes),
+        tuple(0.4 + 0.3 * torch.randn(width, generator=g) for width in widths[1:]),
         clamped=case.kind == "clamped",
     )
     indices = torch.randperm(gaussians.num_gaussians, generator=g)[: gaussians.num_gaussians // 2]
@@ -75,6 +81,10 @@ def moving_params(avatar: Avatar, seed: int = 2) -> RigParams:
 def plain_condition(avatar: Avatar, params: RigParams) -> list[float]:
     """In float64, joint after joint."""
     numbers = params.expression.double().tolist()
+    if avatar.condition.joint_units:
+        for turn in (*JAW_TURNS, *EYE_TURNS) if avatar.rig.kind == "smplx" else ():
+            angle = float(params.pose[avatar.rig.joint_names.index(turn.joint), turn.axis])
+            numbers.append(max(angle / math.radians(turn.degrees), 0))
     if avatar.condition.head_pose:
         turn = np.eye(3)
         for joint in ("root", "neck", "head"):

@@ -19,8 +19,7 @@ from render.deformations.condition import Condition
 from render.deformations.deformation import DELTAS, Deformation
 from render.deformations.head_pose import head_pose
 from render.rigs.params import RigParams
-from render.rigs.rig import Rig
-from tests.render.avatars.small_avatars import JOINTS, UNITS, random_avatar, random_params, random_rig
+from tests.render.avatars.small_avatars import JOINTS, random_avatar, random_params, random_rig
 from tests.render.cuda.cuda_renderers import emulated_device
 from tests.render.deformations.cases import (
     CASES,
@@ -97,7 +96,7 @@ def test_batches_may_hold_avatars_of_different_deformations() -> None:
         assert (picture == alone[0]).all()
 
 
-@pytest.mark.parametrize("turn", [0.0, 1e-4, 0.3])
+@pytest.mark.parametrize("turn", [1e-4, 0.3])
 @pytest.mark.parametrize("kind", ["clamped", "two hidden layers"])
 def test_gradients_of_the_reference_are_finite_differences(kind: str, turn: float) -> None:
     avatar = deformed_avatar(Case(kind), each=2)
@@ -125,6 +124,13 @@ def test_gradients_of_the_reference_are_finite_differences(kind: str, turn: floa
     assert torch.autograd.gradcheck(deformed, leaves, eps=1e-6, atol=1e-6, fast_mode=True)
 
 
+def test_gradients_of_a_head_that_looks_ahead_are_finite_differences() -> None:
+    rig, expression = random_rig(), torch.zeros(4)
+    pose = torch.zeros(rig.num_joints, 3, dtype=torch.float64, requires_grad=True)
+    move = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p, m: head_pose(rig, RigParams(expression, p, m)), (pose, move))
+
+
 def test_gradients_reach_the_deltas_of_a_still_expression() -> None:
     """Training fits deltas while nothing else asks for gradients."""
     avatar = deformed_avatar(Case("unclamped"))
@@ -140,25 +146,29 @@ def test_gradients_reach_the_deltas_of_a_still_expression() -> None:
 # --- the condition ---
 
 
-def renamed(rig: Rig, names: dict[str, str]) -> Rig:
-    return replace(rig, joint_names=tuple(names.get(name, name) for name in rig.joint_names))
-
-
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 0.5, 3.1])
-@pytest.mark.parametrize("joints", ["head", "neck", "neither"])
-def test_the_head_pose_is_what_the_driver_gave(joints: str, angle: float) -> None:
-    names = {"neck": {"head": "skull"}, "neither": {"head": "skull", "neck": "stalk"}}.get(joints, {})
-    avatar = random_avatar()
-    rig = renamed(avatar.rig, names)
+@pytest.mark.parametrize("kind", ["head", "flame", "none"])
+def test_the_head_pose_is_what_the_driver_gave(kind: Any, angle: float) -> None:
+    """At the head, at FLAME's neck, and at the root of a rig that has neither."""
+    names = JOINTS if kind != "none" else tuple(f"bone{i}" for i in range(len(JOINTS)))
+    rig = replace(random_rig(), kind="skin" if kind == "none" else kind, joint_names=names)
     turn, move = angle * torch.tensor([0.48, -0.6, 0.64]), torch.tensor([0.1, 0.2, -0.3])
-    params = avatar.replace(rig=rig).params_from_units(torch.zeros(len(UNITS)), turn, move)
-    if joints == "neck":  # as FLAME's, whose head turns there
-        params.pose[JOINTS.index("neck")] = turn
-        params.pose[0] = 0
+    params = rig.params_from_units(torch.zeros(len(rig.units)), turn, move)
     found = head_pose(rig, params)
     torch.testing.assert_close(found, torch.cat([turn, move]), atol=2e-6, rtol=0)
     with_gradients = head_pose(rig, replace(params, pose=params.pose.clone().requires_grad_()))
     torch.testing.assert_close(with_gradients.detach(), found, atol=1e-5, rtol=0)
+
+
+def test_joint_units_are_what_the_driver_gave() -> None:
+    avatar = deformed_avatar(Case("unclamped", "joint units"))
+    rig = avatar.rig
+    assert rig.unit_names[rig.num_expressions :][:3] == ("jawOpen", "jawLeft", "jawRight")
+    weights = torch.zeros(len(rig.units))
+    for name, weight in (("mode1", -0.7), ("jawOpen", 0.8), ("jawRight", 0.3), ("eyeLookUpLeft", 0.5)):
+        weights[rig.unit_names.index(name)] = weight
+    params = rig.params_from_units(weights, torch.tensor([0.1, 0.2, 0.3]), torch.zeros(3))
+    torch.testing.assert_close(avatar.condition(rig, params), weights, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(5))
