@@ -3,7 +3,7 @@
 Graphs are recorded through the driver and not by `torch.cuda.graph`: a frame holds four kernels of ours and
 nothing of torch, whose capture would wait for the device, collect garbage, empty its cache and set up a
 memory pool each time. torch owns the memory and the streams; launches go to its current stream. The driver is
-called through `cuda.bindings`, which CUDA builds of torch bring along.
+called through `cuda.bindings`, the part of cuda-python that CUDA builds of torch bring along.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def available() -> str | None:
     try:
         from cuda.bindings import driver, nvrtc
     except ImportError:
-        return "the package cuda-bindings is missing; pip install 'visavis[gpu]'"
+        return "the package cuda-python is missing; pip install 'visavis[gpu]'"
     try:
         status = driver.cuInit(0)[0]
     except RuntimeError:  # it found no library to load

@@ -118,7 +118,7 @@ def test_every_obstacle_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_package_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    assert "cuda-bindings is missing" in str(available())
+    assert "cuda-python is missing" in str(available())
 
 
 def test_an_answer_of_the_driver_is_an_error_by_its_name() -> None:
