@@ -21,17 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.avatars.framing import Framing
 from render.avatars.quantise import Loss
 from render.avatars.reader import FORMAT, AvatarReader
-from render.avatars.writer import ArrayWriter
-from render.deformations.coefficients import MAX_LAYERS, Coefficients
-from render.deformations.condition import Condition
-from render.deformations.deformation import Deformation
+from render.avatars.writer import ArrayWriter, compact_lengths
+from render.deformations.storage import read_deformation, write_deformation
 from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.rigs.rig import Rig
@@ -58,7 +54,7 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
         "sh_degree": avatar.gaussians.sh_degree,
         "surfels": avatar.gaussians.is_surfel,
         "antialiased": avatar.gaussians.antialiased,
-        "deformation": _write_deformation(writer, avatar),
+        "deformation": write_deformation(writer, avatar.deformation, avatar.gaussians),
         "framing": None if avatar.framing is None else asdict(avatar.framing),
         "extras": sorted(avatar.extras),
         "extras_meta": dict(avatar.extras_meta),
@@ -96,7 +92,7 @@ def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
             rig=rig,
             bindings=tuple(bindings),
             gaussians=gaussians,
-            deformation=_read_deformation(reader, header["deformation"], gaussians, rig),
+            deformation=read_deformation(reader, header["deformation"], gaussians, rig),
             rig_reference=reference,
             framing=_read_framing(header["framing"]),
             extras={str(name): reader.any(f"extras.{name}") for name in header["extras"]},
@@ -128,20 +124,13 @@ def _write_gaussians(writer: ArrayWriter, avatar: Avatar) -> None:
     g, runs = avatar.gaussians, [b.num_gaussians for b in avatar.bindings]
     quats, logits = g.quats, g.logit_opacities
     if writer.compact:
-        norms = quats.norm(dim=-1, keepdim=True)
-        quats = torch.where(_keeps_length(norms), quats, quats / norms.clamp_min(1e-12))
+        quats = quats / compact_lengths(quats)
         logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     writer.floats("gaussians.means", g.means, 16, "box", runs)
     writer.floats("gaussians.quats", quats, 8, "box")
     writer.floats("gaussians.log_scales", g.log_scales, 8, "box", runs)
     writer.floats("gaussians.logit_opacities", logits, 8, "box")
     writer.floats("gaussians.sh", g.sh, 8, "box", runs)
-
-
-def _keeps_length(norms: Tensor) -> Tensor:
-    """Whether a compact file stores a quaternion of that length as it is: nearly unit ones, so that storing a
-    compact avatar again changes nothing."""
-    return (norms - 1).abs() < 0.02
 
 
 def _read_gaussians(reader: AvatarReader, header: Mapping[str, Any]) -> Gaussians:
@@ -187,64 +176,6 @@ def _read_binding(reader: AvatarReader, number: int, entry: Mapping[str, Any], r
     if entry["expressions"]:
         basis = reader.floats(f"{prefix}.expression_basis", (rig.num_expressions, weights.shape[0] * 3))
     return SkinningBinding(weights, basis)
-
-
-def _write_deformation(writer: ArrayWriter, avatar: Avatar) -> dict[str, Any] | None:
-    """What version 1 knows is written as it has it: "linear", clamped, of the expression alone."""
-    d = avatar.deformation
-    if d is None:
-        return None
-    writer.indices("deformation.indices", d.indices)
-    deltas = d.deltas()
-    if writer.compact and d.d_quats is not None:  # of quaternions that are stored as unit ones
-        norms = avatar.gaussians.quats[d.indices].norm(dim=-1, keepdim=True)
-        deltas["d_quats"] = torch.where(_keeps_length(norms), d.d_quats, d.d_quats / norms.clamp_min(1e-12))
-    for name, delta in deltas.items():
-        writer.floats(f"deformation.{name}", delta, 8, "scaled")
-    c = d.coefficients
-    if c.clamped and d.condition == Condition() and d.d_quats is None:
-        writer.exact("deformation.drivers", c.weights[0])
-        writer.exact("deformation.offset", c.biases[0])
-        return {"kind": "linear", "deltas": list(deltas)}
-    for layer, (weights, bias) in enumerate(zip(c.weights, c.biases, strict=True)):
-        writer.exact(f"deformation.weights.{layer}", weights)
-        writer.exact(f"deformation.biases.{layer}", bias)
-    return {
-        "kind": "layers",
-        "layers": len(c.weights),
-        "clamped": c.clamped,
-        "joint_units": d.condition.joint_units,
-        "head_pose": d.condition.head_pose,
-        "controls": list(d.condition.controls),
-        "deltas": list(deltas),
-    }
-
-
-def _read_deformation(
-    reader: AvatarReader, entry: Mapping[str, Any] | None, gaussians: Gaussians, rig: Rig
-) -> Deformation | None:
-    if entry is None:
-        return None
-    condition = Condition()
-    if entry["kind"] == "linear":
-        drivers = reader.floats("deformation.drivers", (rig.num_expressions, None))
-        offset = reader.floats("deformation.offset", (drivers.shape[1],))
-        coefficients = Coefficients.linear(drivers, offset)
-    elif entry["kind"] == "layers":
-        num = int(entry["layers"])
-        if not 1 <= num <= MAX_LAYERS:
-            raise ValueError(f"a deformation of {num} layers, needed 1 to {MAX_LAYERS}")
-        controls = tuple(str(name) for name in entry["controls"])
-        condition = Condition(bool(entry["joint_units"]), bool(entry["head_pose"]), controls)
-        weights = tuple(reader.floats(f"deformation.weights.{layer}", (None, None)) for layer in range(num))
-        biases = tuple(reader.floats(f"deformation.biases.{layer}", (None,)) for layer in range(num))
-        coefficients = Coefficients(weights, biases, bool(entry["clamped"]))
-    else:
-        raise ValueError(f"unknown deformation {entry['kind']!r}")
-    indices = reader.indices("deformation.indices", (None,), below=gaussians.num_gaussians)
-    shapes = Deformation.shapes(gaussians, coefficients.num_outputs, len(indices))
-    deltas = {name: reader.floats(f"deformation.{name}", shapes[name]) for name in entry["deltas"]}
-    return Deformation(coefficients, indices, condition, **deltas)
 
 
 def _read_framing(entry: Mapping[str, Any] | None) -> Framing | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,3 +47,12 @@ class ArrayWriter:
         self.arrays[name] = array.astype(
             np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32
         )
+
+
+def compact_lengths(quats: Tensor) -> Tensor:
+    """What compact files divide quaternions [N, 4] by, [N, 1]: their lengths, so that 8 bits suffice.
+
+    Nearly unit ones stay as they are, so that storing a compact avatar again changes nothing.
+    """
+    norms = quats.norm(dim=-1, keepdim=True)
+    return torch.where((norms - 1).abs() < 0.02, 1, norms.clamp_min(1e-12))

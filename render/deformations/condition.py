@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from render.deformations.head_pose import head_pose
+from render.rigs.articulation import Articulation
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
-from render.rigs.units import Articulation
 
 HEAD_POSE = 6  # numbers: rotation vector, translation
 

@@ -14,9 +14,8 @@ from render.avatars.avatar import Avatar
 from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.deformations.deformation import DELTAS, Deformation
+from render.rigs.articulation import EYE_TURNS, JAW_TURNS
 from render.rigs.params import RigParams
-from render.rigs.rig import RigKind
-from render.rigs.units import EYE_TURNS, JAW_TURNS
 from tests.render.avatars.small_avatars import random_avatar, random_params
 
 KINDS = {"clamped": (), "unclamped": (), "one hidden layer": (5,), "two hidden layers": (64, 3)}
@@ -49,7 +48,7 @@ CASES = [
 ]
 
 
-def deformed_avatar(case: Case, *, axes: int = 3, each: int = 7, kind: RigKind = "smplx") -> Avatar:
+def deformed_avatar(case: Case, *, axes: int = 3, each: int = 7, kind: str = "smplx") -> Avatar:
     """Half of its Gaussians deformed; quaternions of all lengths. `kind`: of the rig, for joint units."""
     avatar = random_avatar(degree=1, axes=axes, each=each)
     if PARTS[case.part].joint_units:  # a face model's jaw and eyes are no expressions
