@@ -37,12 +37,10 @@ from render.cpu.layout import (
 )
 from render.cpu.write import (
     FLOAT_RGBA,
-    RGBA8,
     YUV420,
     composite,
     write_floats,
     write_rgb8,
-    write_rgba8,
     write_yuv420,
 )
 from render.splatting import EXIT_TRANSMITTANCE
@@ -221,8 +219,6 @@ def raster_rows(
             _blend_tile(tile, x0, y0, tile_places, first, last, row_records, surfel, batch, blocks, rows)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
-            elif layout == RGBA8:
-                write_rgba8(tile, x0, y0, width, height, bytes_out)
             else:
                 composite(tile, staging, x0, y0, width, height, colour, picture)
                 if layout == YUV420:

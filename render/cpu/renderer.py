@@ -19,7 +19,7 @@ from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
 from render.cpu.raster import DIGITS, SIDE_BY_SIDE, raster_rows
-from render.cpu.write import FLOAT_RGBA, RGB8, RGBA8, STAGING_BYTES, YUV420
+from render.cpu.write import FLOAT_RGBA, RGB8, STAGING_BYTES, YUV420
 from render.drawing import Background
 from render.gaussians import Gaussians
 from render.renderer import RenderOutput
@@ -64,12 +64,6 @@ class CpuRenderer:
         """uint8 [H, W, 3], written to `out` when given."""
         out = self._output(out, (self.height, self.width, 3))
         self._draw(gaussians, camera, RGB8, background, self._no_floats, out, self._no_floats)
-        return out
-
-    def render_rgba8(self, gaussians: Gaussians, camera: Camera, out: Bytes | None = None) -> Bytes:
-        """uint8 [H, W, 4] with straight (not premultiplied) alpha, written to `out` when given."""
-        out = self._output(out, (self.height, self.width, 4))
-        self._draw(gaussians, camera, RGBA8, (0.0, 0.0, 0.0), self._no_floats, out, self._no_floats)
         return out
 
     def render_yuv420(

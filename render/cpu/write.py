@@ -17,7 +17,7 @@ from render.cpu.lanes import (
 )
 from render.cpu.pixels import add_colour, add_picture, store_rgb, store_yuv
 
-RGB8, RGBA8, FLOAT_RGBA, YUV420 = range(4)
+RGB8, FLOAT_RGBA, YUV420 = range(3)
 STAGING_BYTES = 3 * TILE * TILE
 
 F = np.float32
@@ -98,20 +98,6 @@ def write_yuv420(tile, staging, x0, y0, width, height, matrix, out):
         _copy(staging, 0, TILE, out, luma, width, columns, rows)
         _copy(staging, to_u, TILE // 2, out, first_u, half, columns // 2, rows // 2)
         _copy(staging, to_v, TILE // 2, out, first_v, half, columns // 2, rows // 2)
-
-
-@kernel
-def write_rgba8(tile, x0, y0, width, height, out):
-    """RGB and straight (not premultiplied) alpha; `out` is flat uint8 [H, W, 4]."""
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
-            source, target = _pixel(x, y), ((y0 + y) * width + x0 + x) * 4
-            alpha = F(1) - tile[source + 3 * LANES]
-            scale = F(255) / alpha if alpha > F(0) else F(0)
-            for plane in range(3):
-                value = min(tile[source + plane * LANES] * scale, F(255))
-                out[target + plane] = np.uint8(np.int32(value + F(0.5)))
-            out[target + 3] = np.uint8(np.int32(alpha * F(255) + F(0.5)))
 
 
 @kernel

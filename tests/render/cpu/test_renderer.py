@@ -34,18 +34,6 @@ def test_rgb8_is_the_rounded_float_picture(kind: str, picture: np.ndarray) -> No
     assert np.abs(drawn - rgb_float(renderer, scene, camera, background)).max() < 0.502
 
 
-def test_rgba8_is_straight_alpha() -> None:
-    scene, camera, renderer = ellipsoid_head(800), head_camera(WIDTH, HEIGHT), CpuRenderer(WIDTH, HEIGHT)
-    drawn = renderer.render_rgba8(scene, camera).astype(np.float64)
-    exact = renderer.render(scene, camera)
-    alpha = exact.alpha.numpy()
-    assert np.abs(drawn[..., 3] - 255 * alpha).max() < 0.502
-    solid = alpha > 0.5
-    straight = (exact.rgb.numpy()[solid] / alpha[solid][:, None]).clip(0, 1)
-    assert np.abs(drawn[solid][:, :3] - 255 * straight).max() < 0.502
-    assert (drawn[alpha == 0] == 0).all()
-
-
 @pytest.mark.parametrize("kind", ["colour", "picture"])
 @pytest.mark.parametrize("colorspace", ["bt709", "bt601"])
 def test_yuv_is_the_rgb_picture(kind: str, colorspace: str, picture: np.ndarray) -> None:
