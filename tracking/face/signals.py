@@ -38,6 +38,19 @@ IRISES = (468, 473)
 POINTS = LIPS + EYES + BROWS + JAW + NOSE + CHEEKS + IRISES  # the landmarks that are used, in this order
 NUM_POINTS = len(POINTS)
 
+# Landmarks of one side and their mirror images; those of neither lie in the middle.
+_MIRRORED = (
+    (7, 249), (21, 251), (33, 263), (36, 266), (37, 267), (39, 269), (40, 270), (46, 276), (48, 278),
+    (50, 280), (52, 282), (53, 283), (54, 284), (55, 285), (61, 291), (63, 293), (65, 295), (66, 296),
+    (67, 297), (70, 300), (78, 308), (80, 310), (81, 311), (82, 312), (83, 313), (84, 314), (87, 317),
+    (88, 318), (91, 321), (95, 324), (98, 327), (101, 330), (103, 332), (105, 334), (107, 336), (109, 338),
+    (115, 344), (117, 346), (123, 352), (127, 356), (129, 358), (133, 362), (136, 365), (144, 373),
+    (145, 374), (146, 375), (148, 377), (149, 378), (150, 379), (153, 380), (154, 381), (155, 382),
+    (157, 384), (158, 385), (159, 386), (160, 387), (161, 388), (162, 389), (163, 390), (172, 397),
+    (173, 398), (176, 400), (178, 402), (181, 405), (185, 409), (187, 411), (191, 415), (205, 425),
+    (234, 454), (246, 466), (468, 473),
+)  # fmt: skip
+
 _UPPER_LIP, _LOWER_LIP = 13, 14
 _MOUTH_CORNERS = (61, 291)
 _LID_PAIRS = ((159, 145), (386, 374))  # the middle of the upper and the lower lid of each eye
@@ -63,6 +76,8 @@ _OPENINGS = (
 )  # fmt: skip
 
 _PLACE = {landmark: place for place, landmark in enumerate(POINTS)}
+_MIRROR = dict(_MIRRORED) | {right: left for left, right in _MIRRORED}
+_MIRRORED_PLACES = np.array([_PLACE[_MIRROR.get(landmark, landmark)] for landmark in POINTS])
 NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of distances after them
 # Rows of distances that measure the same on either side, counted from the first of them.
 _SIDES = ((1, 2), (3, 4), (7, 10), (8, 11), (9, 12), (13, 14), (17, 19), (18, 20))
@@ -151,6 +166,11 @@ def same_on_both_sides(rows: Array) -> Array:
         chosen = [NUM_POINT_ROWS + row for row in pair]
         out[..., chosen] = rows[..., chosen].mean(-1, keepdims=True)
     return out
+
+
+def one_sided(moves: Array) -> Array:
+    """What moves [..., NUM_POINTS, 3] of points have that their mirror image has not."""
+    return 0.5 * (moves - moves[..., _MIRRORED_PLACES, :] * (-1.0, 1.0, 1.0))
 
 
 def lip_gap(points: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from render.rigs.units import Unit
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
-from tracking.face.units import UnitLimits, one_sidedness, unit_coupling
+from tracking.face.units import UnitLimits, crookedness, one_sidedness, unit_coupling
 from tracking.gauss_newton import bounded_minimum
 
 Array = NDArray[np.float64]
@@ -66,6 +66,7 @@ class ExpressionSolver:
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
         self.one_sidedness = one_sidedness(names)  # [E, E]
         self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
+        self._coupling += crookedness(units, response.unit_points)
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
 
     def set_neutral(self, neutral: Neutral, *, shut_lips: bool = True) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.rigs.units import Unit
+from tracking.face.signals import BROWS, EYES, IRISES, NUM_POINT_ROWS, NUM_POINTS, one_sided, places, rows_of
 
 Array = NDArray[np.float64]
 
@@ -87,6 +88,12 @@ _OPPOSITES = (
     ("eyeLookUpLeft", "eyeLookDownLeft"),
     ("eyeLookUpRight", "eyeLookDownRight"),
 )
+# The same for a face model's components, by the part of the face whose points are not alike on both sides.
+_CROOKED_COST = 2.0
+_PART_COSTS = np.ones(NUM_POINTS)
+_PART_COSTS[places(BROWS)] = 0.6
+_PART_COSTS[places(EYES)] = 0.3
+_PART_COSTS[places(IRISES)] = 0.0
 # Both eyes look at one thing: the difference of their turns, to the side and up.
 _GAZE_COST = 3.0
 _GAZE_DIFFERENCES: tuple[dict[str, float], ...] = (
@@ -116,6 +123,17 @@ def unit_coupling(names: Sequence[str], seen: Array) -> Array:
     for terms in _GAZE_DIFFERENCES:
         add(_GAZE_COST, terms)
     return matrix
+
+
+def crookedness(units: Sequence[Unit], unit_points: Array) -> Array:
+    """The matrix [E, E] of the costs of crooked faces that components of a face model make together.
+
+    They have no sides that could be paired; what `unit_points` [E, P, 3] the detector sees of them has.
+    """
+    signed = np.array([unit.signed for unit in units])
+    crooked = one_sided(unit_points) * _PART_COSTS[:, None] * signed[:, None, None]
+    rows = rows_of(crooked)[:, :NUM_POINT_ROWS]
+    return _CROOKED_COST * rows @ rows.T
 
 
 def one_sidedness(names: Sequence[str]) -> Array:

@@ -12,7 +12,7 @@ from tracking.calibration.measure import calibrate_avatar
 from tracking.calibration.stored import response_of
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import lid_gap, lip_gap
-from tracking.face.units import joint_units, one_sidedness, unit_coupling, unit_limits
+from tracking.face.units import crookedness, joint_units, one_sidedness, unit_coupling, unit_limits
 
 
 @pytest.mark.parametrize("name", builtin_names())
@@ -71,3 +71,16 @@ def test_modes_of_a_face_model_go_both_ways() -> None:
     limits = unit_limits([Unit(f"expression_{i}", -2.5, 2.5) for i in range(100)])
     assert limits.lower[0] < 0 < limits.upper[0]
     assert not limits.used[60:].any()
+
+
+def test_crooked_faces_cost_components_of_a_model_and_symmetric_ones_do_not() -> None:
+    response = response_of(open_avatar("vera"))
+    assert response is not None
+    names = open_avatar("vera").rig.unit_names
+    left, right = (response.unit_points[names.index(f"mouthSmile{side}")] for side in ("Left", "Right"))
+    points = np.stack([left + right, left - right, left])
+    modes = tuple(Unit(f"expression_{i}", -2.5, 2.5) for i in range(3))
+    smile, crooked, one_sided = np.diag(crookedness(modes, points))
+    assert smile < 0.05 * crooked  # the detector itself is a little lopsided
+    assert smile < one_sided < crooked
+    assert not crookedness(tuple(map(Unit, "abc")), points).any()
