@@ -19,6 +19,7 @@ from engine.backends import BACKENDS
 from engine.demo_motion import demo_motion
 from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
 from engine.offline.record import record, record_motion
+from render.avatars.avatar import Avatar
 from render.avatars.library import open_avatar
 
 SIZE = 512
@@ -32,15 +33,23 @@ def measure(
 ) -> dict[str, Any]:
     """The report of a recording at 512x512 (`visavis record --report`)."""
     avatar = open_avatar(avatar_name)
-    look = Look(SIZE, SIZE, parse_background(DEFAULT_BACKGROUND, SIZE, SIZE), backend)
     with tempfile.TemporaryDirectory() as folder:
-        filmed = str(Path(folder) / "driver.mp4")
-        if driver is None:
-            record_motion(demo_motion(seconds), filmed, avatar, look)
-        report = record(driver or filmed, Path(folder) / "out.mp4", avatar, look).report
+        filmed = driver or film_built_in_motion(Path(folder), avatar, seconds)
+        report = record(filmed, Path(folder) / "out.mp4", avatar, _look(backend)).report
     report["input"] = Path(driver).name if driver else "built-in motion, filmed"
     del report["output"]
     return {"bench": "record", **report, "machine": describe_machine()}
+
+
+def film_built_in_motion(folder: Path, avatar: Avatar, seconds: float) -> str:
+    """A video in `folder`, 512x512, of an avatar in the built-in motion: a driver for who names none."""
+    filmed = str(folder / "driver.mp4")
+    record_motion(demo_motion(seconds), filmed, avatar, _look("cpu"))
+    return filmed
+
+
+def _look(backend: str) -> Look:
+    return Look(SIZE, SIZE, parse_background(DEFAULT_BACKGROUND, SIZE, SIZE), backend)
 
 
 def table(result: dict[str, Any]) -> str:

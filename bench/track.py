@@ -1,173 +1,144 @@
-"""How well and how fast a face is followed on the built-in head.
+"""How fast and how calmly a face drives an avatar: the detector and the driver that users get.
 
-    python -m bench.track [CLIP ...] [--avatar A] [--pictures 40]
+    python -m bench.track [CLIP ...] [--avatar A] [--frames 300]
 
-Without clips everything is measured on renders, whose truth is known. With clips also the reprojection: the
-person is learned from the first second, and only later frames count. One JSON line last.
+The detector runs in its own process and the driver solves each of its answers at once, as live; then it
+solves the clip as a whole, as `visavis record` does. A still face whose landmarks shake says how much of the
+noise is seen. Without clips an avatar is filmed in the built-in motion. One JSON line last.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import time
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
+from bench.machine import describe_machine
+from bench.publish import add_save_option, publish
+from bench.record import SIZE, film_built_in_motion
+from capture.source import open_input
+from engine.calibrate import ensure_calibrated
+from engine.progress import Bars
+from engine.report import StageTimes
+from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
-from tracking import axis_angle
 from tracking.detect.detection import Detection
-from tracking.detect.face_detector import FaceDetector
-from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding
-from tracking.fit.face_tracker import FaceTracker, Steadier, SteadySettings
-from tracking.fit.fit_correction import FitCorrection
-from tracking.fit.round_trip import round_trip
-from tracking.making.rendered_faces import FaceStudio, combined_units
+from tracking.detect.process import DetectorProcess
+from tracking.face.driver import Driver
+from tracking.face.result import TrackingResult
+from tracking.fit.embedding import projected
 
-Array = NDArray[np.float64]
-
-_NOISE_PX = 3.0
-_FRAMES_OF_CLIP = 150
-_WARM_UP_S = (
-    2.0  # the identity comes after one second; jitter and reprojection are those of the time after it
-)
+_NOISE_PX = 1.0  # of every landmark; the detector's own is below that on a sharp picture
+_STILL_FRAMES, _WARM_UP_FRAMES = 150, 60
+_FRAME_NS = 33_333_333
 
 
 def measure(
-    clips: Sequence[Path] = (), avatar_name: str = DEFAULT_AVATAR, pictures: int = 40
+    clips: Sequence[Path] = (), avatar_name: str = DEFAULT_AVATAR, frames: int = 300
 ) -> dict[str, Any]:
-    """Round trip, jitter and time per frame on renders; reprojection and time on `clips`."""
-    avatar = open_avatar(avatar_name)
-    with FaceDetector(mode="image") as detector:
-        studio = FaceStudio(avatar, detector)
-        # Seeds below 100 made the correction: these pictures are new to it.
-        rng = np.random.default_rng(100)
-        trip = round_trip(studio, LandmarkEmbedding.load(HEAD_LANDMARKS), combined_units, pictures, rng)
-        rest = studio.neutral()
-        studio.close()
-    assert rest is not None  # the round trip began with it
-    correction = FitCorrection.load()
-    result: dict[str, Any] = {
-        "bench": "track",
-        "avatar": avatar_name,
-        "round_trip": {
-            "pictures": len(trip.faces),
-            "vertex_mm": _mean(trip.vertex_error_m(correction) * 1e3),
-            "vertex_uncorrected_mm": _mean(trip.vertex_error_m() * 1e3),
-            "vertex_at_rest_mm": _mean(trip.resting_error_m() * 1e3),
-            "rotation_deg": _mean(trip.rotation_error_deg(correction)),
-            "rotation_median_deg": round(float(np.median(trip.rotation_error_deg(correction))), 3),
-            "rotation_uncorrected_deg": _mean(trip.rotation_error_deg()),
-            "gaze_deg": _mean(trip.gaze_error_deg(correction)),
-            "gaze_uncorrected_deg": _mean(trip.gaze_error_deg()),
-            "depth_percent": _mean(100 * np.array(trip.depth_error)),
-        },
-    }
-    still, _ = jitter(rest.landmarks, studio.width, studio.height, _NOISE_PX)
-    raw, times = jitter(
-        rest.landmarks, studio.width, studio.height, _NOISE_PX, Steadier(SteadySettings(still_share=1.0))
-    )
-    result["still"] = {"noise_px": _NOISE_PX, **still, "unsteadied": raw}
-    result["solve"] = _percentiles(times)
-    result["clips"] = [reprojection(clip) for clip in clips]
-    return result
+    """Times per frame of the first `frames` of each clip, and the jitter of a still face."""
+    with Bars() as bars:
+        avatar = ensure_calibrated(open_avatar(avatar_name), bars)
+    result: dict[str, Any] = {"bench": "track", "avatar": avatar_name, "clips": []}
+    with tempfile.TemporaryDirectory() as folder, Driver(avatar) as driver:
+        for clip in clips or [Path(film_built_in_motion(Path(folder), avatar, frames / 30))]:
+            name = clip.name if clips else "built-in motion, filmed"
+            figures, detections = _follow(clip, driver, frames)
+            result["clips"].append({"clip": name, **figures})
+            rest = next((d for d in detections if d.found), None)
+            if rest is not None and "still" not in result:
+                result["still"] = jitter(driver, rest)
+    return {**result, "machine": describe_machine()}
 
 
-def jitter(
-    landmarks: Array, width: int, height: int, noise_px: float, steadier: Steadier | None = None
-) -> tuple[dict[str, float], list[float]]:
-    """Movement from frame to frame of a still face whose landmarks shake, and milliseconds per frame."""
-    rng = np.random.default_rng(0)
-    tracker = FaceTracker(width, height, steadier=steadier)
-    points, rotations, times = [], [], []
-    for index in range(150):
-        shaken = landmarks + rng.normal(0, noise_px, landmarks.shape)
-        detection = Detection(
-            landmarks=shaken.astype(np.float32),
-            scores=np.zeros(52, np.float32),
-            head_matrix=np.eye(4, dtype=np.float32),
-            found=True,
-            capture_ns=index * 33_333_333,
-            index=index,
-            width=width,
-            height=height,
-        )
-        start = time.perf_counter()
-        fit = tracker.update(detection)
-        times.append(1e3 * (time.perf_counter() - start))
-        if fit is None or detection.capture_ns < _WARM_UP_S * 1e9:
-            continue
-        points.append(tracker.projected(fit))
-        rotations.append(fit.rotation)
-    turns = [axis_angle.from_matrix(b @ a.T) for a, b in itertools.pairwise(rotations)]
-    return {
-        "landmark_px": _mean(np.linalg.norm(np.diff(points, axis=0), axis=2)),
-        "rotation_deg": _mean(np.degrees(np.linalg.norm(turns, axis=1))),
-    }, times
-
-
-def reprojection(clip: Path, model: Path | None = None) -> dict[str, Any]:
-    """Distance of the landmarks from the fitted head, percent of the interocular distance, and times."""
-    from capture.video import VideoFile
-
+def _follow(clip: Path, driver: Driver, frames: int) -> tuple[dict[str, Any], list[Detection]]:
+    times = StageTimes()
     detections: list[Detection] = []
-    errors: list[float] = []
-    detect_ms: list[float] = []
-    with FaceDetector(model) as detector, VideoFile(clip) as source:
-        tracker = FaceTracker(*source.size)
-        while len(detections) < _FRAMES_OF_CLIP and (frame := source.read()) is not None:
-            start = time.perf_counter()
-            detections.append(detector.detect(frame))
-            detect_ms.append(1e3 * (time.perf_counter() - start))
-    # Solved afterwards: live, the detector's threads run in a process of their own.
-    solve_ms: list[float] = []
-    for detection in detections:
-        start = time.perf_counter()
-        fit = tracker.update(detection)
-        solve_ms.append(1e3 * (time.perf_counter() - start))
-        if fit is not None and tracker.identity is not None:
-            off = detection.landmarks[:, :2] - tracker.projected(fit)
-            errors.append(float(np.linalg.norm(off, axis=1).mean()) / fit.interocular_px)
+    driver.restart()
+    with open_input(str(clip)) as source, DetectorProcess() as detector:
+        detector.wait_ready()
+        for frame in itertools.islice(iter(source.read, None), frames):
+            with times.timed("both"):
+                with times.timed("detect"):
+                    detections.append(detector.detect(frame))
+                with times.timed("solve"):
+                    driver.update(detections[-1])
+    results = driver.solve_clip(detections, source.fps)
     return {
-        "clip": clip.name,
-        "frames": len(errors),
-        "reprojection_percent": _mean(100 * np.array(errors)) if errors else None,
-        "detect": _percentiles(detect_ms),
-        "solve": _percentiles(solve_ms),
+        "frames": len(detections),
+        "found": round(float(np.mean([d.found for d in detections])), 4),
+        "live": times.summary(),
+        "clip_ms_per_frame": {
+            "solve": round(1e3 * driver.solve_s / len(results), 3),
+            "refine": round(1e3 * driver.refine_s / len(results), 3),
+        },
+    }, detections
+
+
+def jitter(driver: Driver, rest: Detection, noise_px: float = _NOISE_PX) -> dict[str, float]:
+    """What a still face whose landmarks shake by `noise_px` moves from frame to frame, driven live.
+
+    `point_px` is the mean way of the avatar's vertices in its picture of 512x512, `shaken_px` that of the
+    landmarks it was solved from.
+    """
+    rng = np.random.default_rng(0)
+    shaken = [
+        replace(
+            rest,
+            landmarks=(rest.landmarks + rng.normal(0, noise_px, rest.landmarks.shape)).astype(np.float32),
+            capture_ns=index * _FRAME_NS,
+            index=index,
+        )
+        for index in range(_STILL_FRAMES)
+    ]
+    driver.restart()
+    results = [driver.update(detection) for detection in shaken][_WARM_UP_FRAMES:]
+    landmarks = np.array([d.landmarks[:, :2] for d in shaken])
+    return {
+        "noise_px": noise_px,
+        "shaken_px": _mean_way(landmarks),
+        "point_px": _mean_way(np.array([_points(driver.avatar, result) for result in results])),
     }
 
 
-def _mean(values: Any) -> float:
-    return round(float(np.mean(values)), 4)
+def _points(avatar: Avatar, result: TrackingResult) -> np.ndarray:
+    with torch.inference_mode():
+        vertices = avatar.rig(result.params).vertices.double().numpy()
+    return projected(vertices, avatar.default_camera(SIZE, SIZE))[:, :2]
 
 
-def _percentiles(ms: Sequence[float]) -> dict[str, float]:
-    return {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in (50, 95, 99)}
+def _mean_way(points: np.ndarray) -> float:
+    """Mean distance of points [T, N, 2] from one frame to the next."""
+    return round(float(np.linalg.norm(np.diff(points, axis=0), axis=2).mean()), 4)
 
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    trip, still, solve = result["round_trip"], result["still"], result["solve"]
-    rows = [
-        f"there and back, {trip['pictures']} renders of {result['avatar']}: face {trip['vertex_mm']:.2f} mm "
-        f"(a face at rest {trip['vertex_at_rest_mm']:.2f}), rotation {trip['rotation_deg']:.2f} deg "
-        f"(median {trip['rotation_median_deg']:.2f}), gaze {trip['gaze_deg']:.1f} deg, "
-        f"depth {trip['depth_percent']:.1f} %",
-        f"still face, landmarks shaken by {still['noise_px']:g} px: {still['landmark_px']:.3f} px and "
-        f"{still['rotation_deg']:.3f} deg a frame",
-        f"solve: p50 {solve['p50_ms']:.2f} ms, p95 {solve['p95_ms']:.2f} ms",
-    ]
-    rows += [
-        f"{clip['clip']}: reprojection {clip['reprojection_percent']} % of the interocular distance over "
-        f"{clip['frames']} frames, detect p50 {clip['detect']['p50_ms']:.1f} ms, "
-        f"solve p50 {clip['solve']['p50_ms']:.2f} p95 {clip['solve']['p95_ms']:.2f} ms"
-        for clip in result["clips"]
-    ]
+    rows = []
+    for clip in result["clips"]:
+        rows.append(
+            f"{clip['clip']} -> {result['avatar']}: {clip['frames']} frames, face in {clip['found']:.0%}"
+        )
+        rows += [
+            f"{stage:>18}  p50 {t['p50_ms']:6.2f}  p95 {t['p95_ms']:6.2f}  p99 {t['p99_ms']:6.2f} ms"
+            for stage, t in clip["live"].items()
+        ]
+        whole = clip["clip_ms_per_frame"]
+        rows.append(
+            f"the clip as a whole: solve {whole['solve']:.2f}, refine {whole['refine']:.2f} ms a frame"
+        )
+    if still := result.get("still"):
+        rows.append(
+            f"still face whose landmarks shake by {still['shaken_px']:.2f} px a frame: "
+            f"the avatar moves {still['point_px']:.2f} px a frame"
+        )
     return "\n".join(rows)
 
 
@@ -175,11 +146,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path)
     parser.add_argument("--avatar", default=DEFAULT_AVATAR)
-    parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--frames", type=int, default=300)
+    add_save_option(parser)
     args = parser.parse_args()
-    result = measure(args.clips, args.avatar, args.pictures)
-    print(table(result))
-    print(json.dumps(result))
+    result = measure(args.clips, args.avatar, args.frames)
+    publish(result, table(result), save=args.save)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure this machine: tables for people on stderr, one JSON object as the last line on stdout.
 
 render   posing and splatting: on the processor, or with CUDA beside gsplat
-track    detection and solving per frame
+track    detecting a face and driving an avatar with it: time per frame, jitter of a still face
 encode   the recorder: time, size and quality
 record   a whole `visavis record`, tracking and encoding included
 live     `visavis live` watched by a headless Chromium: frames shown and latency to the display (two minutes)

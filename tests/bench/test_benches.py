@@ -11,6 +11,7 @@ import pytest
 
 from bench import encode
 from bench import record as record_bench
+from bench import track as track_bench
 from engine import cli
 from engine.commands import bench as bench_command
 from engine.errors import UsageError
@@ -32,6 +33,17 @@ def test_record_measures_every_stage(models_dir: Path) -> None:
     assert {"capture", "track", "solve", "pose", "render", "encode"} <= set(result["stages"])
     assert result["found"] > 0.9  # the detector sees the avatar
     assert "fps" in record_bench.table(result)
+
+
+def test_track_measures_the_driver_that_users_get(models_dir: Path) -> None:
+    result = track_bench.measure(frames=40)
+    (clip,) = result["clips"]
+    assert clip["frames"] == 40
+    assert clip["found"] == 1.0  # the detector sees the avatar
+    live = clip["live"]
+    assert 0 < live["solve"]["p50_ms"] < live["detect"]["p50_ms"] < live["both"]["p50_ms"]
+    assert 0 < result["still"]["point_px"] < result["still"]["shaken_px"]  # the filter calms
+    assert "refine" in track_bench.table(result)
 
 
 def test_the_command_prints_one_json_object_last(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +75,6 @@ class LandmarkModel:
     eye_centres: Array  # [2, 3] metres, left and right
     eye_centre_modes: Array  # [2, 3, S]
     origin: Array  # [3] metres, the head joint in the rig's frame
-
-    @cached_property
-    def interocular_m(self) -> float:
-        """Distance of the outer eye corners, metres."""
-        return float(np.linalg.norm(self.points[LEFT_OUTER_CORNER] - self.points[RIGHT_OUTER_CORNER]))
 
     def with_identity(self, weights: Array) -> LandmarkModel:
         """The landmarks of one person: identity weights [S] (may be shorter) added to the rest shape."""

@@ -42,7 +42,6 @@ class FitSettings:
 
     huber: float = 2.0  # residuals beyond this count linearly
     unit_prior: float = 0.1  # pulls units to rest
-    score_prior: float = 0.35  # pulls units to the detector's own scores, where given
     spread_m: float = 1.5e-3  # a landmark whose views disagree by this much counts half
     least_trust: float = 0.35  # but none counts less than this: the face's outline holds its pose
     lids: float = 0.0  # each opening of the lids counts as many landmarks, whatever their trust
@@ -62,14 +61,7 @@ class FaceFit:
     rotation: Array  # [3, 3] head at rest to camera axes
     translation: Array  # [3] metres, the head joint
     residual: Array  # [L, 2] px, landmark minus model
-    weight: Array  # [L] 0..1, how much each landmark was believed
     interocular_px: float
-
-    @property
-    def error(self) -> float:
-        """Mean distance of the landmarks from the model, as a share of the interocular distance."""
-        distance = np.sqrt((self.residual**2).sum(1))
-        return float(np.average(distance, weights=self.weight) / self.interocular_px)
 
 
 @dataclass(frozen=True)
@@ -149,22 +141,16 @@ class FaceFitter:
             rotation=rotation,
             translation=centre - rotation @ model_mean,
             residual=np.zeros((len(model), 2)),
-            weight=np.ones(len(model)),
             interocular_px=interocular(landmarks),
         )
 
-    def solve(
-        self, landmarks: Array, start: FaceFit, *, scores: Array | None = None, iterations: int = 3
-    ) -> FaceFit:
-        """Improve `start` for landmarks [478, 2 or 3] in px.
-
-        `scores` [E] are the detector's in the order of the units, the person's neutral taken out.
-        """
+    def solve(self, landmarks: Array, start: FaceFit, *, iterations: int = 3) -> FaceFit:
+        """Improve `start` for landmarks [478, 2 or 3] in px."""
         fit = start
         self.expect_lids(landmarks)
         for _ in range(iterations):
             around = self.linearise(landmarks, fit)
-            _, hessian, descent = self.normal_equations(around, fit, scores)
+            _, hessian, descent = self.normal_equations(around, fit)
             value = bounded_step(
                 hessian, descent, np.r_[np.zeros(NUM_POSE), fit.units], self.lower, self.upper
             )
@@ -175,7 +161,6 @@ class FaceFitter:
             rotation=fit.rotation,
             translation=fit.translation,
             residual=around.residual,
-            weight=around.visibility * np.minimum(self.trust, 1),
             interocular_px=interocular(landmarks),
         )
 
@@ -186,13 +171,10 @@ class FaceFitter:
             rotation=axis_angle.to_matrix(value[:3]) @ fit.rotation,
             translation=fit.translation + value[3:NUM_POSE],
             residual=fit.residual,
-            weight=fit.weight,
             interocular_px=fit.interocular_px,
         )
 
-    def normal_equations(
-        self, around: Linearised, fit: FaceFit, scores: Array | None
-    ) -> tuple[Array, Array, Array]:
+    def normal_equations(self, around: Linearised, fit: FaceFit) -> tuple[Array, Array, Array]:
         """Square roots of the landmarks' weights [L], damped Hessian [6 + E, 6 + E] and descent [6 + E]."""
         settings = self.settings
         unit_length = 0.01 * fit.interocular_px
@@ -210,13 +192,11 @@ class FaceFitter:
             apart = around.residual[upper] - around.residual[lower]
             wanted = (apart - fit.interocular_px * self._lid_habit).ravel() * share
             hessian, descent = hessian + rows.T @ rows, descent + rows.T @ wanted
-        prior = settings.unit_prior + (0 if scores is None else settings.score_prior)
-        pull = 0 if scores is None else settings.score_prior * scores
         diagonal = hessian.diagonal().copy()
         diagonal[:NUM_POSE] *= 1 + 1e-6  # keeps a degenerate picture solvable
-        diagonal[NUM_POSE:] += prior
+        diagonal[NUM_POSE:] += settings.unit_prior
         np.fill_diagonal(hessian, diagonal)
-        descent[NUM_POSE:] += pull - prior * fit.units
+        descent[NUM_POSE:] -= settings.unit_prior * fit.units
         return root, hessian, descent
 
     def linearise(self, landmarks: Array, fit: FaceFit, *, derivatives: bool = True) -> Linearised:

@@ -1,4 +1,4 @@
-"""The shape of a person's face and the camera's focal length, from a few frames and refined with more."""
+"""The shape of a person's face and the camera's focal length, from a few frames."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking import axis_angle
 from tracking.fit.embedding import LandmarkModel
-from tracking.fit.face_fit import NUM_POSE, FaceFit, FaceFitter, FitSettings, Intrinsics
+from tracking.fit.face_fit import NUM_POSE, FaceFit, FaceFitter, Intrinsics
 from tracking.gauss_newton import inner
 
 Array = NDArray[np.float64]
@@ -24,7 +23,6 @@ class IdentitySettings:
     shape_prior: float = 0.003  # pulls identity weights (standard deviations) to the average face
     focal_prior: float = 1.0  # pulls the logarithm of the focal length to the guess
     iterations: int = 8
-    num_frames: int = 16  # more say little new: 16 take about 0.2 s
 
 
 @dataclass(frozen=True)
@@ -36,47 +34,34 @@ class Identity:
     model: LandmarkModel  # the person's landmarks
 
 
-@dataclass(frozen=True)
-class Observation:
-    """The landmarks of one frame, and the detector's scores where they are to help."""
-
-    landmarks: Array  # [478, 3] px
-    scores: Array | None = None  # [E] in the order of the units, neutral taken out
-
-
 def fit_identity(
     average: LandmarkModel,
     intrinsics: Intrinsics,
-    observations: Sequence[Observation],
+    observations: Sequence[Array],
     settings: IdentitySettings | None = None,
-    fit_settings: FitSettings | None = None,
-    start: Identity | None = None,
 ) -> tuple[Identity, list[FaceFit]]:
     """Solve shape and focal length of all frames, and pose and units of each, together.
 
-    Each frame's own unknowns are eliminated from the normal equations, so the cost grows with the number of
-    frames only. Returns the identity and the frames' fits. Raises ValueError without observations.
+    An observation is one frame's landmarks [478, 3] px. Each frame's own unknowns are eliminated from the
+    normal equations, so the cost grows with the number of frames only. Returns the identity and the frames'
+    fits. Raises ValueError without observations.
     Source: B. Triggs et al., "Bundle adjustment: a modern synthesis", 2000, section 6.1.
     """
     if not observations:
         raise ValueError("identity needs at least one observation")
     settings = settings or IdentitySettings()
     num_modes = average.modes.shape[2]
-    weights = np.zeros(num_modes) if start is None else start.weights.copy()
-    camera = intrinsics if start is None else start.intrinsics
-    fitter = FaceFitter(average.with_identity(weights), camera, fit_settings)
-    fits = []
-    for observation in observations:
-        first = fitter.start(observation.landmarks)
-        fits.append(fitter.solve(observation.landmarks, first, scores=observation.scores, iterations=4))
+    weights, camera = np.zeros(num_modes), intrinsics
+    fitter = FaceFitter(average.with_identity(weights), camera)
+    fits = [fitter.solve(seen, fitter.start(seen), iterations=4) for seen in observations]
     for _ in range(settings.iterations):
         # Shared unknowns: identity weights, then the logarithm of the focal length.
         hessian = np.diag(np.r_[np.full(num_modes, settings.shape_prior), settings.focal_prior])
         off_guess = np.log(fitter.intrinsics.focal_px / intrinsics.focal_px)
         descent = -hessian.diagonal() * np.r_[weights, off_guess]
         frames = []
-        for observation, fit in zip(observations, fits, strict=True):
-            own, shared = _linearised(fitter, average, observation, fit)
+        for seen, fit in zip(observations, fits, strict=True):
+            own, shared = _linearised(fitter, average, seen, fit)
             free, gain, left = own
             hessian += shared[0] / len(observations)
             descent += shared[1] / len(observations)
@@ -95,14 +80,14 @@ _Own = tuple[NDArray[np.intp], NDArray[Any], NDArray[Any]]
 
 
 def _linearised(
-    fitter: FaceFitter, average: LandmarkModel, observation: Observation, fit: FaceFit
+    fitter: FaceFitter, average: LandmarkModel, landmarks: Array, fit: FaceFit
 ) -> tuple[_Own, tuple[Array, Array]]:
     """One frame's part of the reduced system, and what is needed to find its own step afterwards."""
     camera = fitter.intrinsics
-    around = fitter.linearise(observation.landmarks, fit)
-    root, own, own_descent = fitter.normal_equations(around, fit, observation.scores)
+    around = fitter.linearise(landmarks, fit)
+    root, own, own_descent = fitter.normal_equations(around, fit)
     by_shape = around.by_point @ average.modes  # [L, 2, S]
-    offset = observation.landmarks[:, :2] - [camera.cx, camera.cy] - around.residual
+    offset = landmarks[:, :2] - [camera.cx, camera.cy] - around.residual
     shared_rows = np.concatenate([by_shape, offset[..., None]], 2) * root[:, None, None]
     shared_rows = shared_rows.reshape(-1, shared_rows.shape[2])
     own_rows = (around.jacobian * root[:, None, None]).reshape(-1, around.jacobian.shape[2])
@@ -123,70 +108,3 @@ def _stepped(
     value = np.r_[np.zeros(NUM_POSE), fit.units]
     value[free] += left - gain @ step
     return fitter.moved(fit, np.clip(value, fitter.lower, fitter.upper))
-
-
-def with_neutral(fitter: FaceFitter, landmarks: Array) -> LandmarkModel:
-    """The fitter's model moved onto a resting face: what no mode explains, and the detector's habits.
-
-    Landmarks [478, 3] px of a frontal face at rest; every point moves across the line of sight only.
-    """
-    stiff = FaceFitter(fitter.model, fitter.intrinsics, replace(fitter.settings, unit_prior=100.0))
-    fit = stiff.solve(landmarks, stiff.start(landmarks), iterations=6)
-    around = stiff.linearise(landmarks, fit)
-    moves = np.linalg.pinv(around.by_point) @ around.residual[..., None]
-    return replace(fitter.model, points=fitter.model.points + moves[..., 0])
-
-
-class IdentityCalibrator:
-    """Learns the person while they are tracked: once after the first second, again as new views come.
-
-    Keeps a small set of frames that differ most in head pose, since the shape shows in the turning.
-    """
-
-    def __init__(
-        self,
-        average: LandmarkModel,
-        intrinsics: Intrinsics,
-        settings: IdentitySettings | None = None,
-        fit_settings: FitSettings | None = None,
-    ) -> None:
-        self._average, self._intrinsics = average, intrinsics
-        self._settings, self._fit_settings = settings or IdentitySettings(), fit_settings
-        self.identity: Identity | None = None
-        self._kept: list[tuple[Array, Observation]] = []  # (rotation vector, frame)
-        self._first_ns: int | None = None
-        self._due_s = 1.0
-        self._changed = False
-
-    def add(self, observation: Observation, fit: FaceFit, capture_ns: int) -> Identity | None:
-        """Look at one tracked frame; returns a new identity when there is a better one.
-
-        The first comes with the frame one second after the first frame, later ones at 2, 4, 8 ... seconds
-        provided that the head has shown itself from a new side.
-        """
-        if self._first_ns is None:
-            self._first_ns = capture_ns
-        self._keep(axis_angle.from_matrix(fit.rotation), observation)
-        if (capture_ns - self._first_ns) * 1e-9 < self._due_s or not self._changed:
-            return None
-        self._due_s = max(2 * self._due_s, (capture_ns - self._first_ns) * 1e-9)
-        self._changed = False
-        frames = [frame for _, frame in self._kept]
-        self.identity, _ = fit_identity(
-            self._average, self._intrinsics, frames, self._settings, self._fit_settings, self.identity
-        )
-        return self.identity
-
-    def _keep(self, rotation: Array, observation: Observation) -> None:
-        if len(self._kept) < self._settings.num_frames:
-            self._kept.append((rotation, observation))
-            self._changed = True
-            return
-        # Replace the frame most like its neighbours when the new one is less like any.
-        poses = np.array([pose for pose, _ in self._kept])
-        apart = np.linalg.norm(poses[:, None] - poses[None], axis=2) + 10 * np.eye(len(poses))
-        crowded = int(apart.min(1).argmin())
-        others = np.delete(poses, crowded, 0)
-        if np.linalg.norm(others - rotation, axis=1).min() > 1.5 * apart[crowded].min() + 0.01:
-            self._kept[crowded] = (rotation, observation)
-            self._changed = True

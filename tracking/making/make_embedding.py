@@ -1,4 +1,4 @@
-"""The built-in head's landmark embedding and correction of fits: `python -m tracking.making.make_embedding`.
+"""The built-in head's landmark embedding: `python -m tracking.making.make_embedding`.
 
 The built-in people are rendered from several sides, the detector looks at every picture, and the rays through
 its landmarks are cut with the posed mesh. The people differ in shape and share one mesh, so a point that all
@@ -30,9 +30,6 @@ from tracking.fit.embedding import (
     surface_hits,
     topology_of,
 )
-from tracking.fit.fit_correction import HEAD_CORRECTION, FitCorrection, FittedFace
-from tracking.fit.round_trip import round_trip
-from tracking.making.rendered_faces import FaceStudio, scattered_units
 
 Array = NDArray[np.float64]
 
@@ -118,34 +115,15 @@ def _facing(vertices: Array, faces: NDArray[np.int64], camera: Camera) -> Array:
     return np.clip(cosine, 0.02, 1.0)
 
 
-def learn_correction(
-    names: tuple[str, ...], embedding: LandmarkEmbedding, num_pictures: int, model: Path | None = None
-) -> FitCorrection:
-    """What renders of the built-in avatars `names` say about fits, `num_pictures` of each."""
-    faces: list[FittedFace] = []
-    with FaceDetector(model, mode="image") as detector:
-        for number, name in enumerate(names):
-            rng = np.random.default_rng(number)
-            studio = FaceStudio(open_avatar(name), detector, width=480, height=480)
-            faces += round_trip(studio, embedding, scattered_units, num_pictures, rng).faces
-            studio.close()
-    return FitCorrection.learn(faces)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="the detector's model file")
-    parser.add_argument(
-        "--pictures", type=int, default=300, help="of each avatar, for the correction of fits"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     embedding = embed_head(builtin_names(), options.model)
     embedding.save(HEAD_LANDMARKS)
     median, most = np.percentile(embedding.spread_m * 1e3, [50, 90])
     print(f"{HEAD_LANDMARKS}: spread of the views {median:.2f} mm, 90th percentile {most:.2f} mm")
-    learn_correction(builtin_names(), embedding, options.pictures, options.model).save(HEAD_CORRECTION)
-    print(HEAD_CORRECTION)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,6 @@ def _start(placed: Placed, metres: float, average: LandmarkModel) -> FaceFit:
         rotation=placed.rotation,
         translation=metres * placed.translation,
         residual=np.zeros((num_points, 2)),
-        weight=np.ones(num_points),
         interocular_px=1.0,
     )
 
@@ -124,7 +123,7 @@ def _equations(
         seen = sight.seen(fit)
         around = fitter.linearise(sight.landmarks, seen)
         fitter.expect_lids(sight.landmarks)
-        root, own, own_descent = fitter.normal_equations(around, seen, None)
+        root, own, own_descent = fitter.normal_equations(around, seen)
         full, pull = np.zeros_like(hessian), np.zeros_like(descent)
         full[:num_own, :num_own], pull[:num_own] = own, own_descent
         if modes is not None:

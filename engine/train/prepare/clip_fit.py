@@ -22,7 +22,7 @@ from tracking.detect.detection import Detection
 from tracking.face.unsmooth import unsmoothed
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, LandmarkModel, landmark_model
 from tracking.fit.face_fit import NUM_POSE, FaceFit, FaceFitter, FitSettings, Intrinsics
-from tracking.fit.identity import Identity, IdentitySettings, Observation, fit_identity
+from tracking.fit.identity import Identity, IdentitySettings, fit_identity
 
 Array = NDArray[np.float64]
 
@@ -84,8 +84,7 @@ def fit_clip(
     settings = (
         IdentitySettings() if len(chosen) > 4 else IdentitySettings(shape_prior=0.01, focal_prior=100.0)
     )
-    seen = [Observation(landmarks[i]) for i in chosen]
-    identity, _ = fit_identity(average, camera, seen, settings)
+    identity, _ = fit_identity(average, camera, list(landmarks[chosen]), settings)
     shape = torch.tensor(identity.weights, dtype=torch.float32)
     rig = base.with_shape(shape)
     reference = kept.reference(shape=shape)

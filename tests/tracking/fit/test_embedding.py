@@ -89,7 +89,7 @@ def test_landmarks_lie_where_their_names_say(head, model):
     assert (np.diff(heights) < 0).all()
     assert points[:468, 2].argmax() in (1, 4)  # the nose's tip and the point above it
     assert points[LEFT_OUTER_CORNER, 0] > 0 > points[RIGHT_OUTER_CORNER, 0]
-    assert 0.075 < model.interocular_m < 0.1
+    assert 0.075 < np.linalg.norm(points[LEFT_OUTER_CORNER] - points[RIGHT_OUTER_CORNER]) < 0.1  # metres
 
 
 def test_opening_the_jaw_parts_the_lips_landmarks(model):

@@ -1,4 +1,4 @@
-"""Turns MediaPipe's older attention mesh into the landmark model of the Tasks interface.
+"""Turns MediaPipe's older attention mesh into the landmarks detector of the Tasks interface.
 
 The older network gives a coarse mesh of 468 points and, apart from it, finer points of the lips, eyes and
 irises. The Tasks interface expects one list of 478 points and the face's score. The merge, which used to be a
@@ -45,7 +45,7 @@ _LEFT_IRIS = tuple(range(473, 478))
 _NUM_LID_POINTS = 16  # the first points of an eye are its lids, whose mean depth the iris gets
 
 
-def landmark_model(attention_mesh: bytes) -> bytes:
+def landmarks_detector(attention_mesh: bytes) -> bytes:
     """The model file of two outputs, 478 landmarks and the face's score, from the attention mesh's seven."""
     graph = TfliteGraph(attention_mesh)
     mesh, lips, right_eye, left_eye, right_iris, left_iris, face_score = graph.outputs

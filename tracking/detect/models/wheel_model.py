@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tracking.detect.models.attention_mesh import landmark_model
+from tracking.detect.models.attention_mesh import landmarks_detector
 from tracking.detect.models.face_units import FaceUnits
 from tracking.errors import TrackingError
 
@@ -90,7 +90,7 @@ def bundle_from_wheel(wheel: Path, units: FaceUnits | None = None) -> bytes:
     units = units if units is not None else FaceUnits.load()
     parts = {
         "face_detector.tflite": found[_DETECTOR],
-        "face_landmarks_detector.tflite": landmark_model(found[_ATTENTION_MESH]),
+        "face_landmarks_detector.tflite": landmarks_detector(found[_ATTENTION_MESH]),
         "face_blendshapes.tflite": units.model(),
         "geometry_pipeline_metadata_landmarks.binarypb": units.geometry(),
         "NOTE": _NOTE.encode(),

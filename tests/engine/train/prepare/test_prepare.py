@@ -206,7 +206,7 @@ def test_ctrl_c_leaves_nothing(testdata_dir: Path, models_dir: Path, tmp_path: P
 
 
 def fit_at(rotation: NDArray[np.float64], place: NDArray[np.float64]) -> FaceFit:
-    return FaceFit(np.zeros(52), rotation, place, np.zeros((478, 2)), np.ones(478), 100.0)
+    return FaceFit(np.zeros(52), rotation, place, np.zeros((478, 2)), 100.0)
 
 
 def test_parameters_put_the_head_where_the_fit_has_it() -> None:
