@@ -25,6 +25,7 @@ from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_backgrou
 from engine.offline.record import record
 from render.avatars.library import open_avatar
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.signals import angles_of, rotations_of
 
@@ -71,7 +72,7 @@ def measure(clips: Sequence[Path], avatar_name: str, folder: Path) -> dict[str, 
 
 def signals(video: Path) -> dict[str, Array]:
     """Signals of every frame, NaN where no face was found, and their times: `{"time_ms": [T], name: [T]}`."""
-    with open_input(str(video)) as source, DetectorProcess() as detector:
+    with open_input(str(video)) as source, DetectorProcess(FaceDetectorFactory()) as detector:
         detections = list(detector.detect_all(iter(source.read, None)))
     rows = [_signals_of(d) for d in detections]
     values = {name: np.array([row[name] for row in rows]) for name in FLOORS}

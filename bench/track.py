@@ -30,6 +30,7 @@ from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
 from tracking.face.result import TrackingResult
@@ -62,7 +63,7 @@ def _follow(clip: Path, driver: Driver, frames: int) -> tuple[dict[str, Any], li
     times = StageTimes()
     detections: list[Detection] = []
     driver.restart()
-    with open_input(str(clip)) as source, DetectorProcess() as detector:
+    with open_input(str(clip)) as source, DetectorProcess(FaceDetectorFactory()) as detector:
         detector.wait_ready()
         for frame in itertools.islice(iter(source.read, None), frames):
             with times.timed("both"):

@@ -53,13 +53,14 @@ def run(args: argparse.Namespace) -> int:
     from engine.live.casting import Casting
     from engine.live.loop import LiveSettings
     from engine.model_fetch import ensure_model
+    from tracking.detect.face_detector import FaceDetectorFactory
     from tracking.detect.process import DetectorProcess
 
     with contextlib.ExitStack() as stack:
         source, kind, visitor = _open_source(args)
         stack.callback(source.close)
         ensure_model("face_landmarker")
-        detector = stack.enter_context(DetectorProcess())  # its model loads while the avatar does
+        detector = stack.enter_context(DetectorProcess(FaceDetectorFactory()))  # its model loads while the avatar does
         casting = Casting(args.avatar, driven=True)
         cast = casting.cast(casting.first)
         warm_up(cast, look)

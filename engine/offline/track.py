@@ -15,6 +15,7 @@ from render.avatars.avatar import Avatar
 from render.avatars.meanings import UnitMeanings
 from render.motion import Motion, MotionClip
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
 
@@ -27,7 +28,7 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
     never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
     """
     avatar = ensure_calibrated(avatar, bars)
-    with DetectorProcess() as detector, Driver(avatar) as driver:
+    with DetectorProcess(FaceDetectorFactory()) as detector, Driver(avatar) as driver:
         driver.prepare_clip()
         detector.wait_ready()
         log = DetectionLog()
@@ -53,7 +54,9 @@ def clip_of(moments: Sequence[Motion], avatar: Avatar, fps: float) -> MotionClip
     )
 
 
-def _detections(detector: DetectorProcess, source: Source, times: StageTimes) -> Iterator[Detection]:
+def _detections(
+    detector: DetectorProcess[Detection], source: Source, times: StageTimes
+) -> Iterator[Detection]:
     def frames() -> Iterator[Frame]:
         while True:
             with times.timed("capture"):

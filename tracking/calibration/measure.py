@@ -7,7 +7,6 @@ from their parameters to what was detected gives the `DetectorResponse`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,7 @@ _OUTER_EYE_UNITS_M = 0.09  # of a head of usual size, where the camera cannot te
 
 
 def calibrate_avatar(
-    avatar: Avatar, model: Path | None = None, progress: Progress | None = None, *, num_faces: int = NUM_FACES
+    avatar: Avatar, progress: Progress | None = None, *, num_faces: int = NUM_FACES
 ) -> Avatar:
     """The avatar with its `DetectorResponse` in `extras`; takes 15-40 s on two cores.
 
@@ -57,7 +56,7 @@ def calibrate_avatar(
         motions.extend(random_faces(units, limits.within(sweep.reach()), num_faces))
         yield from motions
 
-    with AvatarView(avatar, model) as view:
+    with AvatarView(avatar) as view:
         seen: Iterable[Detection] = sweep.taking(view.detect(faces()))
         total = len(sweep.motions) + num_faces
         detections = list(seen if progress is None else progress(seen, total))[len(sweep.motions) :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from capture.frame import Frame
 from render.avatars.avatar import Avatar
 from render.motion import Motion
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 
 SIZE = 512  # pixels a side: the detector sees about the face's size in a recording
@@ -25,12 +25,12 @@ class AvatarView:
     Raises TrackingError when the detector cannot start.
     """
 
-    def __init__(self, avatar: Avatar, model: Path | None = None, size: int = SIZE) -> None:
+    def __init__(self, avatar: Avatar, size: int = SIZE) -> None:
         from render.cpu.renderer import CpuRenderer
 
         self._avatar = avatar
         self._camera = avatar.default_camera(size, size)
-        self._detector = DetectorProcess(model, mode="image")
+        self._detector = DetectorProcess(FaceDetectorFactory("image"))
         self._renderer = CpuRenderer(size, size)
 
     def detect(self, motions: Iterable[Motion]) -> Iterator[Detection]:

@@ -10,45 +10,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture.frame import Frame
 from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, Detection
-from tracking.detect.mediapipe_task import MediaPipeTask, mediapipe_image
+from tracking.detect.mediapipe_task import DetectorMode, MediaPipeTask, StreamClock, mediapipe_image
 from tracking.detect.models.catalogue import model_path
 
-DetectorMode = Literal["video", "image"]
 FACE_MODEL = "face landmark model"
-
-# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30
-# fps.
-_RESTART_STEP_NS = 33_333_333
-
-
-class StreamClock:
-    """Turns frame times into the strictly rising milliseconds that MediaPipe's video mode demands.
-
-    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the
-    detector's smoothing, which divides by time differences, never sees a run of 1 ms steps.
-    """
-
-    def __init__(self) -> None:
-        self._offset_ns = 0
-        self._last_ns: int | None = None
-        self._last_ms = -1
-
-    def milliseconds(self, capture_ns: int) -> int:
-        if self._last_ns is None:
-            self._offset_ns = -capture_ns
-        elif capture_ns < self._last_ns:
-            self._offset_ns += self._last_ns - capture_ns + _RESTART_STEP_NS
-        self._last_ns = capture_ns
-        self._last_ms = max(self._last_ms + 1, round((capture_ns + self._offset_ns) / 1e6))
-        return self._last_ms
 
 
 class FaceDetector(MediaPipeTask):
@@ -73,6 +47,24 @@ class FaceDetector(MediaPipeTask):
         time_ms = self._clock.milliseconds(frame.capture_ns) if self._mode == "video" else None
         with _raw_result(landmarker, mediapipe_image(frame.rgb), time_ms) as result:
             return _to_detection(result, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDetectorFactory:
+    """What a `DetectorProcess` is to run: a `FaceDetector`. Making this finds the model, or fetches it.
+
+    Raises TrackingError when the model is missing and cannot be fetched.
+    """
+
+    mode: DetectorMode = "video"
+    model: Path = field(default_factory=lambda: model_path("face_landmarker"))
+
+    @property
+    def name(self) -> str:
+        return "face detector"
+
+    def open(self) -> FaceDetector:
+        return FaceDetector(self.model, self.mode)
 
 
 def create_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,34 @@ from numpy.typing import NDArray
 from capture.closing import Closing
 from tracking.detect.mediapipe_guard import block_telemetry, native_stderr_hidden, unblock_telemetry
 from tracking.errors import TrackingError
+
+DetectorMode = Literal["video", "image"]
+
+# How far the clock moves on when a source starts again from an earlier time (a looped file): one frame at 30
+# fps.
+_RESTART_STEP_NS = 33_333_333
+
+
+class StreamClock:
+    """Turns frame times into the strictly rising milliseconds that MediaPipe's video mode demands.
+
+    Repeated times advance by 1 ms; a source that jumps back carries on one frame later, so that the
+    detector's smoothing, which divides by time differences, never sees a run of 1 ms steps.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns = 0
+        self._last_ns: int | None = None
+        self._last_ms = -1
+
+    def milliseconds(self, capture_ns: int) -> int:
+        if self._last_ns is None:
+            self._offset_ns = -capture_ns
+        elif capture_ns < self._last_ns:
+            self._offset_ns += self._last_ns - capture_ns + _RESTART_STEP_NS
+        self._last_ns = capture_ns
+        self._last_ms = max(self._last_ms + 1, round((capture_ns + self._offset_ns) / 1e6))
+        return self._last_ms
 
 
 class MediaPipeTask(Closing):

@@ -1,4 +1,4 @@
-"""The face detector in a process of its own, where no busy Python thread can slow it down."""
+"""A detector in a process of its own, where no busy Python thread can slow it down."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
+from typing import Generic, TypeVar
 
 from capture.closing import Closing
 from capture.frame import Frame
-from capture.latest import Latest
 from tracking.detect import worker as detector_worker
-from tracking.detect.detection import Detection
-from tracking.detect.face_detector import DetectorMode
-from tracking.detect.models.catalogue import model_path
 from tracking.detect.shared_pictures import PictureWriter
-from tracking.detect.worker import Answer, Failure, Job, Ready
+from tracking.detect.worker import Answer, DetectorFactory, Failure, Job, Ready, Reply
 from tracking.errors import TrackingError
+
+Found = TypeVar("Found")
 
 _NUM_SLOTS = 4
 _JOIN_TIMEOUT_S = 10.0
@@ -35,8 +34,10 @@ class DetectorLostError(RuntimeError):
     """The detector's process died; `restart` starts a new one."""
 
 
-class DetectorProcess(Closing):
-    """`FaceDetector` behind a pipe: pictures go over in shared memory, detections come back in order.
+class DetectorProcess(Closing, Generic[Found]):
+    """One detector behind a pipe: pictures go over in shared memory, what it finds comes back in order.
+
+    Any number of them run beside each other, each at the rate at which it is asked.
 
     Building it starts the process and returns at once; the model loads meanwhile (about a second). What goes
     wrong over there is raised by the next call here: TrackingError for a user's mistake, RuntimeError for a
@@ -44,12 +45,8 @@ class DetectorProcess(Closing):
     context manager.
     """
 
-    def __init__(
-        self, model: Path | None = None, mode: DetectorMode = "video", num_slots: int = _NUM_SLOTS
-    ) -> None:
-        # The model is found, or fetched, here: the process over there has no way out to the network.
-        self._model = model if model is not None else model_path("face_landmarker")
-        self._mode = mode
+    def __init__(self, factory: DetectorFactory[Found], num_slots: int = _NUM_SLOTS) -> None:
+        self._factory = factory
         self._num_slots = num_slots
         self._start()
 
@@ -62,14 +59,14 @@ class DetectorProcess(Closing):
         """Wait until the model is loaded."""
         self._worker.wait_ready()
 
-    def detect(self, frame: Frame) -> Detection:
-        """Find the face in one frame, and wait for the answer."""
+    def detect(self, frame: Frame) -> Found:
+        """What is found in one frame; waits for the answer."""
         self._check_open()
         self._worker.submit(frame)
-        return self._worker.next_detection()
+        return self._worker.next_found()
 
-    def detect_all(self, frames: Iterable[Frame]) -> Iterator[Detection]:
-        """Every frame's detection, in order, none dropped.
+    def detect_all(self, frames: Iterable[Frame]) -> Iterator[Found]:
+        """What is found in every frame, in order, none dropped.
 
         Up to `num_slots` frames are on their way while the caller does its own work, so that reading,
         detecting and the caller's work run side by side. Leaving the loop early is fine.
@@ -79,18 +76,13 @@ class DetectorProcess(Closing):
         try:
             for frame in frames:
                 if worker.num_in_flight == self._num_slots:
-                    yield worker.next_detection()
+                    yield worker.next_found()
                 worker.submit(frame)
             while worker.num_in_flight:
-                yield worker.next_detection()
+                yield worker.next_found()
         except BaseException:  # the loop was left early, or the frames or the process failed
             worker.forget_in_flight()
             raise
-
-    def detect_newest(self, frames: Latest[Frame]) -> Iterator[Detection]:
-        """Detections of the newest frame each time, until the mailbox closes; others are dropped."""
-        while (frame := frames.read()) is not None:
-            yield self.detect(frame)
 
     def restart(self) -> None:
         """End the process, alive or dead, and start a new one; frames on their way are lost."""
@@ -102,7 +94,7 @@ class DetectorProcess(Closing):
         self._finalizer()
 
     def _start(self) -> None:
-        self._worker = _Worker(self._model, self._mode, self._num_slots)
+        self._worker = _Worker(self._factory, self._num_slots)
         # Also runs at interpreter exit, for those who forget to close.
         self._finalizer = weakref.finalize(self, self._worker.close)
 
@@ -111,10 +103,11 @@ class DetectorProcess(Closing):
             raise RuntimeError("the detector process is closed")
 
 
-class _Worker:
+class _Worker(Generic[Found]):
     """One life of the process: its pipes, its memory, its log."""
 
-    def __init__(self, model: Path, mode: DetectorMode, num_slots: int) -> None:
+    def __init__(self, factory: DetectorFactory[Found], num_slots: int) -> None:
+        self._name = factory.name
         context = multiprocessing.get_context("spawn")
         self._pictures = PictureWriter(num_slots)
         self._ready = False
@@ -127,8 +120,8 @@ class _Worker:
         self._answers, answers_in = context.Pipe(duplex=False)
         self.process: SpawnProcess = context.Process(
             target=detector_worker.run,
-            args=(jobs_out, answers_in, model, mode, num_slots, self._log),
-            name="visavis-detector",
+            args=(jobs_out, answers_in, factory, num_slots, self._log),
+            name=f"visavis {self._name}",
             daemon=True,
         )
         try:
@@ -163,18 +156,19 @@ class _Worker:
             raise
         self._num_submitted += 1
 
-    def next_detection(self) -> Detection:
+    def next_found(self) -> Found:
         self.wait_ready()
         answer = self._receive()
-        assert isinstance(answer, Detection), answer
+        assert isinstance(answer, Reply), answer
         self._num_answered += 1
-        return answer
+        found: Found = answer.found
+        return found
 
     def forget_in_flight(self) -> None:
         """Take the answers nobody wants, so that the next one belongs to the next frame."""
         with contextlib.suppress(RuntimeError, TrackingError):
             while self.num_in_flight:
-                self.next_detection()
+                self.next_found()
 
     def close(self) -> None:
         self._jobs.close()  # the process sees the end of its jobs and leaves
@@ -197,14 +191,14 @@ class _Worker:
         if isinstance(answer, Failure):
             if answer.users_mistake:
                 raise TrackingError(answer.message)
-            error = RuntimeError(f"the face detector failed: {answer.message}")
+            error = RuntimeError(f"the {self._name} failed: {answer.message}")
             error.add_note(answer.traceback)
             raise error
         return answer
 
     def _lost(self) -> DetectorLostError:
         self.process.join(_JOIN_TIMEOUT_S)
-        error = DetectorLostError(f"the face detector's process died (exit code {self.process.exitcode})")
+        error = DetectorLostError(f"the {self._name}'s process died (exit code {self.process.exitcode})")
         if text := self._log.read_text(errors="replace").strip():
             error.add_note(text)
         return error

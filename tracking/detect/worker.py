@@ -1,20 +1,41 @@
-"""What runs inside the detector's process: pictures in, detections out, until the pipe closes."""
+"""What runs inside a detector's process: pictures in, what is found out, until the pipe closes."""
 
 from __future__ import annotations
 
 import os
 import signal
 import traceback
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from capture.frame import Frame
-from tracking.detect.detection import Detection
-from tracking.detect.face_detector import DetectorMode, FaceDetector
 from tracking.detect.mediapipe_guard import block_telemetry
 from tracking.detect.shared_pictures import PictureReader, PictureRef
 from tracking.errors import TrackingError
+
+Found = TypeVar("Found", covariant=True)
+
+
+class Detector(Protocol[Found]):
+    """Looks at one frame after the other. What it finds crosses to the other side: small, picklable."""
+
+    def detect(self, frame: Frame) -> Found: ...
+
+    def close(self) -> None: ...
+
+
+class DetectorFactory(Protocol[Found]):
+    """Which detector a process runs, and how: a small picklable value."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages: "face detector"."""
+
+    def open(self) -> Detector[Found]:
+        """The detector, made in its process, which has no way out to the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +61,18 @@ class Failure:
     users_mistake: bool
 
 
-Answer = Ready | Failure | Detection
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the detector found in one picture."""
+
+    found: Any
+
+
+Answer = Ready | Failure | Reply
 
 
 def run(
-    jobs: Connection, answers: Connection, model: Path, mode: DetectorMode, num_slots: int, log: Path
+    jobs: Connection, answers: Connection, factory: DetectorFactory[Any], num_slots: int, log: Path
 ) -> None:
     """Serve `jobs` until the other end closes it; every job gets one answer, in order."""
     # Ctrl-C reaches the whole terminal group; the parent decides when this process ends.
@@ -53,7 +81,7 @@ def run(
     block_telemetry()  # never lifted: nothing in this process has business outside
     pictures = PictureReader(num_slots)
     try:
-        with FaceDetector(model, mode) as detector:
+        with closing(factory.open()) as detector:
             answers.send(Ready())
             while True:
                 try:
@@ -61,7 +89,7 @@ def run(
                 except EOFError:
                     break
                 rgb = pictures.view(job.picture)
-                answers.send(detector.detect(Frame(rgb, job.capture_ns, job.index)))
+                answers.send(Reply(detector.detect(Frame(rgb, job.capture_ns, job.index))))
                 del rgb
     except BrokenPipeError:
         pass  # the parent is gone

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +73,9 @@ class Driver:
     context manager, after `solve_clip`.
     """
 
-    def __init__(self, avatar: Avatar, config: DriverConfig | None = None, model: Path | None = None) -> None:
+    def __init__(self, avatar: Avatar, config: DriverConfig | None = None) -> None:
         self.avatar = avatar
         self._config = config if config is not None else DriverConfig()
-        self._model = model
         self._view: AvatarView | None = None
         self.solve_s, self.refine_s = 0.0, 0.0  # seconds that the last clip took
         names = avatar.rig.unit_names
@@ -124,7 +122,7 @@ class Driver:
     def prepare_clip(self) -> None:
         """Start what `solve_clip` needs, so that it loads while the clip is still being detected."""
         if self._config.refine is not None and self._has_units and self._view is None:
-            self._view = AvatarView(self.avatar, self._model)
+            self._view = AvatarView(self.avatar)
 
     @property
     def _has_units(self) -> bool:

@@ -15,6 +15,7 @@ from engine.progress import Bars
 from engine.train.prepare.layouts import Capture
 from tracking import axis_angle
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.fit.embedding import LandmarkModel
 from tracking.fit.face_fit import FaceFit, FaceFitter, FitSettings, Intrinsics, interocular
@@ -74,7 +75,7 @@ def look(capture: Capture, bars: Bars) -> tuple[dict[int, list[Sight]], Intrinsi
         for row, view in enumerate(capture.views):
             yield Frame(view.whole(), row * 40_000_000, row)
 
-    with DetectorProcess(mode="image") as detector:
+    with DetectorProcess(FaceDetectorFactory("image")) as detector:
         found = list(bars.over(detector.detect_all(frames()), "looking", len(capture.views)))
     faces = {row: _through_unit_lens(capture, row, d) for row, d in enumerate(found) if d.found}
     if not faces:

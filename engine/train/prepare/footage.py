@@ -16,6 +16,7 @@ from engine.errors import UsageError
 from engine.offline.detection_log import DetectionLog
 from engine.progress import Bars
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.fit.face_fit import interocular
 
@@ -119,7 +120,7 @@ def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
     looks: list[_Look] = []
     notes: list[str] = []
     used: list[Path] = []
-    with DetectorProcess(mode="image") as detector:
+    with DetectorProcess(FaceDetectorFactory("image")) as detector:
         for index, path in enumerate(bars.over(paths, "looking", len(paths))):
             frame = Frame(read_picture(path), index * 40_000_000, index)
             detection = detector.detect(frame)
@@ -198,7 +199,7 @@ def _look(source: Source, every: int, bars: Bars) -> tuple[DetectionLog, list[_L
                 kept.append(frame)
                 yield frame
 
-    with DetectorProcess() as detector:
+    with DetectorProcess(FaceDetectorFactory()) as detector:
         total = None if source.num_frames is None else -(-source.num_frames // every)
         for detection in bars.over(detector.detect_all(chosen()), "tracking", total):
             log.append(detection)

@@ -31,6 +31,7 @@ from engine.look import Look
 from render.avatars.avatar import Avatar
 from tests.engine.live.fakes import FakeDetector, FakeSink, FakeSource, cast_of, frame, small_avatar
 from tests.transport.live_client import ask
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorLostError, DetectorProcess
 from transport.errors import OutputError
 from transport.http.controls import Background, ControlError, SourceKind
@@ -124,7 +125,7 @@ def test_nothing_is_left_behind(avatar: Avatar) -> None:
 @linux
 def test_a_tracker_process_and_its_memory_are_gone_too(avatar: Avatar, models_dir: Path) -> None:
     before = Leftovers()
-    source, detector = FakeSource(), DetectorProcess()
+    source, detector = FakeSource(), DetectorProcess(FaceDetectorFactory())
     with show(cast_of(avatar), source, detector) as (loop, _):
         source.latest.put(frame(0, time.time_ns()))
         until(lambda: loop.statistics.total("track") == 1)

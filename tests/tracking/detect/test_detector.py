@@ -12,8 +12,9 @@ from capture.frame import Frame
 from capture.source import frames
 from capture.video import VideoFile
 from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, SCORE_NAMES
-from tracking.detect.face_detector import FaceDetector, StreamClock
+from tracking.detect.face_detector import FaceDetector
 from tracking.detect.mediapipe_guard import DEAD_PROXY, block_telemetry, unblock_telemetry
+from tracking.detect.mediapipe_task import StreamClock
 from tracking.errors import TrackingError
 
 

@@ -25,11 +25,12 @@ DETECT = """
     from pathlib import Path
     from capture.source import frames
     from capture.video import VideoFile
-    from tracking.detect.face_detector import FaceDetector
+    from tracking.detect.face_detector import FaceDetector, FaceDetectorFactory
     from tracking.detect.process import DetectorProcess
 
     if __name__ == "__main__":
-        with VideoFile({video!r}) as video, {detector}(Path({model!r})) as detector:
+        model = Path({model!r})
+        with VideoFile({video!r}) as video, {detector} as detector:
             for _ in range(5):
                 assert detector.detect(video.read()).found
 """
@@ -76,7 +77,9 @@ def test_the_watch_sees_a_program_that_reaches_out(strace, tmp_path):
     assert "192.0.2.1" in calls[0]
 
 
-@pytest.mark.parametrize("detector", ["FaceDetector", "DetectorProcess"])
+@pytest.mark.parametrize(
+    "detector", ["FaceDetector(model)", "DetectorProcess(FaceDetectorFactory(model=model))"]
+)
 @pytest.mark.parametrize("extra", [{}, {"NO_PROXY": "*", "no_proxy": "*"}], ids=["plain", "no_proxy"])
 def test_no_traffic_leaves_the_detector(strace, tmp_path, models_dir, testdata_dir, detector, extra):
     program = DETECT.format(

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from capture.frame import Frame
-from capture.latest import Latest
 from capture.source import frames
 from capture.video import VideoFile
 from tracking.detect import process as detector_process
-from tracking.detect.face_detector import FaceDetector
+from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetector, FaceDetectorFactory
 from tracking.detect.process import DetectorLostError, DetectorProcess
 from tracking.detect.shared_pictures import PictureReader, PictureWriter
 from tracking.errors import TrackingError
@@ -39,9 +39,9 @@ def pictures(testdata_dir) -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def process(model) -> Iterator[DetectorProcess]:
+def process(model) -> Iterator[DetectorProcess[Detection]]:
     """One process for the tests that leave it as they found it: starting one takes about a second."""
-    with DetectorProcess(model, mode="image") as shared:
+    with DetectorProcess(FaceDetectorFactory("image", model)) as shared:
         yield shared
 
 
@@ -54,7 +54,7 @@ def gone(pid: int) -> bool:
 
 
 def test_the_answers_are_those_of_the_detector_in_process(model, pictures):
-    with FaceDetector(model) as here, DetectorProcess(model) as there:
+    with FaceDetector(model) as here, DetectorProcess(FaceDetectorFactory(model=model)) as there:
         for frame in pictures:
             expected, got = here.detect(frame), there.detect(frame)
             np.testing.assert_array_equal(got.landmarks, expected.landmarks)
@@ -101,23 +101,8 @@ def test_leaving_the_loop_early_does_not_mix_up_later_answers(process, pictures)
     assert process.detect(pictures[9]).index == 9
 
 
-def test_live_looks_at_the_newest_frame_and_ends_with_the_mailbox(process, pictures):
-    mailbox: Latest[Frame] = Latest()
-    mailbox.put(pictures[0])
-    seen = []
-    for detection in process.detect_newest(mailbox):
-        seen.append(detection.index)
-        if detection.index == 0:
-            for frame in pictures[1:6]:
-                mailbox.put(frame)
-        else:
-            mailbox.close()
-    assert seen == [0, 5]
-    assert mailbox.num_dropped == 4
-
-
 def test_closing_ends_the_process_and_frees_its_memory(model, pictures):
-    process = DetectorProcess(model)
+    process = DetectorProcess(FaceDetectorFactory(model=model))
     list(process.detect_all(pictures[:5]))
     pid = process.pid
     memory = [block.name for block in process._worker._pictures._memory if block is not None]
@@ -137,7 +122,7 @@ def test_closing_ends_the_process_and_frees_its_memory(model, pictures):
 
 
 def test_closing_while_the_model_still_loads_is_clean(model):
-    process = DetectorProcess(model)
+    process = DetectorProcess(FaceDetectorFactory(model=model))
     pid = process.pid
     assert pid is not None
     process.close()
@@ -145,7 +130,7 @@ def test_closing_while_the_model_still_loads_is_clean(model):
 
 
 def test_a_killed_process_is_noticed_and_restarted(model, pictures):
-    with DetectorProcess(model) as process:
+    with DetectorProcess(FaceDetectorFactory(model=model)) as process:
         process.detect(pictures[0])
         first = process.pid
         assert first is not None
@@ -162,18 +147,21 @@ def test_a_killed_process_is_noticed_and_restarted(model, pictures):
 def test_a_broken_model_is_the_users_mistake_here_too(tmp_path, pictures):
     broken = tmp_path / "broken.task"
     broken.write_bytes(b"no model" * 100)
-    with DetectorProcess(broken) as process, pytest.raises(TrackingError, match=r"broken\.task"):
+    with (
+        DetectorProcess(FaceDetectorFactory(model=broken)) as process,
+        pytest.raises(TrackingError, match=r"broken\.task"),
+    ):
         process.detect(pictures[0])
 
 
 def test_a_bug_over_there_is_raised_here_with_its_traceback(model):
     flat = Frame(np.zeros((4, 4, 3), np.uint8), 0, 0)
-    with DetectorProcess(model) as process:
+    with DetectorProcess(FaceDetectorFactory(model=model)) as process:
         process.wait_ready()
         process._worker._jobs.send("no job")
         process._worker._num_submitted += 1
         with pytest.raises(RuntimeError, match="the face detector failed: 'str' object") as raised:
-            process._worker.next_detection()
+            process._worker.next_found()
         assert "Traceback" in raised.value.__notes__[0]
         process.restart()
         assert not process.detect(flat).found
@@ -187,7 +175,7 @@ def test_a_failed_start_leaves_nothing(model, monkeypatch, tmp_path):
 
     monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
     with pytest.raises(OSError, match="no more processes"):
-        DetectorProcess(model)
+        DetectorProcess(FaceDetectorFactory(model=model))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -199,10 +187,11 @@ def test_a_program_that_forgets_to_close_still_leaves_nothing(model, tmp_path):
             import numpy as np
             from pathlib import Path
             from capture.frame import Frame
+            from tracking.detect.face_detector import FaceDetectorFactory
             from tracking.detect.process import DetectorProcess
 
             if __name__ == "__main__":
-                process = DetectorProcess(Path({str(model)!r}))
+                process = DetectorProcess(FaceDetectorFactory(model=Path({str(model)!r})))
                 process.detect(Frame(np.zeros((64, 64, 3), np.uint8), 0, 0))
                 print(process.pid, process._worker._pictures._memory[0].name, process._worker._log)
             """

@@ -19,6 +19,7 @@ from tracking import axis_angle
 from tracking.calibration.stored import response_of, signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.errors import TrackingError
 from tracking.face.driver import Driver, DriverConfig
@@ -140,7 +141,10 @@ def test_a_calibration_of_another_avatar_is_noticed(avatar: Avatar) -> None:
 
 def test_a_real_clip_moves_the_built_in_avatar_alike(models_dir: Path, testdata_dir: Path) -> None:
     avatar = open_avatar("vera")
-    with open_input(str(testdata_dir / "videos" / "lp_d10.mp4")) as source, DetectorProcess() as detector:
+    with (
+        open_input(str(testdata_dir / "videos" / "lp_d10.mp4")) as source,
+        DetectorProcess(FaceDetectorFactory()) as detector,
+    ):
         seen = list(detector.detect_all(islice(iter(source.read, None), 90)))
     with Driver(avatar, DriverConfig(refine=None)) as driver:
         motions = driver.solve_clip(seen, 30.0)[::3]
