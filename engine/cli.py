@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from capture.errors import SourceError
 from engine.errors import TrainingError, UsageError
-from render.errors import AvatarError
+from render.errors import AvatarError, RendererError
 from tracking.errors import TrackingError
 from transport.errors import OutputError
 
@@ -52,7 +52,15 @@ Exit code: 0 done, 2 a mistake in what was asked (one line says what to do), 130
 # OpenMP would only spin beside them (9 of 36 ms core time a frame in `record`). Set before NumPy loads.
 SINGLE_THREADED_MATHS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-USER_ERRORS = (UsageError, TrainingError, SourceError, AvatarError, TrackingError, OutputError)
+USER_ERRORS = (
+    UsageError,
+    TrainingError,
+    SourceError,
+    AvatarError,
+    RendererError,
+    TrackingError,
+    OutputError,
+)
 
 
 class Parser(argparse.ArgumentParser):

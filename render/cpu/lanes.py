@@ -21,6 +21,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from render import splatting
+from render.errors import RendererError
+from render.versions import check_version
+
+# The lanes are made with numba.core's code generator and arrays' inner layout.
+KNOWN_NUMBA = ("0.61", "0.69")
+check_version("numba", KNOWN_NUMBA, RendererError)
 
 # No "nnan" and "ninf": NaN and infinity are inputs that must be seen and dropped.
 _OPTIONS: dict[str, Any] = {

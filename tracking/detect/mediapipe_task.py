@@ -11,8 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.closing import Closing
+from render.versions import check_version
 from tracking.detect.mediapipe_guard import block_telemetry, native_stderr_hidden, unblock_telemetry
 from tracking.errors import TrackingError
+
+# Results are read from the C library's own structures (tracking/detect/face_detector.py), and what keeps the
+# usage statistics here (tracking/detect/mediapipe_guard.py) was watched in these versions.
+KNOWN_MEDIAPIPE = ("1.2", "1.3")
 
 DetectorMode = Literal["video", "image"]
 
@@ -49,9 +54,11 @@ class MediaPipeTask(Closing):
     def __init__(self, path: Path, what: str, create: Callable[[], Any]) -> None:
         """`what` the model at `path` is, for messages. `create` imports MediaPipe and makes its object.
 
-        Raises TrackingError when the model is missing or is another one, or MediaPipe cannot load.
+        Raises TrackingError when the model is missing or is another one, or MediaPipe cannot load or is of a
+        version whose inner parts are not known here.
         """
         self._open_task: Any = None
+        check_version("mediapipe", KNOWN_MEDIAPIPE, TrackingError)
         if not path.is_file():
             raise TrackingError(f"no {what} at {path}: run `visavis models fetch`")
         block_telemetry()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import aioice.ice
@@ -35,7 +36,7 @@ from aiortc.utils import uint16_add, uint16_gt
 from transport.errors import OutputError
 from transport.webrtc.encoders import EncodedPicture, split_annex_b
 
-AIORTC_VERSION = "1.16.0"
+PINNED = {"aiortc": "1.16.0", "aioice": "0.13.0"}  # aioice finds the ways for aiortc
 
 PLAYOUT_DELAY_URI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 PLAYOUT_DELAY_ID = 4  # when we offer; an answer uses the offer's own number
@@ -54,12 +55,13 @@ _installed = False
 
 
 def check_version() -> None:
-    """Raise OutputError when aiortc is not the version these patches were made for."""
-    if aiortc.__version__ != AIORTC_VERSION:
-        raise OutputError(
-            f"aiortc {aiortc.__version__} is installed, WebRTC here needs exactly {AIORTC_VERSION}; "
-            f"run: pip install aiortc=={AIORTC_VERSION}"
-        )
+    """Raise OutputError when aiortc or aioice is not the version these patches were made for."""
+    for package, pinned in PINNED.items():
+        if (found := version(package)) != pinned:
+            raise OutputError(
+                f"{package} {found} is installed, WebRTC here needs exactly {pinned}; "
+                f"run: pip install {package}=={pinned}"
+            )
 
 
 def install() -> None:

@@ -65,7 +65,7 @@ def picture(size: int = 128, frames: int = 1, keys: tuple[int, ...] = (0,)) -> l
 
 
 def test_another_aiortc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiortc, "__version__", "1.17.3")
+    monkeypatch.setattr(aiortc_patches, "version", {"aiortc": "1.17.3", "aioice": "0.13.0"}.get)
     with pytest.raises(OutputError, match=r"aiortc 1\.17\.3 .* pip install aiortc==1\.16\.0"):
         aiortc_patches.check_version()
 
