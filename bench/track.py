@@ -29,11 +29,12 @@ from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
+from render.motion import Motion
+from tracking import axis_angle
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
-from tracking.face.result import TrackingResult
 from tracking.fit.embedding import projected
 
 _NOISE_PX = 1.0  # of every landmark; the detector's own is below that on a sharp picture
@@ -71,14 +72,14 @@ def _follow(clip: Path, driver: Driver, frames: int) -> tuple[dict[str, Any], li
                     detections.append(detector.detect(frame))
                 with times.timed("solve"):
                     driver.update(detections[-1])
-    results = driver.solve_clip(detections, source.fps)
+    motions = driver.solve_clip(detections, source.fps)
     return {
         "frames": len(detections),
         "found": round(float(np.mean([d.found for d in detections])), 4),
         "live": times.summary(),
         "clip_ms_per_frame": {
-            "solve": round(1e3 * driver.solve_s / len(results), 3),
-            "refine": round(1e3 * driver.refine_s / len(results), 3),
+            "solve": round(1e3 * driver.solve_s / len(motions), 3),
+            "refine": round(1e3 * driver.refine_s / len(motions), 3),
         },
     }, detections
 
@@ -87,7 +88,7 @@ def jitter(driver: Driver, rest: Detection, noise_px: float = _NOISE_PX) -> dict
     """What a still face whose landmarks shake by `noise_px` moves from frame to frame, driven live.
 
     `point_px` is the mean way of the avatar's vertices in its picture of 512x512, `shaken_px` that of the
-    landmarks it was solved from.
+    landmarks it was solved from; `turn_deg` is the head's turn.
     """
     rng = np.random.default_rng(0)
     shaken = [
@@ -100,18 +101,23 @@ def jitter(driver: Driver, rest: Detection, noise_px: float = _NOISE_PX) -> dict
         for index in range(_STILL_FRAMES)
     ]
     driver.restart()
-    results = [driver.update(detection) for detection in shaken][_WARM_UP_FRAMES:]
+    motions = [driver.update(detection) for detection in shaken][_WARM_UP_FRAMES:]
+    turns = [
+        np.linalg.norm(axis_angle.difference(before.head_rotation, after.head_rotation))
+        for before, after in itertools.pairwise(motions)
+    ]
     landmarks = np.array([d.landmarks[:, :2] for d in shaken])
     return {
         "noise_px": noise_px,
         "shaken_px": _mean_way(landmarks),
-        "point_px": _mean_way(np.array([_points(driver.avatar, result) for result in results])),
+        "point_px": _mean_way(np.array([_points(driver.avatar, motion) for motion in motions])),
+        "turn_deg": round(float(np.degrees(np.mean(turns))), 4),
     }
 
 
-def _points(avatar: Avatar, result: TrackingResult) -> np.ndarray:
+def _points(avatar: Avatar, motion: Motion) -> np.ndarray:
     with torch.inference_mode():
-        vertices = avatar.rig(result.params).vertices.double().numpy()
+        vertices = avatar.rig(avatar.params(motion)).vertices.double().numpy()
     return projected(vertices, avatar.default_camera(SIZE, SIZE))[:, :2]
 
 
@@ -138,7 +144,7 @@ def table(result: dict[str, Any]) -> str:
     if still := result.get("still"):
         rows.append(
             f"still face whose landmarks shake by {still['shaken_px']:.2f} px a frame: "
-            f"the avatar moves {still['point_px']:.2f} px a frame"
+            f"the avatar moves {still['point_px']:.2f} px and {still['turn_deg']:.3f} deg a frame"
         )
     return "\n".join(rows)
 
