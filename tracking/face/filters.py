@@ -93,7 +93,7 @@ class FaceFilterConfig:
     """Light on purpose: the detector smooths already, and every millisecond of lag is seen in a call.
 
     At rest the cut-offs of 4-8 Hz take away 50-65 % of a 30 fps stream's frame-to-frame noise; a nod of 60
-    degrees a second lags by under 10 ms (tests/tracking/test_filters.py).
+    degrees a second lags by under 10 ms (tests/tracking/face/test_motion.py).
     """
 
     weights: OneEuroConfig = OneEuroConfig(min_cutoff_hz=6.0, beta=6.0)  # per unit a second

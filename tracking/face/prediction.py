@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,30 +20,15 @@ class PredictionConfig:
     velocity_share: float = 0.6  # of the newest difference in the velocity; the rest is the one before
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionError:
-    """Root mean square error of predicting one frame ahead, beside that of standing still."""
-
-    rotation_deg: float
-    rotation_hold_deg: float
-    translation_m: float
-    translation_hold_m: float
-    weights: float
-    weights_hold: float
-    num_frames: int
-
-
 class MotionPredictor:
     """Constant-velocity prediction of the head and, more carefully, of the face units."""
 
     def __init__(self, config: PredictionConfig | None = None) -> None:
         self._config = config if config is not None else PredictionConfig()
-        self._sums = np.zeros(6)
-        self._num_frames = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget the motion (the face was lost); the error statistics stay."""
+        """Forget the motion (the face was lost)."""
         self._motion: Motion | None = None
         self._velocity: Motion | None = None  # per second; its rotation is an angular velocity
         self._time_s = 0.0
@@ -55,8 +39,6 @@ class MotionPredictor:
         last = self._motion
         seconds = time_s - self._time_s
         if last is not None and seconds > 0:
-            if self._velocity is not None:
-                self._count_error(self.predict(time_s), last, motion)
             newest = replace(
                 motion,
                 weights=(motion.weights - last.weights) / seconds,
@@ -90,14 +72,6 @@ class MotionPredictor:
             head_translation=self._motion.head_translation + pose_s * self._velocity.head_translation,
         )
 
-    @property
-    def error(self) -> PredictionError | None:
-        """How well one frame ahead was predicted so far; None before the third measurement."""
-        if not self._num_frames:
-            return None
-        root: list[float] = np.sqrt(self._sums / self._num_frames).tolist()
-        return PredictionError(root[0], root[1], root[2], root[3], root[4], root[5], self._num_frames)
-
     def _smoothed(self, before: Motion, newest: Motion) -> Motion:
         share = self._config.velocity_share
         return replace(
@@ -106,15 +80,6 @@ class MotionPredictor:
             head_rotation=share * newest.head_rotation + (1 - share) * before.head_rotation,
             head_translation=share * newest.head_translation + (1 - share) * before.head_translation,
         )
-
-    def _count_error(self, predicted: Motion, held: Motion, measured: Motion) -> None:
-        for column, guess in enumerate((predicted, held)):
-            turn = axis_angle.difference(guess.head_rotation, measured.head_rotation)
-            shift = guess.head_translation - measured.head_translation
-            self._sums[column] += math.degrees(math.sqrt(turn @ turn)) ** 2
-            self._sums[2 + column] += shift @ shift
-            self._sums[4 + column] += np.mean((guess.weights - measured.weights) ** 2)
-        self._num_frames += 1
 
 
 def _within(weights: np.ndarray, measured: np.ndarray) -> np.ndarray:
