@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         source, kind, visitor = _open_source(args)
         stack.callback(source.close)
         ensure_model("face_landmarker")
-        detector = stack.enter_context(DetectorProcess(FaceDetectorFactory()))  # its model loads while the avatar does
+        # The model loads while the avatar does.
+        detector = stack.enter_context(DetectorProcess(FaceDetectorFactory()))
         casting = Casting(args.avatar, driven=True)
         cast = casting.cast(casting.first)
         warm_up(cast, look)

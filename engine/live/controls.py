@@ -98,9 +98,9 @@ class LiveControls:
         self._scene.change_cast(cast)
         self._has_neutral = False
 
-    def calibrate_neutral(self) -> None:
+    def remeasure_neutral(self) -> None:
         if self._scene.cast.driver is None:
-            raise ControlError("the built-in motion has no face to calibrate")
+            raise ControlError("the built-in motion has no face to measure")
         if not (self._stage.driven and self._stage.face_found):
             raise ControlError("no face is seen; look into the camera and try again")
         self._scene.wish_neutral()

@@ -54,7 +54,7 @@ class FakeControls:
             raise ControlError(f"avatar {name!r} cannot be opened: its file is damaged; choose another one")
         self.live = replace(self.live, avatar=name)
 
-    def calibrate_neutral(self) -> None:
+    def remeasure_neutral(self) -> None:
         self.wishes.append(("neutral", None))
         self.live = replace(self.live, has_neutral=True)
 

@@ -115,8 +115,8 @@ class Api:
         await self._wish(lambda: self._controls.choose_avatar(name))
         return await self.state(request)
 
-    async def calibrate_neutral(self, request: web.Request) -> web.Response:
-        await self._wish(self._controls.calibrate_neutral)
+    async def remeasure_neutral(self, request: web.Request) -> web.Response:
+        await self._wish(self._controls.remeasure_neutral)
         return await self.state(request)
 
     async def set_mirror(self, request: web.Request) -> web.Response:
@@ -240,7 +240,7 @@ ROUTES: list[tuple[str, str, Callable[[Api, web.Request], Awaitable[web.StreamRe
     ("GET", "/api/time", Api.clock),
     ("GET", "/api/avatars/{name}/picture", Api.avatar_picture),
     ("POST", "/api/avatar", Api.choose_avatar),
-    ("POST", "/api/neutral", Api.calibrate_neutral),
+    ("POST", "/api/neutral", Api.remeasure_neutral),
     ("POST", "/api/mirror", Api.set_mirror),
     ("POST", "/api/background", Api.set_background),
     ("POST", "/api/orbit", Api.orbit),

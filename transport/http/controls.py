@@ -45,7 +45,7 @@ class LiveState:
     mirror: bool = True
     source_ok: bool = True
     message: str = ""  # one line for the visitor: "the camera is unplugged, trying again"
-    has_neutral: bool = False  # whether a neutral expression was calibrated
+    has_neutral: bool = False  # whether a neutral expression was measured
 
 
 class Controls(Protocol):
@@ -65,7 +65,7 @@ class Controls(Protocol):
 
     def choose_avatar(self, name: str) -> None: ...
 
-    def calibrate_neutral(self) -> None:
+    def remeasure_neutral(self) -> None:
         """Take the face as it is now for its resting expression."""
         ...
 

@@ -252,10 +252,10 @@ def test_the_pages_buttons_reach_the_scene(avatar: Avatar) -> None:
         assert scene.view.pitch_deg < 89  # from straight above no way is up
         assert scene.view.background == (1.0, 0.0, 0.0)
         with pytest.raises(ControlError, match="no face is seen"):
-            controls.calibrate_neutral()
+            controls.remeasure_neutral()
         source.latest.put(frame(0, time.time_ns()))
         until(lambda: loop.stage.face_found)
-        controls.calibrate_neutral()
+        controls.remeasure_neutral()
         until(lambda: cast.driver.num_neutral_wishes)  # type: ignore[union-attr]
         assert controls.state().has_neutral
         controls.choose_avatar("elias")
@@ -278,8 +278,8 @@ def test_the_motion_needs_no_source(avatar: Avatar) -> None:
         state = ask(server.address + "api/state").json
         assert state["source"] == "motion"
         assert state["source_ok"]
-        with pytest.raises(ControlError, match="no face to calibrate"):
-            loop.controls.calibrate_neutral()
+        with pytest.raises(ControlError, match="no face to measure"):
+            loop.controls.remeasure_neutral()
     assert "pictures in" in loop.summary()
 
 

@@ -23,6 +23,7 @@ from render.motion import Motion, MotionClip
 from tests.render.rigs.flame_from_ict import ProofFiles
 from tracking.calibration.measure import calibrate_avatar
 from tracking.calibration.view import AvatarView
+from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver, DriverConfig
 from tracking.face.signals import lid_gap, lip_gap, track_of_detections
@@ -39,7 +40,8 @@ def flame(models_dir: Path, proof_files: ProofFiles) -> Avatar:
 @pytest.fixture(scope="module")
 def talking(flame: Avatar, testdata_dir: Path) -> tuple[list, MotionClip]:
     """The detections of two seconds of a talking head, and what they make the avatar do."""
-    with open_input(str(testdata_dir / "videos" / "lp_d10.mp4")) as source, DetectorProcess() as detector:
+    clip = str(testdata_dir / "videos" / "lp_d10.mp4")
+    with open_input(clip) as source, DetectorProcess(FaceDetectorFactory()) as detector:
         seen = list(detector.detect_all(islice(iter(source.read, None), 60)))
     with Driver(flame, DriverConfig(refine=None)) as driver:
         return seen, clip_of(driver.solve_clip(seen, FPS), flame, FPS)

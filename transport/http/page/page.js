@@ -269,7 +269,7 @@ async function lookAtFigures() {
 const orbit = new Orbit(stage, error => toast(error.message, {bad: true}));
 orbit.onChange = () => $('hint').classList.remove('shown');
 
-async function calibrate() {
+async function remeasureNeutral() {
   if (!stage.classList.contains('live')) return;
   $('neutral').disabled = true;
   $('countdown').hidden = false;
@@ -312,7 +312,7 @@ const ACTIONS = [
   [' ', 'Space', 'Start or stop', () => (wanted ? stop() : start()), 'start'],
   ['a', 'A', 'Choose the avatar', () => toggleSheet('avatar'), 'avatar-button'],
   ['b', 'B', 'Choose the background', () => toggleSheet('background'), 'background-button'],
-  ['n', 'N', 'Take your resting face as neutral', calibrate, 'neutral'],
+  ['n', 'N', 'Take your resting face as neutral', remeasureNeutral, 'neutral'],
   ['m', 'M', 'Mirror', () => wish($('mirror'), () => post('/api/mirror', {mirror: !state?.mirror}), showState), 'mirror'],
   ['0', '0', 'Straight on again', () => orbit.reset(), 'reset'],
   ['p', 'P', 'Show your own camera', () => toggle('preview-button', preview), 'preview-button'],
