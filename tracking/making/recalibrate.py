@@ -1,6 +1,6 @@
 """Calibrates avatars anew, in place: `python -m tracking.making.recalibrate [NAME_OR_FILE ...]`.
 
-Without names it does every built-in avatar. Run it after `python -m render.making.persona` has made them.
+Without names it does every built-in avatar. Run it after `python -m render.making.people` has made them.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from engine.train.data.views import Dataset, Split, View
 from engine.train.synthetic.expressions import random_expression
 from engine.train.synthetic.head import PosedHead, SyntheticHead
 from engine.train.synthetic.light import make_environment
-from engine.train.synthetic.person import make_person
 from render.camera import Camera
+from render.making.people.random_person import make_person
 from render.rigs.head import load_head, open_head
 from render.rigs.params import RigParams
 

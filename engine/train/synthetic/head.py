@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from engine.train.data.views import Picture
 from engine.train.surface.raster import resolve, see, vertex_normals
 from engine.train.synthetic import light
-from engine.train.synthetic.hair import cap_colour, cap_mm, make_strands
-from engine.train.synthetic.person import Person
-from engine.train.synthetic.regions import canonical_mm, find_regions
-from engine.train.synthetic.skin import eye_directions, make_coat
-from engine.train.synthetic.surface import fine_mesh
 from render.camera import Camera
-from render.making.persona.fields import mix, smoothstep
+from render.making.people.features import canonical_mm, find_regions
+from render.making.people.fields import mix, smoothstep
+from render.making.people.mesh.coat import eye_directions, make_coat
+from render.making.people.mesh.hair import cap_colour, cap_mm, make_strands
+from render.making.people.mesh.surface import fine_mesh
+from render.making.people.random_person import Person
 from render.rigs.head import load_head, load_head_surface
 from render.rigs.params import RigParams
 

@@ -10,7 +10,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from engine.train.surface.raster import depth_map
-from render.making.persona.fields import to_display, unit
+from render.making.people.fields import to_display, unit
 
 Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
 

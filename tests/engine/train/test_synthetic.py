@@ -18,8 +18,8 @@ from engine.train.synthetic.capture import make_capture, make_clip
 from engine.train.synthetic.expressions import random_expression, unit_vector
 from engine.train.synthetic.head import SyntheticHead
 from engine.train.synthetic.light import make_environment
-from engine.train.synthetic.person import make_person
 from render.camera import Camera
+from render.making.people.random_person import make_person
 from render.rigs.head import load_head
 from render.rigs.reference import resolve as resolve_rig
 

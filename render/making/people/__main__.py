@@ -1,4 +1,4 @@
-"""Rebuilds the built-in people: python -m render.making.persona [NAME ...] [--output FOLDER].
+"""Rebuilds the built-in people: python -m render.making.people [NAME ...] [--output FOLDER].
 
 Run `python -m tracking.making.recalibrate` after a change of a face.
 """
@@ -10,19 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-from render.making.persona.people import PEOPLE
+from render.making.people.builtin import PEOPLE
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m render.making.persona", description="Rebuild the built-in people."
+        prog="python -m render.making.people", description="Rebuild the built-in people."
     )
     parser.add_argument("names", nargs="*", choices=[*PEOPLE, []], metavar="NAME", help=", ".join(PEOPLE))
     parser.add_argument("--output", type=Path, help="folder; by default render/assets")
     arguments = parser.parse_args()
 
     from render.avatars.file import load_avatar, save_avatar
-    from render.making.persona.assemble import ASSETS, build
+    from render.making.people.gaussians.assemble import ASSETS, build
 
     folder: Path = arguments.output or ASSETS
     for name in arguments.names or PEOPLE:

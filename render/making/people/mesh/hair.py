@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.train.synthetic.person import Person
-from engine.train.synthetic.regions import Regions
-from render.making.persona.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.people.features import Regions
+from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.people.random_person import Person
 
 Array = NDArray[np.float64]
 

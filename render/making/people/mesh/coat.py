@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.train.synthetic.person import Person
-from engine.train.synthetic.regions import Regions
-from engine.train.synthetic.surface import FineMesh
-from render.making.persona import wrinkles
-from render.making.persona.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+from render.making.people import wrinkles
+from render.making.people.features import Regions
+from render.making.people.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+from render.making.people.mesh.surface import FineMesh
+from render.making.people.random_person import Person
 
 Array = NDArray[np.float64]
 

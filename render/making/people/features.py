@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.persona.fields import polyline_distance, smoothstep, value_noise
+from render.making.people.fields import polyline_distance, smoothstep, value_noise
 from render.rigs.rig import Rig
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.persona.fields import groove, polyline_distance, smoothstep, value_noise
+from render.making.people.fields import groove, polyline_distance, smoothstep, value_noise
 
 Array = NDArray[np.float64]
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from render.making.persona.brows import make_brows
-from render.making.persona.eyes import make_eyes, make_lashes
-from render.making.persona.garment import make_garment
-from render.making.persona.hair import make_hair
-from render.making.persona.head import Head, build_head
-from render.making.persona.lighting import seen_share
-from render.making.persona.mouth import make_mouth
-from render.making.persona.people import Person
-from render.making.persona.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
-from render.making.persona.shading import Shaded, shade
-from render.making.persona.skin import make_skin
+from render.making.people.builtin import Person
+from render.making.people.gaussians.brows import make_brows
+from render.making.people.gaussians.eyes import make_eyes, make_lashes
+from render.making.people.gaussians.garment import make_garment
+from render.making.people.gaussians.hair import make_hair
+from render.making.people.gaussians.lighting import seen_share
+from render.making.people.gaussians.mouth import make_mouth
+from render.making.people.gaussians.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
+from render.making.people.gaussians.shading import Shaded, shade
+from render.making.people.gaussians.skin import make_skin
+from render.making.people.head import Head, build_head
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar
 
-ASSETS = Path(__file__).parents[2] / "assets"
+ASSETS = Path(__file__).parents[3] / "assets"
 
 # The usual view, from just above the hair to the shoulders, through the 20 degree portrait lens.
 _PICTURE_M = 0.36

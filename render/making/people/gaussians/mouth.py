@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.persona.fields import fbm, linear, mix, smoothstep, unit, value_noise
-from render.making.persona.head import Head
-from render.making.persona.people import Person
-from render.making.persona.sampling import MOUTH, Cloud, cloud, frame_from, nearest_face, poisson_samples
+from render.making.people.builtin import Person
+from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.people.gaussians.sampling import (
+    MOUTH,
+    Cloud,
+    cloud,
+    frame_from,
+    nearest_face,
+    poisson_samples,
+)
+from render.making.people.head import Head
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from render.making.persona import wrinkles
-from render.making.persona.fields import (
+from render.making.people import wrinkles
+from render.making.people.builtin import Person
+from render.making.people.fields import (
     blob,
     fbm,
     groove,
@@ -18,10 +19,8 @@ from render.making.persona.fields import (
     unit,
     value_noise,
 )
-from render.making.persona.garment import above_neckline
-from render.making.persona.head import Head, mask
-from render.making.persona.people import Person
-from render.making.persona.sampling import (
+from render.making.people.gaussians.garment import above_neckline
+from render.making.people.gaussians.sampling import (
     SKIN,
     UNDERLAY,
     Cloud,
@@ -30,6 +29,7 @@ from render.making.persona.sampling import (
     frame_from,
     poisson_samples,
 )
+from render.making.people.head import Head, mask
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.making import make_head, makehuman
-from render.making.persona.fields import unit
+from render.making.people.fields import unit
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from render.making.persona.fields import unit, value_noise
-from render.making.persona.sampling import BROW, GLINT, HAIR, LASH, MOUTH, SKIN, UNDERLAY, Cloud
+from render.making.people.fields import unit, value_noise
+from render.making.people.gaussians.sampling import BROW, GLINT, HAIR, LASH, MOUTH, SKIN, UNDERLAY, Cloud
 
 Array = NDArray[np.float64]
 

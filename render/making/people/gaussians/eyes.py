@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.persona.fields import blob, linear, mix, smoothstep, unit, value_noise
-from render.making.persona.head import Head, vertex_normals
-from render.making.persona.people import Person
-from render.making.persona.sampling import (
+from render.making.people.builtin import Person
+from render.making.people.fields import blob, linear, mix, smoothstep, unit, value_noise
+from render.making.people.gaussians.sampling import (
     EYE,
     GLINT,
     LASH,
@@ -18,6 +17,7 @@ from render.making.persona.sampling import (
     nearest_face,
     poisson_samples,
 )
+from render.making.people.head import Head, vertex_normals
 
 Array = NDArray[np.float64]
 

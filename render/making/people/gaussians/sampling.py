@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from render.making.persona.fields import unit
-from render.making.persona.head import Head, vertex_normals
+from render.making.people.fields import unit
+from render.making.people.head import Head, vertex_normals
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

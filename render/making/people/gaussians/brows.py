@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.persona.fields import linear, smoothstep
-from render.making.persona.head import Head, vertex_normals
-from render.making.persona.people import Person
-from render.making.persona.sampling import BROW, Cloud, cloud, frame_from, samples_at
+from render.making.people.builtin import Person
+from render.making.people.fields import linear, smoothstep
+from render.making.people.gaussians.sampling import BROW, Cloud, cloud, frame_from, samples_at
+from render.making.people.head import Head, vertex_normals
 
 Array = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from render.making.persona import wrinkles
-from render.making.persona.fields import smoothstep, to_display, unit
-from render.making.persona.head import Head
-from render.making.persona.lighting import Baked, bake, studio, view_directions
-from render.making.persona.sampling import EYE, GLINT, HAIR, MOUTH, SKIN, UNDERLAY, Cloud
+from render.making.people import wrinkles
+from render.making.people.fields import smoothstep, to_display, unit
+from render.making.people.gaussians.lighting import Baked, bake, studio, view_directions
+from render.making.people.gaussians.sampling import EYE, GLINT, HAIR, MOUTH, SKIN, UNDERLAY, Cloud
+from render.making.people.head import Head
 
 Array = NDArray[np.float64]
 

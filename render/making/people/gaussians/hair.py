@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from render.making.persona.eyes import still_faces
-from render.making.persona.fields import fbm, linear, mix, smoothstep, unit, value_noise
-from render.making.persona.head import Head, mask, vertex_normals
-from render.making.persona.people import Person
-from render.making.persona.sampling import (
+from render.making.people.builtin import Person
+from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.people.gaussians.eyes import still_faces
+from render.making.people.gaussians.sampling import (
     HAIR,
     Cloud,
     Samples,
@@ -24,7 +23,8 @@ from render.making.persona.sampling import (
     nearest_face,
     poisson_samples,
 )
-from render.making.persona.skin import hairline_mm
+from render.making.people.gaussians.skin import hairline_mm
+from render.making.people.head import Head, mask, vertex_normals
 
 Array = NDArray[np.float64]
 
@@ -126,6 +126,6 @@ def strands_to_cloud(
 
 def make_hair(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """The person's hairstyle."""
-    from render.making.persona import hairstyles
+    from render.making.people.gaussians import hairstyles
 
     return hairstyles.STYLES[person.hair](head, person, rng)
