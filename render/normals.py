@@ -1,12 +1,19 @@
-"""Normals of the surface that a depth map describes."""
+"""Normals of the surface that a depth map or a mesh describes."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from render.camera import Camera
+
+Array = NDArray[Any]  # float32 or float64
 
 
 def normals_from_depth(depth: Tensor, camera: Camera) -> Tensor:
@@ -31,3 +38,32 @@ def normals_from_depth(depth: Tensor, camera: Camera) -> Tensor:
     # the length is about the square of a pixel's size in metres: far below normalize's usual limit
     length = torch.where(known, (cross * cross).sum(-1), 1).clamp_min(1e-30).sqrt()
     return functional.pad(cross / length[..., None], (0, 0, 1, 1, 1, 1))
+
+
+@njit(cache=True, nogil=True)
+def vertex_normals(vertices: Array, faces: NDArray[Any]) -> Array:
+    """Area-weighted unit normals [V, 3] of a mesh, in the precision of its `vertices` [V, 3]."""
+    out = np.zeros_like(vertices)
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = (
+            vertices[j, 0] - vertices[i, 0],
+            vertices[j, 1] - vertices[i, 1],
+            vertices[j, 2] - vertices[i, 2],
+        )
+        bx, by, bz = (
+            vertices[k, 0] - vertices[i, 0],
+            vertices[k, 1] - vertices[i, 1],
+            vertices[k, 2] - vertices[i, 2],
+        )
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for v in (i, j, k):
+            out[v, 0] += nx
+            out[v, 1] += ny
+            out[v, 2] += nz
+    for v in range(out.shape[0]):
+        length = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
+        if length > 0:
+            for c in range(3):
+                out[v, c] /= length
+    return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,7 +95,7 @@ def target(name: str) -> Array:
     return read_target(path)
 
 
-def combine_targets(weights: dict[str, float]) -> Array:
+def combine_targets(weights: Mapping[str, float]) -> Array:
     """Base vertices plus weighted targets, [N, 3] decimetres.
 
     An `@` in a name stands for both sides: `eyes/@-eye-scale-incr` is l-eye-scale-incr and r-eye-scale-incr.

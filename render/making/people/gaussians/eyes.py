@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.people.builtin import Person
+from render.making.people.features import IRIS_M
 from render.making.people.fields import blob, linear, mix, smoothstep, unit, value_noise
 from render.making.people.gaussians.sampling import (
     EYE,
@@ -17,11 +17,12 @@ from render.making.people.gaussians.sampling import (
     nearest_face,
     poisson_samples,
 )
-from render.making.people.head import Head, vertex_normals
+from render.making.people.head import Head
+from render.making.people.person import Person
+from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
 
-_IRIS_M = 5.9e-3
 _FINE_M = 7.2e-3  # within this distance of the axis the ball is sampled finely
 _LARGEST_BALL = 0.985  # share of the fitted sphere
 _LID_CLEARANCE_M = 0.5e-3
@@ -110,21 +111,21 @@ def still_faces(head: Head) -> NDArray[np.int64]:
 
 def _eye_colour(person: Person, out: Array, from_axis: Array, radius: float, sign: int) -> Array:
     """Linear colours [N, 3] over the ball; `out` are unit directions from its centre."""
-    white = np.tile(linear(198, 190, 187), (len(out), 1))
+    white = np.tile(linear(*person.eyes.white), (len(out), 1))
     rim = smoothstep(0.35, 0.95, np.abs(out[:, 0]))
     vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3)
     vein = vein * smoothstep(0.3, 0.8, np.hypot(out[:, 0], out[:, 1]))
     white *= 1 - rim[:, None] * np.array([0.06, 0.26, 0.26]) - (0.10 * vein)[:, None] * np.array([0.2, 1, 1])
 
-    q = from_axis / _IRIS_M
+    q = from_axis / IRIS_M
     turn = np.arctan2(out[:, 1], out[:, 0])
     ring = np.c_[np.cos(turn), np.sin(turn), np.zeros(len(turn))]
     fibre = 0.6 * value_noise(ring * 11 + [0, 0, 1] * (q * 1.2)[:, None], 1.0, 91)
     fibre += 0.5 * value_noise(ring * 24 + [0, 0, 1] * (q * 2)[:, None], 1.0, 92)
-    inner, outer = linear(*person.iris_inner), linear(*person.iris_outer)
+    inner, outer = linear(*person.eyes.iris_inner), linear(*person.eyes.iris_outer)
     iris = mix(np.tile(inner, (len(q), 1)), outer, smoothstep(0.42, 0.78, q + 0.08 * fibre))
     iris *= (1 + 0.5 * fibre)[:, None]
-    lens = np.c_[out[:, :2] * radius / _IRIS_M, 0 * q]
+    lens = np.c_[out[:, :2] * radius / IRIS_M, 0 * q]
     iris *= (1.05 + 0.65 * blob(lens, (0.25, -0.45, 0), (0.5, 0.35, 1)))[:, None]  # light through the cornea
     iris *= (1 - 0.80 * smoothstep(0.78, 1.0, q))[:, None]
     iris = mix(iris, linear(8, 6, 6), smoothstep(0.45, 0.37, q))
@@ -173,7 +174,7 @@ def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cl
                     frame_from(unit(np.cross(e1, e2)), outwards),
                     np.c_[np.full(len(samples), length), 0.21e-3 * thin + 4e-5, 0.17e-3 * thin + 4e-5],
                     linear(24, 17, 14),
-                    np.clip(person.lash_strength * strength * thin, 0, 0.95),
+                    np.clip(person.eyes.lash_strength * strength * thin, 0, 0.95),
                     (0.0, 0.0, 1.0),
                 )
             )

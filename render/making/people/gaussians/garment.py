@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from render.making.people.builtin import Neckline, Person
+from render.making.people.features import above_neckline
 from render.making.people.fields import fbm, linear, smoothstep, unit, value_noise
 from render.making.people.gaussians.sampling import (
     CLOTH,
@@ -16,6 +16,7 @@ from render.making.people.gaussians.sampling import (
     poisson_samples,
 )
 from render.making.people.head import Head
+from render.making.people.person import Person
 
 Array = NDArray[np.float64]
 
@@ -23,38 +24,25 @@ _RING = 330  # Gaussians around the collar
 _BOTTOM_MM = -300.0
 
 
-def above_neckline(canonical: Array, kind: Neckline) -> Array:
-    """Height over the garment's edge, canonical millimetres, [N]; positive is bare skin."""
-    x = np.abs(canonical[:, 0])
-    height = canonical[:, 1] + 0.5 * canonical[:, 2] + 202.7 - 15 * smoothstep(35, 90, x)
-    if kind == "vee":
-        front = smoothstep(-70, -30, canonical[:, 2])
-        height = height + 42 * np.clip(1 - x / 52, 0, 1) * front
-    return np.asarray(height)
-
-
 def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Cloth over the shoulders and a ribbed collar."""
-    kind = person.neckline
+    clothes = person.clothes
     faces = head.faces_of("body")
     corners = head.canonical[head.faces[faces]]
-    low = above_neckline(corners.reshape(-1, 3), kind).reshape(-1, 3).min(1) < 3
+    low = above_neckline(corners.reshape(-1, 3), clothes).reshape(-1, 3).min(1) < 3
     faces = faces[low & (corners[:, :, 1].max(1) < -98)]
     s = poisson_samples(
         head,
         faces,
         lambda c, uv: np.where(
-            above_neckline(c, kind) > -25, 5.0e-3, np.where(c[:, 2] > -110, 6.4e-3, 11e-3)
+            above_neckline(c, clothes) > -25, 5.0e-3, np.where(c[:, 2] > -110, 6.4e-3, 11e-3)
         ),
         rng,
     )
-    edge = above_neckline(s.canonical, kind)
+    edge = above_neckline(s.canonical, clothes)
 
-    def folds(points: Array) -> Array:
-        return _fold_height(points, kind)
-
-    here = folds(s.canonical)
-    gradient = np.stack([folds(s.canonical + step) - here for step in np.eye(3) * 2.0], 1) / 2.0
+    here = _fold_height(s.canonical)
+    gradient = np.stack([_fold_height(s.canonical + step) - here for step in np.eye(3) * 2.0], 1) / 2.0
     keep = edge < -3.5
     position = s.position + s.normal * (1e-3 * (5.0 + 3.6 * here))[:, None]
     normal = unit(s.normal - 9.0 * gradient)
@@ -69,7 +57,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
         position,
         frame_from(s.normal),
         np.c_[sigma, sigma, 0.08 * sigma],
-        linear(*person.garment) * shade[:, None],
+        linear(*clothes.colour) * shade[:, None],
         opacity,
         normal,
         specular=0.05,
@@ -79,7 +67,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
     return [cloth.where(keep), _collar(head, person, s.canonical, s.position, s.normal, edge, rng)]
 
 
-def _fold_height(c: Array, kind: Neckline) -> Array:
+def _fold_height(c: Array) -> Array:
     """Height of the cloth's folds, about -1..1: drapes from the collar, pulls at the arm pits, crumples."""
     x, y = np.abs(c[:, 0]), c[:, 1]
     turn = np.arctan2(x, -(y + 150))  # direction from the collar
@@ -134,7 +122,7 @@ def _collar(
         rows["normal"].append(facing)
         rows["frame"].append(frame_from(facing, along))
         rows["scale"].append(np.c_[step, np.full(_RING, 1.05e-3), np.full(_RING, 0.3e-3)])
-        rows["albedo"].append(0.97 * linear(*person.garment) * tone)
+        rows["albedo"].append(0.97 * linear(*person.clothes.colour) * tone)
     stacked = {k: np.concatenate([np.asarray(r) for r in v]) for k, v in rows.items()}
     return cloud(
         CLOTH,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from render.making.people.builtin import Person
+from render.making.people.features import above_hairline, mask
 from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
 from render.making.people.gaussians.eyes import still_faces
 from render.making.people.gaussians.sampling import (
@@ -23,8 +23,9 @@ from render.making.people.gaussians.sampling import (
     nearest_face,
     poisson_samples,
 )
-from render.making.people.gaussians.skin import hairline_mm
-from render.making.people.head import Head, mask, vertex_normals
+from render.making.people.head import Head
+from render.making.people.person import Person
+from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
 
@@ -60,9 +61,9 @@ def make_scalp(
     """Roots about `spacing_mm` apart over everything above the hairline."""
     faces = head.faces_of("body")
     centre = head.canonical[head.faces[faces]].mean(1)
-    above = (centre[:, 1] > hairline_mm(centre, person.hairline_lift) - 10) & (centre[:, 1] > -78)
+    above = (above_hairline(centre, person.hair) > -10) & (centre[:, 1] > -78)
     s: Samples = poisson_samples(head, faces[above], lambda c, uv: np.full(len(c), 1e-3 * spacing_mm), rng)
-    height = s.canonical[:, 1] - hairline_mm(s.canonical, person.hairline_lift)
+    height = above_hairline(s.canonical, person.hair)
     keep = height + jitter * value_noise(s.canonical, 0.06, 140) + 0.6 * jitter * rng.normal(size=len(s)) > 0
     keep &= mask("ears", s.uv) < 0.3
     s, height = s.where(keep), height[keep]
@@ -83,8 +84,8 @@ def strand_colours(person: Person, root: Array, rng: np.random.Generator) -> Arr
     tone = 1 + 0.20 * lock + 0.18 * rng.normal(size=len(root)) + 0.10 * fbm(root, 0.02, 181)
     light = np.clip(0.20 + 0.45 * smoothstep(0.1, 0.6, value_noise(root, 0.09, 182)), 0, 1)
     light = np.clip(light + 0.12 * rng.normal(size=len(root)), 0, 1)
-    colour = mix(np.tile(linear(*person.hair_dark), (len(root), 1)), linear(*person.hair_light), light)
-    white = rng.random(len(root)) < person.grey
+    colour = mix(np.tile(linear(*person.hair.dark), (len(root), 1)), linear(*person.hair.light), light)
+    white = rng.random(len(root)) < person.hair.grey
     bright = 0.42 + 0.33 * smoothstep(50, 85, root[:, 1])  # short hair at the sides mixes to an even grey
     colour = np.where(white[:, None], mix(colour, linear(206, 205, 202), bright), colour)
     return np.asarray(np.clip(colour * np.maximum(tone, 0.3)[:, None], 0.003, 1))
@@ -128,4 +129,4 @@ def make_hair(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     """The person's hairstyle."""
     from render.making.people.gaussians import hairstyles
 
-    return hairstyles.STYLES[person.hair](head, person, rng)
+    return hairstyles.STYLES[person.hair.style](head, person, rng)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from render.making.people.builtin import Person
 from render.making.people.fields import fbm, smoothstep, unit, value_noise
 from render.making.people.gaussians.eyes import still_faces
 from render.making.people.gaussians.hair import Scalp, make_scalp, strand_colours, strands_to_cloud
 from render.making.people.gaussians.sampling import HAIR, Cloud, cloud, frame_from, nearest_face
 from render.making.people.head import Head
+from render.making.people.person import Person
 
 Array = NDArray[np.float64]
 

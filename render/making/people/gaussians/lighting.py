@@ -1,4 +1,4 @@
-"""The studio: lights around the head, shadows by depth maps, and the light each Gaussian sends to the eye."""
+"""Light on a cloud: shadows by depth maps, and what each Gaussian sends to the eye."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from render.making.people.fields import unit, value_noise
 from render.making.people.gaussians.sampling import BROW, GLINT, HAIR, LASH, MOUTH, SKIN, UNDERLAY, Cloud
+from render.making.people.light import DRY_WRAP, FLESH_WRAP, Environment
 
 Array = NDArray[np.float64]
 
@@ -19,42 +20,11 @@ _MAP_CENTRE = np.array([0.0, -0.01, -0.05])
 
 
 @dataclass(frozen=True)
-class Lights:
-    """Distant lights that stand for a whole environment."""
-
-    towards: Array  # [D, 3] unit
-    radiance: Array  # [D, 3] linear RGB
-
-
-@dataclass(frozen=True)
 class Baked:
     """Light leaving each Gaussian: the same to all sides, and the highlight towards each view."""
 
     diffuse: Array  # [N, 3] irradiance to be multiplied by the albedo
     specular: Array  # [N, W, 3] before the Gaussian's own strength
-
-
-def studio(count: int = 200) -> Lights:
-    """A large soft key from the upper left of the picture, a weak fill, two rims and a bright room."""
-    index = np.arange(count) + 0.5
-    y = 1 - 2 * index / count
-    turn = index * np.pi * (3 - 5**0.5)
-    d = np.c_[np.sqrt(1 - y * y) * np.cos(turn), y, np.sqrt(1 - y * y) * np.sin(turn)]
-
-    def lobe(direction: ArrayLike, sharpness: float, colour: ArrayLike) -> Array:
-        facing = d @ unit(direction)
-        return np.exp(sharpness * (facing - 1))[:, None] * np.asarray(colour) * sharpness / 2
-
-    room = 0.32 * (0.62 + 0.38 * d[:, 1:2]) * np.array([0.97, 0.99, 1.03])
-    room = room + np.clip(-d[:, 1:2], 0, 1) * np.array([0.16, 0.12, 0.09])
-    lit = (
-        room
-        + lobe((-0.62, 0.55, 0.80), 12, (1.72, 1.60, 1.44))
-        + lobe((0.80, 0.20, 0.70), 7, (0.34, 0.36, 0.40))
-        + lobe((0.85, 0.45, -0.75), 14, (0.80, 0.84, 0.92))
-        + lobe((-0.90, 0.50, -0.60), 14, (0.55, 0.55, 0.57))
-    )
-    return Lights(d, lit)
 
 
 def view_directions() -> Array:
@@ -140,7 +110,7 @@ def _add_highlights(
 
 
 def bake(
-    cloud: Cloud, position: Array, normal: Array, rotation: Array, lights: Lights, views: Array
+    cloud: Cloud, position: Array, normal: Array, rotation: Array, lights: Environment, views: Array
 ) -> Baked:
     """Light a posed cloud, which casts its own shadows: positions, normals [N, 3] and rotations [N, 3, 3]."""
     hairy = cloud.part == HAIR
@@ -150,7 +120,7 @@ def bake(
     probe = position + normal * np.where(hairy, 0, 2.6e-3)[:, None]
     # Light bleeds round the terminator of flesh, red furthest.
     fleshy = np.isin(cloud.part, (SKIN, UNDERLAY, BROW, MOUTH))[:, None]
-    wrap = np.where(fleshy, np.array([0.38, 0.20, 0.13]), 0.12)
+    wrap = np.where(fleshy, np.array(FLESH_WRAP), DRY_WRAP)
     tangent = rotation[:, :, 0]
     fuzz = 0.12 + 0.10 * value_noise(1e3 * cloud.position, 0.09, 200)
     strand = unit(tangent + fuzz[:, None] * normal)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.people.builtin import Person
 from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
 from render.making.people.gaussians.sampling import (
     MOUTH,
@@ -16,6 +15,7 @@ from render.making.people.gaussians.sampling import (
     poisson_samples,
 )
 from render.making.people.head import Head
+from render.making.people.person import Person
 
 Array = NDArray[np.float64]
 

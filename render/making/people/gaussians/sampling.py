@@ -1,4 +1,4 @@
-"""Even samples on a triangle mesh, and the arrays a persona is collected in."""
+"""Even samples on a triangle mesh, and the arrays a person is collected in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from render.making.people.fields import unit
-from render.making.people.head import Head, vertex_normals
+from render.making.people.head import Head
+from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -152,7 +153,7 @@ def frame_from(normal: Array, along: ArrayLike | None = None) -> Array:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Gaussians of a persona at rest, before they are lit and bound."""
+    """Gaussians of a person at rest, before they are lit and bound."""
 
     part: NDArray[np.uint8]  # [N] one of the PART numbers
     face: Indices  # [N] triangle each is bound to
@@ -181,7 +182,6 @@ class Cloud:
 
 
 SKIN, UNDERLAY, EYE, GLINT, LASH, BROW, MOUTH, CLOTH, HAIR = range(9)
-PART_NAMES = ("skin", "underlay", "eye", "glint", "lash", "brow", "mouth", "cloth", "hair")
 
 
 def cloud(

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from render.making.people import wrinkles
 from render.making.people.fields import smoothstep, to_display, unit
-from render.making.people.gaussians.lighting import Baked, bake, studio, view_directions
+from render.making.people.gaussians.lighting import Baked, bake, view_directions
 from render.making.people.gaussians.sampling import EYE, GLINT, HAIR, MOUTH, SKIN, UNDERLAY, Cloud
 from render.making.people.head import Head
+from render.making.people.light import SHINE, Light, environment
+from render.sh import SH_C0, sh_basis
 
 Array = NDArray[np.float64]
 
-_EXPOSURE = 1.10
-_SH0 = 0.28209479177387814
-_SH1 = 0.4886025119029199
+_REST_LIGHTS, _POSE_LIGHTS = 200, 110
 # Weight of the frontal cameras over the oblique ones when highlights are fitted.
 _FRONTAL = 2.0
 _CAVITY = 1.9  # darkening of furrows per unit of hollowness
@@ -80,7 +81,7 @@ def expression_shades() -> tuple[ExpressionShade, ...]:
 
 @dataclass(frozen=True)
 class Shaded:
-    """Colours of a persona, ready to be stored."""
+    """Colours of a person, ready to be stored."""
 
     sh: Array  # [N, 4, 3]
     shades: tuple[ExpressionShade, ...]
@@ -88,19 +89,19 @@ class Shaded:
     d_sh0: Array  # [B, M, 3]
 
 
-def shade(cloud: Cloud, head: Head) -> Shaded:
-    """Light the persona at rest and in each expression pose."""
+def shade(cloud: Cloud, head: Head, light: Light) -> Shaded:
+    """Light the person at rest and in each expression pose."""
     views = view_directions()
-    rest = bake(cloud, cloud.position, cloud.normal, cloud.rotation, studio(), views)
-    neutral = _rest_light(cloud, head, rest, views)
-    display = _display(cloud, neutral)
+    rest = bake(cloud, cloud.position, cloud.normal, cloud.rotation, environment(light, _REST_LIGHTS), views)
+    neutral = _rest_light(cloud, rest)
+    display = _display(cloud, neutral, light.exposure)
     shades = expression_shades()
     deltas = np.zeros((len(shades), len(cloud), 3))
     posed: dict[str, Array] = {}
     for number, one in enumerate(shades):
         key = repr(sorted(one.pose.items()))
         if key not in posed:
-            posed[key] = _pose_display(cloud, head, one, neutral)
+            posed[key] = _pose_display(cloud, head, light, one, neutral)
         side = 1.0 if one.side == 0 else smoothstep(-3, 3, one.side * cloud.canonical[:, 0])
         change = (posed[key] - display[:, 0]) * (_responds(cloud) * side)[:, None]
         # Bare skin hardly brightens in a fold, whatever a coarse mesh says; lids and lips come out of shadow.
@@ -109,7 +110,7 @@ def shade(cloud: Cloud, head: Head) -> Shaded:
         deltas[number] = np.clip(change, -0.30, most[:, None])
     strength = np.abs(deltas).max((0, 2))
     indices = np.flatnonzero(strength > 0.035)
-    return Shaded(_harmonics(display, views), shades, indices, deltas[:, indices] / _SH0)
+    return Shaded(_harmonics(display, views), shades, indices, deltas[:, indices] / SH_C0)
 
 
 def _responds(cloud: Cloud) -> Array:
@@ -118,7 +119,7 @@ def _responds(cloud: Cloud) -> Array:
     return np.asarray(able * smoothstep(-70, -40, cloud.canonical[:, 2]))
 
 
-def _rest_light(cloud: Cloud, head: Head, rest: Baked, views: Array) -> Baked:
+def _rest_light(cloud: Cloud, rest: Baked) -> Baked:
     """Light at rest after diffusion; the mouth's inside is lit as it is when open, or it would be black."""
     diffuse = _diffused(cloud, cloud.position, cloud.normal, cloud.rotation[:, :, 2], rest.diffuse)
     specular = rest.specular.copy()
@@ -133,13 +134,13 @@ def _rest_light(cloud: Cloud, head: Head, rest: Baked, views: Array) -> Baked:
     return Baked(diffuse, specular)
 
 
-def _pose_display(cloud: Cloud, head: Head, one: ExpressionShade, neutral: Baked) -> Array:
+def _pose_display(cloud: Cloud, head: Head, light: Light, one: ExpressionShade, neutral: Baked) -> Array:
     """Frontal display colours [N, 3] in a pose, with the pose's folds pressed into the skin."""
     position, turn = deform(cloud, head, one.pose)
     normal = unit(np.einsum("nij,nj->ni", turn, cloud.normal))
     front = view_directions()[:1]
     rotation = np.einsum("nij,njk->nik", turn, cloud.rotation)
-    lit = bake(cloud, position, normal, rotation, studio(110), front)
+    lit = bake(cloud, position, normal, rotation, environment(light, _POSE_LIGHTS), front)
     diffuse = _diffused(cloud, position, normal, unit(rotation[:, :, 2]), lit.diffuse)
     inside = (cloud.part == MOUTH) | (cloud.inner > 0.5)
     diffuse = np.where(inside[:, None], np.maximum(diffuse, neutral.diffuse), diffuse)
@@ -149,7 +150,7 @@ def _pose_display(cloud: Cloud, head: Head, one: ExpressionShade, neutral: Baked
         relief *= 1 - depth * furrow + 0.15 * depth * ridge
     flesh = np.isin(cloud.part, (SKIN,))
     diffuse = np.where(flesh[:, None], diffuse * relief[:, None] ** np.array([0.8, 1.05, 1.1]), diffuse)
-    return _display(cloud, Baked(diffuse, lit.specular))[:, 0]
+    return _display(cloud, Baked(diffuse, lit.specular), light.exposure)[:, 0]
 
 
 def _cavity(position: Array, facing: Array) -> Array:
@@ -187,10 +188,10 @@ def _diffused(cloud: Cloud, position: Array, normal: Array, facing: Array, light
     return light
 
 
-def _display(cloud: Cloud, lit: Baked) -> Array:
+def _display(cloud: Cloud, lit: Baked, exposure: float) -> Array:
     """Display colours [N, W, 3] towards each view."""
-    base = cloud.albedo * lit.diffuse * _EXPOSURE
-    colour = base[:, None] + 0.07 * cloud.specular[:, None, None] * lit.specular
+    base = cloud.albedo * lit.diffuse * exposure
+    colour = base[:, None] + SHINE * cloud.specular[:, None, None] * lit.specular
     hair = cloud.part == HAIR
     sheen = 0.9 * (0.003 + 0.36 * cloud.albedo[hair])[:, None] * lit.specular[hair]
     colour[hair] = 1.05 * base[hair][:, None] + sheen
@@ -202,7 +203,7 @@ def _display(cloud: Cloud, lit: Baked) -> Array:
 def _harmonics(display: Array, views: Array) -> Array:
     """Degree-1 coefficients [N, 4, 3] that fit display colours [N, W, 3] over the views, 3DGS convention."""
     along = -views  # from the camera to the Gaussian
-    basis = np.c_[np.full(len(views), _SH0), -_SH1 * along[:, 1], _SH1 * along[:, 2], -_SH1 * along[:, 0]]
+    basis = sh_basis(torch.from_numpy(along), 1).numpy()
     weight = np.exp(_FRONTAL * (views[:, 2] - 1))[:, None]
     # A small ridge: a Gaussian that is the same from everywhere gets no slope from rounding.
     normal = basis.T @ (weight * basis) + 1e-4 * np.eye(4)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from render.making.people import wrinkles
-from render.making.people.builtin import Person
+from render.making.people.features import above_hairline, above_neckline, lid_crease, mask, nostrils
 from render.making.people.fields import (
     blob,
     fbm,
@@ -19,7 +19,6 @@ from render.making.people.fields import (
     unit,
     value_noise,
 )
-from render.making.people.gaussians.garment import above_neckline
 from render.making.people.gaussians.sampling import (
     SKIN,
     UNDERLAY,
@@ -29,7 +28,8 @@ from render.making.people.gaussians.sampling import (
     frame_from,
     poisson_samples,
 )
-from render.making.people.head import Head, mask
+from render.making.people.head import Head
+from render.making.people.person import Hair, Person
 
 Array = NDArray[np.float64]
 
@@ -39,16 +39,7 @@ _SIGMA_PER_SPACING = 0.54
 _FLATNESS = 0.30  # thickness of a skin disc over its radius; lips and lids, which touch, are thinner
 
 
-def hairline_mm(canonical: Array, lift: float = 0.0) -> Array:
-    """Height of the hairline, canonical millimetres, for the direction of each point [N, 3]."""
-    azimuth = np.degrees(np.arctan2(np.abs(canonical[:, 0]), canonical[:, 2] + 89.5))
-    degrees = (0, 15, 28, 42, 52, 62, 72, 84, 100, 115, 130, 180)
-    height = (66.5, 67.5, 69.5, 61.5, 45.5, 29.5, 11.5, 7.5, 7.5, -18.5, -48.5, -66.5)
-    front = smoothstep(62, 30, azimuth)
-    return np.asarray(np.interp(azimuth, degrees, height) + lift * front)
-
-
-def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
+def _spacing(canonical: Array, uv: Array, hair: Hair) -> Array:
     """Distance between neighbouring skin Gaussians, metres."""
     x, y, z = np.abs(canonical[:, 0]), canonical[:, 1], canonical[:, 2]
     face = smoothstep(-95, -45, z) * smoothstep(-122, -100, y) * smoothstep(80, 62, x)
@@ -58,7 +49,7 @@ def _spacing(canonical: Array, uv: Array, lift: float) -> Array:
     nose = blob(np.c_[x, y, z], (9, -41, 30), (11, 6, 14))
     mm = mm - 0.85 * nose
     mm = np.where(mask("ears", uv) > 0.3, 2.0, mm)
-    mm = np.where(y > hairline_mm(canonical, lift) + 6, 6.5, mm)
+    mm = np.where(above_hairline(canonical, hair) > 6, 6.5, mm)
     from_mouth = np.hypot(np.maximum(x - 18, 0), y + 66)
     mm = np.where(z > 0, np.minimum(mm, 1.0 + 0.3 * smoothstep(12, 26, from_mouth)), mm)
     mm = np.where(mask("lips", uv, 2) > 0.06, 0.80, mm)
@@ -72,9 +63,9 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     """Visible skin, lips, lids and mouth lining, and a coarse layer beneath that closes every pinhole."""
     faces = head.faces_of("body")
     corners = head.canonical[head.faces[faces]]
-    visible = above_neckline(corners.reshape(-1, 3), person.neckline).reshape(-1, 3).max(1) > -9
+    visible = above_neckline(corners.reshape(-1, 3), person.clothes).reshape(-1, 3).max(1) > -9
     faces = faces[visible]
-    samples = poisson_samples(head, faces, lambda c, uv: _spacing(c, uv, person.hairline_lift), rng, UNFOLDED)
+    samples = poisson_samples(head, faces, lambda c, uv: _spacing(c, uv, person.hair), rng, UNFOLDED)
     samples = samples.where(~(_faces_eyeball(head, samples) | _behind_upper_lip(samples)))
     lips = mask("lips", samples.uv) * (mask("inside-mouth", samples.uv) < 0.5)
     lids = mask("eyelids", samples.uv)
@@ -91,7 +82,7 @@ def make_skin(head: Head, person: Person, rng: np.random.Generator) -> list[Clou
     position = (
         samples.position + samples.normal * (5e-4 * smoothstep(0.5, 0.9, inner) * (lips < 0.02))[:, None]
     )
-    opacity = 0.99 * smoothstep(-9, -5, above_neckline(c, person.neckline))
+    opacity = 0.99 * smoothstep(-9, -5, above_neckline(c, person.clothes))
     coarse = smoothstep(1.5e-3, 2.2e-3, samples.spacing)
     around_mouth = blob(np.c_[np.abs(c[:, 0]), c[:, 1:]], (14, -66, 25), (22, 18, 30))
     wider = np.maximum(coarse, 0.6 * around_mouth)
@@ -182,9 +173,7 @@ def _underlay(
 
 def scalp_share(canonical: Array, uv: Array, person: Person) -> Array:
     """How much hair colours the skin below it, [N] in 0..1."""
-    above = (
-        canonical[:, 1] - hairline_mm(canonical, person.hairline_lift) + 5 * value_noise(canonical, 0.09, 43)
-    )
+    above = above_hairline(canonical, person.hair) + 5 * value_noise(canonical, 0.09, 43)
     return np.asarray(smoothstep(-6, 8, above) * (mask("ears", uv) < 0.3) * (canonical[:, 1] > -78.5))
 
 
@@ -204,15 +193,15 @@ def _albedo(
     shade = _lines(person, c, mirrored, lids)
     grain = rng.normal(size=len(c))
     shade *= 1 + (1 - 0.7 * lids) * (0.03 * value_noise(c, 0.5, 8) + 0.045 * grain)
-    if person.freckles:
+    if person.skin.freckles:
         melanin += _freckles(person, c, mirrored, lips, lids, samples.spacing, rng)
     albedo = skin_colour(melanin, haemoglobin) * shade[:, None]
-    if person.stubble:
+    if person.skin.stubble:
         albedo = _stubble(person, albedo, c, mirrored, lips, rng)
 
     # Lips: more blood, fine vertical lines, a dark seam where they touch.
     vertical = 1 + 0.11 * value_noise(c, (0.70, 0.17, 0.17), 31) + 0.06 * fbm(c, 0.08, 33)
-    lip_m, lip_h = person.lip_pigment
+    lip_m, lip_h = person.skin.lip_pigment
     lip_colour = skin_colour(melanin + lip_m, haemoglobin + lip_h) * vertical[:, None]
     albedo = mix(albedo, lip_colour, 0.92 * smoothstep(0.2, 0.6, lips))
     seam = np.flatnonzero((mask("lips", uv, 2) > 0.06) | (inner > 0.5))
@@ -227,20 +216,20 @@ def _albedo(
         )
     )
     rim = (mask("eyelids", uv) > 0.2) & (radius < 1.4e-3)
-    albedo[rim] = 0.6 * albedo[rim] + 0.4 * skin_colour(0.7 * person.melanin, 1.0)
+    albedo[rim] = 0.6 * albedo[rim] + 0.4 * skin_colour(0.7 * person.skin.melanin, 1.0)
     upper = (mask("eyelids", uv) > 0.2) & (radius < 2.0e-3) & (c[:, 1] > 0.5)
-    albedo[upper] *= 1 - person.liner * np.array([0.85, 0.95, 1.0])
+    albedo[upper] *= 1 - person.eyes.liner * np.array([0.85, 0.95, 1.0])
     scalp = scalp_share(c, uv, person)
-    root = mix(linear(*person.hair_dark), linear(150, 146, 142), 0.6 * person.grey)
+    root = mix(linear(*person.hair.dark), linear(150, 146, 142), 0.6 * person.hair.grey)
     root = root * (1 + 0.2 * value_noise(c, 0.2, 41))[:, None]
-    cover = 0.97 if person.hair in ("bob", "afro") else 0.80
+    cover = 0.97 if person.hair.style in ("bob", "afro") else 0.80
     return np.clip(mix(albedo, root, cover * scalp), 0.004, 1)
 
 
 def _pigments(person: Person, c: Array, mirrored: Array, uv: Array, lids: Array) -> tuple[Array, Array]:
     """Melanin and haemoglobin [N] before freckles and lips."""
-    melanin = person.melanin * (1 + 0.09 * fbm(c, 0.022, 1) + 0.03 * fbm(c, 0.09, 5))
-    blood = person.haemoglobin * (1 + 0.14 * fbm(c, 0.05, 11) + 0.07 * fbm(c, 0.16, 13))
+    melanin = person.skin.melanin * (1 + 0.09 * fbm(c, 0.022, 1) + 0.03 * fbm(c, 0.09, 5))
+    blood = person.skin.haemoglobin * (1 + 0.14 * fbm(c, 0.05, 11) + 0.07 * fbm(c, 0.16, 13))
     flush = (
         0.34 * blob(mirrored, (44, -30, 10), (15, 12, 40))
         + 0.22 * blob(mirrored, (0, -36, 42), (9, 8, 20))
@@ -249,14 +238,14 @@ def _pigments(person: Person, c: Array, mirrored: Array, uv: Array, lids: Array)
         + 0.10 * blob(mirrored, (0, -55, 30), (26, 10, 40))
         + 0.55 * mask("ears", uv) * (mirrored[:, 0] > 60)
     )
-    blood += person.ruddiness * flush * (1 + 0.35 * fbm(c, 0.06, 17))
+    blood += person.skin.ruddiness * flush * (1 + 0.35 * fbm(c, 0.06, 17))
     blood += 0.30 * blob(mirrored, (28, -16, 10), (15, 5, 20)) + 0.35 * lids
-    melanin += (0.10 + 0.10 * person.melanin) * blob(mirrored, (28, -15, 10), (16, 6, 20))
+    melanin += (0.10 + 0.10 * person.skin.melanin) * blob(mirrored, (28, -15, 10), (16, 6, 20))
     melanin += 0.12 * blob(mirrored, (30, 12, 10), (18, 6, 20)) + 0.10 * lids * (np.abs(c[:, 1]) < 14)
     melanin += 0.05 * blob(mirrored, (0, 50, 20), (50, 25, 50)) - 0.05 * blob(
         mirrored, (40, -22, 10), (18, 9, 30)
     )
-    melanin += 0.10 * person.melanin * blob(mirrored, (0, -66, 30), (34, 16, 40))
+    melanin += 0.10 * person.skin.melanin * blob(mirrored, (0, -66, 30), (34, 16, 40))
     blood -= 0.18 * blob(mirrored, (0, 50, 20), (45, 25, 40))
     return melanin, np.maximum(blood, 0.1)
 
@@ -278,8 +267,8 @@ def _lines(person: Person, c: Array, mirrored: Array, lids: Array) -> Array:
         if strength:
             furrow, ridge = wrinkles.fold(name, c)
             shade *= 1 - strength * furrow + 0.15 * strength * ridge
-    shade *= 1 - 0.38 * wrinkles.crease(c) * (1 - smoothstep(0.3, 0.8, lids))
-    shade *= 1 - 0.93 * smoothstep(0.15, 0.6, blob(mirrored, (9.6, -40.7, 30.5), (3.3, 1.6, 3.8)))
+    shade *= 1 - 0.38 * lid_crease(c, 0.95) * (1 - smoothstep(0.3, 0.8, lids))
+    shade *= 1 - 0.93 * nostrils(c)
     shade *= 1 - 0.35 * blob(mirrored, (19.5, -41, 20), (1.6, 4.5, 5))
     return shade
 
@@ -297,7 +286,7 @@ def _freckles(
         c[:, 1] > -98
     )
     density = density * (mirrored[:, 0] < 62) * (c[:, 2] > -40) * spacing**2
-    centre = rng.choice(len(c), person.freckles, replace=False, p=density / density.sum())
+    centre = rng.choice(len(c), person.skin.freckles, replace=False, p=density / density.sum())
     distance, index = cKDTree(c[centre]).query(c)
     size, depth = rng.uniform(0.6, 1.3, len(centre)), rng.uniform(0.08, 0.35, len(centre))
     return np.asarray(depth[index] * groove(distance, 1.0) ** (1 / size[index] ** 2))
@@ -315,7 +304,7 @@ def _stubble(
     cheek = blob(mirrored, (34, -50, 10), (16, 13, 30))
     area = np.clip(np.maximum(jaw, moustache) - 0.8 * cheek, 0, 1) * (lips < 0.1)
     speckle = np.clip(0.75 + 0.45 * rng.normal(size=len(c)), 0, 1.6)
-    take = np.clip(person.stubble * area * speckle, 0, 0.85)
+    take = np.clip(person.skin.stubble * area * speckle, 0, 0.85)
     return mix(albedo, np.broadcast_to(linear(96, 92, 92), albedo.shape), take * 0.55)
 
 
@@ -340,7 +329,7 @@ def _shine(person: Person, samples: Samples, lips: Array, inner: Array, scalp: A
         + 0.30 * blob(mirrored, (0, -97, 20), (10, 8, 30))
     )
     specular = oil * (1 + 0.45 * value_noise(c, 0.30, 71) + 0.25 * value_noise(c, 0.8, 73)) * (1 - scalp)
-    wet = 1.25 * person.lip_gloss * (1 + 0.5 * value_noise(c, (0.6, 0.18, 0.18), 72))
+    wet = 1.25 * person.skin.lip_gloss * (1 + 0.5 * value_noise(c, (0.6, 0.18, 0.18), 72))
     outer = 0.25 + 0.75 * smoothstep(-0.1, 0.6, samples.normal[:, 2])  # no glitter on the lips' inner sides
     specular = np.where(lips > 0.4, wet * outer, specular)
     specular = np.where(inner > 0.5, 0.5, specular)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.making.people import wrinkles
-from render.making.people.features import Regions
+from render.making.people.features import IRIS_M, Features, nostrils
 from render.making.people.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
 from render.making.people.mesh.surface import FineMesh
-from render.making.people.random_person import Person
+from render.making.people.person import Person
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _FOLDS_AT_REST = {
     "under_eye": 0.3,
     "marionette": 0.25,
 }
-_IRIS_M = 5.9e-3
+_MANY_FRECKLES = 180
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,25 @@ class Coat:
         return np.clip(out, 0, 1.1)
 
 
-def make_coat(person: Person, mesh: FineMesh, canonical: Array, regions: Regions, eyes: Array) -> Coat:
-    """Paint one person: `canonical` [N, 3] millimetres, `regions` of all N, `eyes` from `eye_directions`."""
+def make_coat(person: Person, mesh: FineMesh, canonical: Array, features: Features, eyes: Array) -> Coat:
+    """Paint one person: `canonical` [N, 3] millimetres, `features` of all N, `eyes` from `eye_directions`."""
     body = mesh.of("body")
     c = canonical
     mirrored = np.c_[np.abs(c[:, 0]), c[:, 1:]]
     albedo = np.full((len(c), 3), 0.3)
     shine, gloss = np.full(len(c), 0.35), np.full(len(c), 14.0)
     relief = np.zeros(len(c))
-    bare = body & (regions.cloth < 0.99)
-    albedo[bare] = _skin(person, c[bare], mirrored[bare], _rows(regions, bare))
-    relief[body] = _relief(person, c[body], mirrored[body], _rows(regions, body))
+    bare = body & (features.cloth < 0.99)
+    albedo[bare] = _skin(person, c[bare], mirrored[bare], features.where(bare))
+    relief[body] = _relief(person, c[body], mirrored[body], features.where(body))
     shine[body] = 0.30 + 0.25 * blob(mirrored[body], (0, 20, 30), (25, 60, 40))
-    wet = regions.lips + 1.2 * regions.lining
+    wet = features.lips + 1.2 * features.lining
     shine += 0.8 * wet
     gloss += 26 * np.clip(wet, 0, 1)
-    cloth = regions.cloth * body
-    fabric = linear(*person.garment) * (1 + 0.10 * value_noise(c, 0.8, 7) + 0.12 * fbm(c, 0.03, 9))[:, None]
+    cloth = features.cloth * body
+    fabric = (
+        linear(*person.clothes.colour) * (1 + 0.10 * value_noise(c, 0.8, 7) + 0.12 * fbm(c, 0.03, 9))[:, None]
+    )
     albedo = mix(albedo, fabric, cloth)
     shine *= 1 - cloth
     for part, colour, strength in (
@@ -99,7 +101,7 @@ def make_coat(person: Person, mesh: FineMesh, canonical: Array, regions: Regions
         from_axis = np.hypot(eyes[rows, 0], eyes[rows, 1]) * 1e3
         relief[rows] = np.where(eyes[rows, 2] > 0, 0.9 * smoothstep(7.5, 3.0, from_axis), 0)  # the cornea
     folds = [wrinkles.fold(name, c) for name in _FOLDS]
-    deep = (0.6 + 0.7 * person.age) * body * (1 - regions.scalp)
+    deep = (0.6 + 0.7 * person.age) * body * (1 - features.scalp)
     depth = np.array([mm for _, mm in _FOLDS.values()])[:, None] * deep
     furrow, ridge = np.stack([f for f, _ in folds]), np.stack([r for _, r in folds])
     resting = np.array([_FOLDS_AT_REST.get(name, 0.0) for name in _FOLDS])[:, None] * person.age
@@ -118,31 +120,28 @@ def make_coat(person: Person, mesh: FineMesh, canonical: Array, regions: Regions
     )
 
 
-def _rows(regions: Regions, rows: NDArray[np.bool_]) -> Regions:
-    return Regions(**{name: values[rows] for name, values in vars(regions).items()})
-
-
-def _skin(person: Person, c: Array, mirrored: Array, at: Regions) -> Array:
+def _skin(person: Person, c: Array, mirrored: Array, at: Features) -> Array:
     seed = person.seed * 31 % 997
-    melanin = person.melanin * (1 + 0.10 * fbm(c, 0.022, seed + 1) + 0.05 * fbm(c, 0.12, seed + 5))
-    blood = person.haemoglobin * (1 + 0.16 * fbm(c, 0.05, seed + 11) + 0.10 * fbm(c, 0.2, seed + 13))
+    melanin = person.skin.melanin * (1 + 0.10 * fbm(c, 0.022, seed + 1) + 0.05 * fbm(c, 0.12, seed + 5))
+    blood = person.skin.haemoglobin * (1 + 0.16 * fbm(c, 0.05, seed + 11) + 0.10 * fbm(c, 0.2, seed + 13))
     blood += 0.30 * blob(mirrored, (42, -30, 10), (15, 13, 40)) + 0.20 * blob(
         mirrored, (0, -38, 42), (9, 8, 20)
     )
     blood += 0.14 * blob(mirrored, (0, -96, 20), (15, 10, 40)) + 0.35 * at.ears
     eye = blob(mirrored, (29, -2, 10), (17, 13, 30))
     blood += 0.22 * eye
-    melanin += (0.05 + 0.10 * person.melanin) * eye
-    if person.freckles:
+    melanin += (0.05 + 0.10 * person.skin.melanin) * eye
+    if person.skin.freckles:
         spots = value_noise(c, 0.55, seed + 21) + 0.6 * value_noise(c, 0.9, seed + 22)
         where = blob(mirrored, (22, -20, 20), (28, 16, 40)) + 0.25
-        melanin += person.freckles * 0.8 * smoothstep(0.55, 1.1, spots) * where
+        strength = 0.8 * person.skin.freckles / _MANY_FRECKLES
+        melanin += strength * smoothstep(0.55, 1.1, spots) * where
     moles = smoothstep(0.93, 0.99, value_noise(c, 0.12, seed + 25)) * (c[:, 1] < 50)
     melanin += 1.2 * moles
     albedo = skin_colour(melanin, np.maximum(blood, 0.1))
     pores = 1 + 0.05 * value_noise(c, 0.9, seed + 31)
     albedo *= pores[:, None]
-    if person.stubble:
+    if person.skin.stubble:
         jaw = smoothstep(-42, -60, c[:, 1] - 0.45 * np.maximum(mirrored[:, 0] - 40, 0))
         jaw = (
             jaw
@@ -151,26 +150,24 @@ def _skin(person: Person, c: Array, mirrored: Array, at: Regions) -> Array:
             * smoothstep(76, 64, mirrored[:, 0])
         )
         tips = 0.6 + 0.4 * value_noise(c, 1.3, seed + 35)
-        dark = 0.55 * person.stubble * np.maximum(jaw, blob(mirrored, (11, -53, 33), (13, 5, 30)))
+        dark = 0.55 * person.skin.stubble * np.maximum(jaw, blob(mirrored, (11, -53, 33), (13, 5, 30)))
         albedo *= 1 - (dark * tips * (1 - at.lips))[:, None] * np.array([1.0, 0.95, 0.85])
     lip_lines = 1 + 0.14 * value_noise(c, (0.7, 0.15, 0.15), seed + 41)
-    lips = skin_colour(0.8 * person.melanin + 0.14, blood + 0.55) * lip_lines[:, None]
+    lip_melanin, lip_blood = person.skin.lip_pigment
+    lips = skin_colour(person.skin.melanin + lip_melanin, blood + lip_blood) * lip_lines[:, None]
     albedo = mix(albedo, lips, 0.9 * at.lips)
     albedo = mix(albedo, linear(120, 46, 44), at.lining)
-    nostrils = smoothstep(0.15, 0.6, blob(mirrored, (9.6, -40.7, 30.5), (3.3, 1.6, 3.8)))
-    albedo *= (1 - 0.9 * nostrils)[:, None]
+    albedo *= (1 - 0.9 * nostrils(c))[:, None]
     albedo = mix(albedo, 0.25 * albedo + linear(70, 30, 26) * 0.3, 0.85 * at.lid_rim * (c[:, 1] > -1.5))
     albedo *= (1 - 0.35 * at.lid_crease)[:, None]
     hairs = smoothstep(
         -0.5, 0.7, value_noise(c, (0.55, 0.9, 0.3), seed + 51) + 0.5 * value_noise(c, 1.6, seed + 52)
     )
-    brow = linear(*person.hair_dark) * 1.1
-    albedo = mix(albedo, brow, at.brows * (0.55 + 0.35 * hairs))
-    root = linear(*person.hair_dark)
-    return np.asarray(mix(albedo, root, 0.92 * at.scalp))
+    albedo = mix(albedo, 1.1 * linear(*person.brows.colour), at.brows * (0.55 + 0.35 * hairs))
+    return np.asarray(mix(albedo, linear(*person.hair.dark), 0.92 * at.scalp))
 
 
-def _relief(person: Person, c: Array, mirrored: Array, at: Regions) -> Array:
+def _relief(person: Person, c: Array, mirrored: Array, at: Features) -> Array:
     """Millimetres [N] at rest: asymmetry no identity mode has, brow hair, pores, cloth."""
     seed = person.seed * 37 % 991
     smooth = (1 - at.cloth) * (1 - at.lid_rim) * (1 - at.lining)
@@ -198,16 +195,18 @@ def _eye_colours(person: Person, offset: Array, sign: int) -> Array:
     """Linear colours [N, 3] of one eyeball: veined white, limbal ring, fibres of the iris, pupil."""
     out = unit(offset)
     radius = np.linalg.norm(offset, axis=1)
-    white = np.tile(linear(206, 198, 194), (len(out), 1))
+    white = np.tile(linear(*person.eyes.white), (len(out), 1))
     rim = smoothstep(0.35, 0.95, np.hypot(out[:, 0], out[:, 1]))
     vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3) * rim
     white *= 1 - rim[:, None] * np.array([0.06, 0.22, 0.22]) - (0.12 * vein)[:, None] * np.array([0.2, 1, 1])
-    q = np.where(out[:, 2] > 0, np.hypot(out[:, 0], out[:, 1]) * radius / _IRIS_M, 9.0)
+    q = np.where(out[:, 2] > 0, np.hypot(out[:, 0], out[:, 1]) * radius / IRIS_M, 9.0)
     turn = np.arctan2(out[:, 1], out[:, 0])
     ring = np.c_[np.cos(turn), np.sin(turn), np.zeros(len(turn))]
     fibre = value_noise(ring * 9 + [0, 0, 1] * (q * 1.2)[:, None], 1.0, 91 + person.seed % 50)
     iris = mix(
-        np.tile(linear(*person.iris_inner), (len(q), 1)), linear(*person.iris_outer), smoothstep(0.42, 0.8, q)
+        np.tile(linear(*person.eyes.iris_inner), (len(q), 1)),
+        linear(*person.eyes.iris_outer),
+        smoothstep(0.42, 0.8, q),
     )
     iris *= (1 + 0.4 * fibre)[:, None] * (1 - 0.8 * smoothstep(0.8, 1.0, q))[:, None]
     iris = mix(iris, linear(8, 6, 6), smoothstep(0.46, 0.38, q))

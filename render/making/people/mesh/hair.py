@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making.people.features import Regions
+from render.making.people.features import Features
 from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
-from render.making.people.random_person import Person
+from render.making.people.person import Person
 
 Array = NDArray[np.float64]
 
@@ -30,29 +30,31 @@ class Strands:
     root: NDArray[np.int64]  # [S * K * 2] vertex of the skin it grows from
 
 
-def cap_mm(person: Person, canonical: Array, regions: Regions) -> Array:
-    """Thickness [N] of the hair above the skin, millimetres, ridged along the strands."""
+def _combed(canonical: Array) -> Array:
+    """Coordinates [N, 3] in which noise runs along the strands."""
     crown = canonical - _CENTRE_MM
     around = np.arctan2(crown[:, 0], crown[:, 2])
     down = np.arccos(np.clip(unit(crown)[:, 1], -1, 1))
-    comb = np.c_[60 * around * np.sin(down), 9 * down, np.zeros(len(down))]
+    return np.c_[60 * around * np.sin(down), 9 * down, np.zeros(len(down))]
+
+
+def cap_mm(person: Person, canonical: Array, features: Features) -> Array:
+    """Thickness [N] of the hair above the skin, millimetres, ridged along the strands."""
+    comb = _combed(canonical)
     ridges = fbm(comb, 0.28, person.seed % 61 + 201)
     lumps = fbm(canonical, 0.03, person.seed % 67 + 211)
-    rise = smoothstep(-1.0, 16.0, regions.scalp_depth)
+    rise = smoothstep(-1.0, 16.0, features.scalp_depth)
     sides = 0.45 + 0.55 * smoothstep(0, 70, canonical[:, 1])
-    thickness = person.hair_thickness * rise * sides * (1 + 0.25 * lumps + 0.16 * ridges)
-    return np.asarray(np.clip(thickness, 0, None) * (regions.scalp > 0))
+    thickness = person.hair.thickness * rise * sides * (1 + 0.25 * lumps + 0.16 * ridges)
+    return np.asarray(np.clip(thickness, 0, None) * (features.scalp > 0))
 
 
 def cap_colour(person: Person, canonical: Array) -> Array:
     """Linear colour [N, 3] of the cap: streaks along the strands."""
-    crown = canonical - _CENTRE_MM
-    around = np.arctan2(crown[:, 0], crown[:, 2])
-    down = np.arccos(np.clip(unit(crown)[:, 1], -1, 1))
-    comb = np.c_[60 * around * np.sin(down), 9 * down, np.zeros(len(down))]
+    comb = _combed(canonical)
     tone = 0.30 + 0.35 * fbm(comb, 0.45, person.seed % 71 + 221) + 0.2 * value_noise(canonical, 0.05, 223)
     return mix(
-        np.tile(linear(*person.hair_dark), (len(tone), 1)), linear(*person.hair_light), np.clip(tone, 0, 1)
+        np.tile(linear(*person.hair.dark), (len(tone), 1)), linear(*person.hair.light), np.clip(tone, 0, 1)
     )
 
 
@@ -71,12 +73,12 @@ def make_strands(
     comb = np.array([0, 1.0, -0.25])[None] - away * (away @ np.array([0, 1.0, -0.25]))[:, None]
     sideways = unit(np.cross(np.array([0, 1.0, 0]), away))
     forehead = smoothstep(-60, 10, c[:, 2])
-    heading = unit(-unit(comb) + np.tan(person.parting) * forehead[:, None] * sideways)
+    heading = unit(-unit(comb) + np.tan(person.hair.parting) * forehead[:, None] * sideways)
     heading = unit(heading + 0.22 * rng.normal(size=heading.shape) + 0.25 * _wave(c, person.seed))
     heading = unit(heading - normal * (heading * normal).sum(1, keepdims=True))
     length = (
         1e-3
-        * person.hair_length
+        * person.hair.length
         * rng.uniform(0.5, 1.2, len(root))
         * (0.35 + 0.65 * smoothstep(0, 18, depth[root]))
     )
@@ -102,7 +104,7 @@ def make_strands(
         [np.stack([first, first + 1, first + 2], 1), np.stack([first + 1, first + 3, first + 2], 1)]
     )
     tone = np.clip(0.25 + 0.25 * rng.normal(size=s) + 0.3 * value_noise(c, 0.07, 231), 0, 1)
-    colour = mix(np.tile(linear(*person.hair_dark), (s, 1)), linear(*person.hair_light), tone)
+    colour = mix(np.tile(linear(*person.hair.dark), (s, 1)), linear(*person.hair.light), tone)
     colour = colour[:, None] * (0.45 + 0.55 * t)[None, :, None]  # roots lie in the hair's own shadow
     outwards = unit(np.broadcast_to(normal[:, None], node.shape))
 

@@ -1,0 +1,96 @@
+"""What a made person is: shape, skin, eyes, brows, hair, clothes and light, whatever is then made of it.
+
+Lengths are in millimetres, colours in sRGB 0..255, strengths about 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from render.making.people.light import STUDIO, Light
+
+Rgb = tuple[float, float, float]
+HairStyle = Literal["bob", "short", "afro"]
+Neckline = Literal["crew", "vee", "round"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The body: MakeHuman's targets, and the built-in head's identity modes added to what they make."""
+
+    targets: Mapping[str, float] = field(default_factory=dict)  # none: the average adult; `@` is both sides
+    modes: tuple[float, ...] = ()  # standard deviations
+
+
+@dataclass(frozen=True)
+class Skin:
+    melanin: float  # 0.2 very fair .. 1.6 very deep
+    haemoglobin: float = 0.55
+    ruddiness: float = 1.0  # strength of cheeks, nose and chin
+    freckles: int = 0  # how many
+    stubble: float = 0.0
+    lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
+    lip_gloss: float = 1.0
+
+
+@dataclass(frozen=True)
+class Eyes:
+    iris_inner: Rgb = (104, 66, 30)
+    iris_outer: Rgb = (70, 52, 30)
+    white: Rgb = (198, 190, 187)
+    lash_strength: float = 1.0
+    liner: float = 0.6  # darkness of the upper lid's rim
+
+
+@dataclass(frozen=True)
+class Brows:
+    colour: Rgb = (60, 42, 32)
+    density: float = 1.0
+    width: float = 1.0
+    lift: float = 0.0
+    arch: float = 1.0
+
+
+# Height of the hairline at angles from the front, degrees.
+HAIRLINE_DEG = (0, 15, 28, 42, 52, 62, 72, 84, 100, 115, 130, 180)
+_HAIRLINE_MM = (66.5, 67.5, 69.5, 61.5, 45.5, 29.5, 11.5, 7.5, 7.5, -18.5, -48.5, -66.5)
+
+
+@dataclass(frozen=True)
+class Hair:
+    style: HairStyle = "bob"  # of the strands that become Gaussians
+    dark: Rgb = (46, 30, 22)
+    light: Rgb = (122, 82, 52)
+    grey: float = 0.0  # share of white strands
+    hairline_mm: tuple[float, ...] = _HAIRLINE_MM  # canonical, at HAIRLINE_DEG
+    hairline_lift: float = 0.0  # over the forehead
+    # Of the textured mesh, whose hair is a cap with short strands on it:
+    thickness: float = 11.0
+    length: float = 22.0
+    parting: float = 0.3  # angle of the strands' sweep over the forehead, radians
+
+
+@dataclass(frozen=True)
+class Clothes:
+    colour: Rgb = (62, 80, 92)
+    neckline: Neckline = "crew"
+    collar: float = 0.0  # how much higher a round neckline lies
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person; nobody real."""
+
+    name: str
+    summary: str
+    seed: int  # of everything that varies without meaning
+    shape: Shape
+    skin: Skin
+    age: float = 0.0  # depth of the lines at rest and of wrinkles
+    eyes: Eyes = Eyes()
+    brows: Brows = Brows()
+    hair: Hair = Hair()
+    clothes: Clothes = Clothes()
+    light: Light = STUDIO
