@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.making.people.head import both_sides
+
 # Actions of a region of the face, of which one expression takes at most one each; `@` is Left and Right.
 _ACTIONS: dict[str, tuple[dict[str, float], ...]] = {
     "mouth": (
@@ -46,8 +48,7 @@ def unit_vector(names: tuple[str, ...], units: Mapping[str, float]) -> Tensor:
     """Named weights as a vector [E]; `@` at a name's end means Left and Right. Raises KeyError."""
     vector = torch.zeros(len(names))
     for name, weight in units.items():
-        for side in ("Left", "Right") if name.endswith("@") else ("",):
-            full = name.rstrip("@") + side
+        for full in both_sides(name):
             if full not in names:
                 raise KeyError(full)
             vector[names.index(full)] = weight

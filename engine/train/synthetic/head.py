@@ -33,7 +33,7 @@ class PosedHead:
     points: Array  # [N, 3] metres, world
     normals: Array  # [N, 3]
     base: Array  # [N, 3] linear light without highlights
-    lit: light.Lit
+    visible: Array  # [N, D] of each light, 0..1
     tangents: Array  # [N - num_skin, 3] along the strands
     num_skin: int
 
@@ -54,8 +54,8 @@ class SyntheticHead:
         self._lights = Environment(sampled.towards.astype(np.float32), sampled.radiance.astype(np.float32))
         self._base_faces = self.rig.faces.numpy().astype(np.int32)
         fine, roots = mesh.fine, mesh.roots
-        self._probe_corners = np.concatenate([fine.corners, fine.corners[roots]])
-        self._probe_weights = np.concatenate([fine.barycentric, fine.barycentric[roots]])
+        self._corners = np.concatenate([fine.corners, fine.corners[roots]])
+        self._weights = np.concatenate([fine.barycentric, fine.barycentric[roots]])
         self._faces = np.concatenate([fine.faces, mesh.strands.faces + len(fine.corners)])
 
     def pose(self, params: RigParams) -> PosedHead:
@@ -64,13 +64,13 @@ class SyntheticHead:
             posed = self.rig(params)
         vertices = np.ascontiguousarray(posed.vertices.numpy())
         head = posed.joint_transforms[self.rig.joint_names.index("head")].numpy()
-        mesh, fine, strands = self.mesh, self.mesh.fine, self.mesh.strands
+        fine, coat, strands = self.mesh.fine, self.mesh.coat, self.mesh.strands
         base_normals = vertex_normals(vertices, self._base_faces)
         units = dict(zip(self.rig.expression_names, params.expression.tolist(), strict=True))
-        drive = mesh.coat.drive(units)
-        millimetres = mesh.relief_mm + (drive * mesh.coat.fold_relief_mm).sum(0)
+        drive = coat.drive(units)
+        millimetres = coat.relief_mm + (drive * coat.fold_relief_mm).sum(0)
         smooth = fine.at(base_normals)
-        surface = fine.curved(vertices, base_normals) + 1e-3 * mesh.cap_mm[:, None] * smooth
+        surface = fine.curved(vertices, base_normals) + 1e-3 * coat.cap_mm[:, None] * smooth
         skin = surface + 1e-3 * millimetres[:, None].astype(np.float32) * smooth
         skin_normals = vertex_normals(skin, fine.faces)
         turn = head[:, :3]
@@ -78,14 +78,15 @@ class SyntheticHead:
         tangents = (strands.tangents @ turn.T).astype(np.float32)
         points = np.concatenate([skin, hair])
         normals = np.concatenate([skin_normals, (strands.normals @ turn.T).astype(np.float32)])
-        wrap = np.concatenate([mesh.wrap, np.full((len(hair), 3), DRY_WRAP, np.float32)])
-        casters = vertices + 1e-3 * mesh.coarse_cap_mm[:, None] * base_normals
+        wrap = np.concatenate([coat.wrap, np.full((len(hair), 3), DRY_WRAP, np.float32)])
+        casters = vertices + 1e-3 * self.mesh.coarse_cap_mm[:, None] * base_normals
         # Shadows are cast by, and fall on, the surface without its relief: furrows would shade themselves.
-        probes = light.Probes(casters, self._probe_corners, self._probe_weights)
-        lit = light.light(self._lights, probes, normals, wrap, casters, self._base_faces)
-        shade = np.clip(1 - (drive * mesh.coat.fold_shade).sum(0), 0.35, 1)[:, None]
-        albedo = np.concatenate([mesh.albedo * shade, strands.albedo]).astype(np.float32)
-        return PosedHead(points, normals, albedo * lit.diffuse, lit, tangents, len(skin))
+        diffuse, visible = light.light(
+            self._lights, casters, self._base_faces, self._corners, self._weights, normals, wrap
+        )
+        shade = np.clip(1 - (drive * coat.fold_shade).sum(0), 0.35, 1)[:, None]
+        albedo = np.concatenate([coat.albedo * shade, strands.albedo]).astype(np.float32)
+        return PosedHead(points, normals, albedo * diffuse, visible, tangents, len(skin))
 
     def picture(self, posed: PosedHead, camera: Camera, supersampling: int = 3) -> Picture:
         """What a camera sees, with depth and normals."""
@@ -96,10 +97,8 @@ class SyntheticHead:
         px[:, 0] = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx
         px[:, 1] = camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
         px[:, 2] = seen[:, 2]
-        values = np.concatenate(
-            [light.display(self._radiance(posed, eye), self.person.light.exposure), posed.normals, px[:, 2:]],
-            1,
-        )
+        rgb = light.display(self._radiance(posed, eye), self.person.light.exposure)
+        values = np.concatenate([rgb, posed.normals, px[:, 2:]], 1)
         samples = see(px, self._faces, camera.width, camera.height, supersampling)
         mean, cover = resolve(samples, px, self._faces, values)
         normal = mean[..., 3:6]
@@ -112,30 +111,16 @@ class SyntheticHead:
         )
 
     def _radiance(self, posed: PosedHead, eye: NDArray[np.float64]) -> Array:
-        n = posed.num_skin
+        n, coat, hair = posed.num_skin, self.mesh.coat, self.mesh.strands.albedo.mean(1)
         out = posed.base.copy()
-        visible = posed.lit.visible
-        out[:n] += SHINE * light.shine(
-            light.Lit(posed.lit.diffuse[:n], visible[:n]),
-            self._lights,
-            posed.points[:n],
-            posed.normals[:n],
-            self.mesh.shine,
-            self.mesh.gloss,
-            eye,
-        )
-        hair = len(posed.points) - n
-        albedo = self.mesh.strands.albedo.mean(1)
-        out[n:] += 0.5 * light.shine(
-            light.Lit(posed.lit.diffuse[n:], visible[n:]),
-            self._lights,
-            posed.points[n:],
-            posed.normals[n:],
-            (0.004 + 0.3 * albedo).astype(np.float32),
-            np.full(hair, 60, np.float32),
-            eye,
-            posed.tangents,
-        )
+        for rows, share, strength, gloss, tangents in (
+            (slice(None, n), SHINE, coat.shine, coat.gloss, None),
+            (slice(n, None), 0.5, 0.004 + 0.3 * hair, np.full(len(hair), 60), posed.tangents),
+        ):
+            points, normals = posed.points[rows], posed.normals[rows]
+            out[rows] += share * light.shine(
+                self._lights, posed.visible[rows], points, normals, strength, gloss, eye, tangents
+            )
         return out
 
 

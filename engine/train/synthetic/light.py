@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,48 +19,31 @@ _MAP_M = 0.62
 _BIAS_M, _SOFT_M = 3.0e-3, 5.0e-3
 
 
-@dataclass(frozen=True)
-class Lit:
-    """Light that reaches the vertices of one pose; the cameras share it."""
-
-    diffuse: Array  # [N, 3] to be multiplied with the albedo
-    visible: Array  # [N, D] of each light, 0..1
-
-
-@dataclass(frozen=True)
-class Probes:
-    """Where shadows are looked up; every lit vertex mixes three of these."""
-
-    points: Array  # [M, 3]
-    corners: NDArray[np.int32]  # [N, 3] into the probes
-    weights: Array  # [N, 3]
-
-
 def light(
-    environment: Environment,
-    probes: Probes,
-    normals: Array,
-    wrap: Array,
+    lights: Environment,
     casters: Array,
     faces: NDArray[np.int32],
-) -> Lit:
-    """Light vertices of `normals` [N, 3] behind the triangles of `casters` [M, 3].
+    corners: NDArray[np.int32],
+    weights: Array,
+    normals: Array,
+    wrap: Array,
+) -> tuple[Array, Array]:
+    """Light [N, 3], to be multiplied with the albedo, and how much of each light is seen [N, D] in 0..1.
 
-    `wrap` [N, 3] per channel: how far light bleeds round the terminator, as it does in flesh, red furthest.
+    Triangles of `casters` [M, 3] throw shadows, which every lit vertex mixes (`weights` [N, 3]) from three
+    casters (`corners` [N, 3]). `wrap` [N, 3] per channel: how far light bleeds round the terminator.
     """
     centre = np.array([0, -0.03, 0], np.float32)
     scale = np.float32(_MAP / _MAP_M)
-    seen_by = np.empty((len(probes.points), len(environment.towards)), np.float32)
-    for number, direction in enumerate(environment.towards):
+    seen_by = np.empty((len(casters), len(lights.towards)), np.float32)
+    for number, direction in enumerate(lights.towards):
         axis = np.array([1.0, 0, 0] if abs(direction[0]) < 0.7 else [0, 1.0, 0])
         u = unit(np.cross(axis, direction))
         frame = np.stack([scale * u, scale * np.cross(direction, u), direction]).astype(np.float32)
-        offset = np.array([_MAP / 2, _MAP / 2, 0], np.float32)
-        seen = depth_map((casters - centre) @ frame.T + offset, faces, _MAP)
-        _shadow((probes.points - centre) @ frame.T + offset, seen, seen_by, number)
-    visible = _mixed(seen_by, probes.corners, probes.weights)
-    diffuse = _gather(normals, wrap.astype(np.float32), visible, environment.towards, environment.radiance)
-    return Lit(diffuse, visible)
+        placed = (casters - centre) @ frame.T + np.array([_MAP / 2, _MAP / 2, 0], np.float32)
+        _shadow(placed, depth_map(placed, faces, _MAP), seen_by, number)
+    visible = _mixed(seen_by, corners, weights)
+    return _gather(normals, wrap, visible, lights.towards, lights.radiance), visible
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -118,34 +100,25 @@ def _gather(normals: Array, wrap: Array, visible: Array, towards: Array, radianc
 
 
 def shine(
-    lit: Lit,
-    environment: Environment,
+    lights: Environment,
+    visible: Array,
     points: Array,
     normals: Array,
     strength: Array,
     gloss: Array,
     eye: Array,
-    tangents: Array | None = None,
+    tangents: Array | None,
 ) -> Array:
     """Highlights [N, 3] towards a camera at `eye` [3]; with `tangents` [N, 3] those of hair.
 
     Source: J. Blinn, "Models of light reflection", 1977; J. Kajiya and T. Kay, "Rendering fur with three
     dimensional textures", 1989.
     """
-    strongest = np.flatnonzero(environment.radiance.max(1) > 0.10 * environment.radiance.max())
+    towards, radiance = lights.towards, lights.radiance
+    strongest = np.flatnonzero(radiance.max(1) > 0.10 * radiance.max())
     along = np.zeros((0, 3), np.float32) if tangents is None else tangents
-    return _shine(
-        lit.visible,
-        environment.towards,
-        environment.radiance,
-        strongest,
-        points,
-        normals,
-        along,
-        strength.astype(np.float32),
-        gloss.astype(np.float32),
-        eye.astype(np.float32),
-    )
+    strength, gloss, eye = (values.astype(np.float32) for values in (strength, gloss, eye))
+    return _shine(visible, towards, radiance, strongest, points, normals, along, strength, gloss, eye)
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class Features:
     ears: Array
     cloth: Array
 
-    def where(self, rows: NDArray[np.bool_]) -> Features:
+    def where(self, rows: NDArray[Any]) -> Features:
         return Features(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 

@@ -16,6 +16,12 @@ from render.rigs.reference import RigReference
 Array = NDArray[np.float64]
 
 
+def both_sides(unit_name: str) -> tuple[str, ...]:
+    """`eyeBlinkLeft` and `eyeBlinkRight` for `eyeBlink@`; any other name alone."""
+    stem = unit_name.removesuffix("@")
+    return (unit_name,) if stem == unit_name else (f"{stem}Left", f"{stem}Right")
+
+
 @dataclass(frozen=True)
 class Head:
     """Geometry of one person, in the rig's axes.
@@ -35,8 +41,8 @@ class Head:
         """Vertices [V, 3] with face units added; a name ending in `@` means Left and Right."""
         vertices = self.vertices.copy()
         for name, weight in weights.items():
-            for side in ("Left", "Right") if name.endswith("@") else ("",):
-                vertices += weight * self.units[name.rstrip("@") + side]
+            for unit_name in both_sides(name):
+                vertices += weight * self.units[unit_name]
         return vertices
 
     def faces_of(self, *groups: str) -> NDArray[np.int64]:

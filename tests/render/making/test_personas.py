@@ -15,6 +15,7 @@ from render.avatars.library import DEFAULT_AVATAR, builtin_names, open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
 from render.making.people.builtin import PEOPLE
+from render.making.people.head import both_sides
 
 ASSETS = Path(__file__).parents[3] / "render" / "assets"
 SIZE = 512
@@ -60,8 +61,8 @@ def draw(
     """uint8 [SIZE, SIZE, 3] of the head from the front or the side, on grey."""
     units = torch.zeros(avatar.rig.num_expressions)
     for name, weight in weights.items():
-        for side in ("Left", "Right") if name.endswith("@") else ("",):
-            units[avatar.rig.expression_names.index(name.rstrip("@") + side)] = weight
+        for unit_name in both_sides(name):
+            units[avatar.rig.expression_names.index(unit_name)] = weight
     eyes = avatar.rig.joints_template[4:6].mean(0)
     camera = Camera.orbit(
         (0.0, float(eyes[1]) - 0.03, 0.0),

@@ -10,13 +10,13 @@ import numpy as np
 from render.making.people.gaussians.brows import make_brows
 from render.making.people.gaussians.eyes import make_eyes, make_lashes
 from render.making.people.gaussians.garment import make_garment
-from render.making.people.gaussians.hair import make_hair
+from render.making.people.gaussians.hairstyles import make_hair
 from render.making.people.gaussians.lighting import seen_share
 from render.making.people.gaussians.mouth import make_mouth
 from render.making.people.gaussians.sampling import BROW, EYE, GLINT, HAIR, LASH, MOUTH, Cloud
 from render.making.people.gaussians.shading import Shaded, shade
 from render.making.people.gaussians.skin import make_skin
-from render.making.people.head import Head, build_head, rig_reference
+from render.making.people.head import Head, both_sides, build_head, rig_reference
 from render.making.people.person import Person
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def to_avatar(person: Person, cloud: Cloud, shaded: Shaded) -> Avatar:
     binding = TriangleBinding(torch.tensor(cloud.face))
     drivers = torch.zeros(rig.num_expressions, len(shaded.shades))
     for column, one in enumerate(shaded.shades):
-        for unit_name, share in one.drivers.items():
-            drivers[rig.expression_names.index(unit_name), column] = share
+        for name, share in one.drivers.items():
+            for unit_name in both_sides(name):
+                drivers[rig.expression_names.index(unit_name), column] = share
     deformation = Deformation(
         Coefficients.linear(drivers, torch.zeros(len(shaded.shades))),
         indices=torch.tensor(shaded.indices),

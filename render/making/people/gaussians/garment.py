@@ -16,7 +16,7 @@ from render.making.people.gaussians.sampling import (
     poisson_samples,
 )
 from render.making.people.head import Head
-from render.making.people.person import Person
+from render.making.people.person import Clothes, Person
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def make_garment(head: Head, person: Person, rng: np.random.Generator) -> list[C
         gloss=6.0,
         canonical=s.canonical,
     )
-    return [cloth.where(keep), _collar(head, person, s.canonical, s.position, s.normal, edge, rng)]
+    return [cloth.where(keep), _collar(head, clothes, s, edge, rng)]
 
 
 def _fold_height(c: Array) -> Array:
@@ -82,18 +82,10 @@ def _fold_height(c: Array) -> Array:
     return np.asarray(0.45 * crumple + 0.40 * drape + 0.45 * pull)
 
 
-def _collar(
-    head: Head,
-    person: Person,
-    canonical: Array,
-    position: Array,
-    normal: Array,
-    edge: Array,
-    rng: np.random.Generator,
-) -> Cloud:
+def _collar(head: Head, clothes: Clothes, s: Samples, edge: Array, rng: np.random.Generator) -> Cloud:
     """A rolled, ribbed band along the neckline: an ordered grid, since its ribs must be even."""
     near = np.abs(edge) < 5
-    turn = np.arctan2(canonical[near, 0], canonical[near, 2] + 104.5)
+    turn = np.arctan2(s.canonical[near, 0], s.canonical[near, 2] + 104.5)
     order = np.argsort(turn)
     around = np.linspace(-np.pi, np.pi, _RING, endpoint=False)
     kernel = np.exp(-0.5 * (np.minimum(np.arange(_RING), _RING - np.arange(_RING)) / 5.0) ** 2)
@@ -104,8 +96,8 @@ def _collar(
         return np.fft.irfft(np.fft.rfft(even) * np.fft.rfft(kernel), _RING)
 
     drop = 1e-3 * edge[:, None] * np.array([0.0, 1.0, 0.0])
-    centre = np.stack([loop((position - drop)[:, k]) for k in range(3)], 1)
-    out = unit(np.stack([loop(normal[:, k]) for k in range(3)], 1))
+    centre = np.stack([loop((s.position - drop)[:, k]) for k in range(3)], 1)
+    out = unit(np.stack([loop(s.normal[:, k]) for k in range(3)], 1))
     along = unit(np.roll(centre, -1, 0) - np.roll(centre, 1, 0))
     down = np.cross(out, along)
     down *= -np.sign(down[:, 1:2])
@@ -122,7 +114,7 @@ def _collar(
         rows["normal"].append(facing)
         rows["frame"].append(frame_from(facing, along))
         rows["scale"].append(np.c_[step, np.full(_RING, 1.05e-3), np.full(_RING, 0.3e-3)])
-        rows["albedo"].append(0.97 * linear(*person.clothes.colour) * tone)
+        rows["albedo"].append(0.97 * linear(*clothes.colour) * tone)
     stacked = {k: np.concatenate([np.asarray(r) for r in v]) for k, v in rows.items()}
     return cloud(
         CLOTH,

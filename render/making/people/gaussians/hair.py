@@ -123,10 +123,3 @@ def strands_to_cloud(
         outwards[drawn],
         canonical=middle[drawn],
     )
-
-
-def make_hair(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
-    """The person's hairstyle."""
-    from render.making.people.gaussians import hairstyles
-
-    return hairstyles.STYLES[person.hair.style](head, person, rng)

@@ -257,4 +257,9 @@ def _baby_hairs(
     )
 
 
-STYLES = {"bob": bob, "short": short, "afro": afro}
+_STYLES = {"bob": bob, "short": short, "afro": afro}
+
+
+def make_hair(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
+    """The person's hairstyle."""
+    return _STYLES[person.hair.style](head, person, rng)

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from render.making.people.fields import unit
 from render.making.people.head import Head
+from render.making.people.mesh.surface import phong_points
 from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
@@ -41,16 +42,10 @@ class Samples:
 
 
 def surface(head: Head, vertices: Array, normals: Array, face: Indices, bary: Array) -> tuple[Array, Array]:
-    """Phong-tessellated points [N, 3] and unit normals [N, 3] of the mesh.
-
-    Source: T. Boubekeur, M. Alexa, "Phong Tessellation", 2008, equation 4.
-    """
+    """Phong-tessellated points [N, 3] and unit normals [N, 3] of the mesh."""
     corners = head.faces[face]
-    p, n = vertices[corners], normals[corners]
-    flat = (bary[:, :, None] * p).sum(1)
-    projected = flat[:, None] - ((flat[:, None] - p) * n).sum(2, keepdims=True) * n
-    curved = (bary[:, :, None] * projected).sum(1)
-    return flat + _PHONG_SHARE * (curved - flat), unit((bary[:, :, None] * n).sum(1))
+    points = phong_points(corners, bary, vertices, normals, _PHONG_SHARE)
+    return points, unit((bary[:, :, None] * normals[corners]).sum(1))
 
 
 def samples_at(head: Head, face: Indices, bary: Array, spacing: Array | float) -> Samples:

@@ -30,7 +30,7 @@ class ExpressionShade:
     """One coefficient of the colour deformation: which units drive it, and the pose it is baked in."""
 
     name: str
-    drivers: dict[str, float]  # unit -> share; the coefficient is their clamped sum
+    drivers: dict[str, float]  # unit -> share, `@` of each side; the coefficient is their clamped sum
     pose: dict[str, float]
     folds: dict[str, float]  # wrinkle -> depth
     side: int = 0  # +1 only the subject's left half, -1 only the right
@@ -53,24 +53,19 @@ def expression_shades() -> tuple[ExpressionShade, ...]:
     shades += [
         ExpressionShade(
             "browUp",
-            {"browInnerUp": 0.6, "browOuterUpLeft": 0.25, "browOuterUpRight": 0.25},
+            {"browInnerUp": 0.6, "browOuterUp@": 0.25},
             {"browInnerUp": 0.9, "browOuterUp@": 0.9},
             {"forehead": 0.26},
         ),
         ExpressionShade(
             "browDown",
-            {"browDownLeft": 0.5, "browDownRight": 0.5},
+            {"browDown@": 0.5},
             {"browDown@": 1.0},
             {"glabella": 0.34},
         ),
         ExpressionShade(
             "sneer",
-            {
-                "noseSneerLeft": 0.5,
-                "noseSneerRight": 0.5,
-                "mouthUpperUpLeft": 0.25,
-                "mouthUpperUpRight": 0.25,
-            },
+            {"noseSneer@": 0.5, "mouthUpperUp@": 0.25},
             {"noseSneer@": 0.9, "mouthUpperUp@": 0.6},
             {"nose_bridge": 0.22, "nasolabial": 0.22},
         ),

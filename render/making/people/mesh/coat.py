@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from render.making.people import wrinkles
 from render.making.people.features import IRIS_M, Features, nostrils
 from render.making.people.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+from render.making.people.light import DRY_WRAP, FLESH_WRAP
+from render.making.people.mesh.hair import cap_colour, cap_mm
 from render.making.people.mesh.surface import FineMesh
 from render.making.people.person import Person
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 # Which units press which fold into the skin, and how deep in millimetres at weight 1.
 _FOLDS: dict[str, tuple[dict[str, float], float]] = {
@@ -40,10 +43,12 @@ _MANY_FRECKLES = 180
 class Coat:
     """What lies on the fine mesh of one person; N fine vertices, K folds."""
 
-    albedo: Array  # [N, 3] linear
+    albedo: Array  # [N, 3] linear, the hair's where there is hair
     shine: Array  # [N] strength of the highlight
     gloss: Array  # [N] exponent of the highlight
+    wrap: Array  # [N, 3] how far light bleeds round the terminator
     relief_mm: Array  # [N] along the normal, at rest
+    cap_mm: Array  # [N] thickness of the hair
     fold_relief_mm: Array  # [K, N] added per unit of its drive
     fold_shade: Array  # [K, N] darkening per unit of its drive
     fold_drivers: tuple[Mapping[str, float], ...]  # unit -> share of the drive; `@` is the vertex's own side
@@ -63,8 +68,13 @@ class Coat:
         return np.clip(out, 0, 1.1)
 
 
-def make_coat(person: Person, mesh: FineMesh, canonical: Array, features: Features, eyes: Array) -> Coat:
-    """Paint one person: `canonical` [N, 3] millimetres, `features` of all N, `eyes` from `eye_directions`."""
+def make_coat(
+    person: Person, mesh: FineMesh, canonical: Array, features: Features, eyes: Mapping[str, Array]
+) -> Coat:
+    """Paint one person: `canonical` [N, 3] millimetres, `features` of all N.
+
+    `eyes` are the offsets [M, 3], metres, of each eyeball's vertices from its centre, by part.
+    """
     body = mesh.of("body")
     c = canonical
     mirrored = np.c_[np.abs(c[:, 0]), c[:, 1:]]
@@ -94,12 +104,12 @@ def make_coat(person: Person, mesh: FineMesh, canonical: Array, features: Featur
         if part != "tongue":  # dark gaps stand for the single teeth
             gaps = np.exp(-0.5 * ((np.abs(np.mod(c[rows, 0] + 3.8, 7.6) - 3.8)) / 0.45) ** 2)
             albedo[rows] *= (1 - 0.35 * gaps)[:, None]
-    for part, sign in (("left_eye", 1), ("right_eye", -1)):
+    for part, offset in eyes.items():
         rows = mesh.of(part)
-        albedo[rows] = _eye_colours(person, eyes[rows], sign)
+        albedo[rows] = _eye_colours(person, offset, 1 if part == "left_eye" else -1)
         shine[rows], gloss[rows] = 3.0, 420.0
-        from_axis = np.hypot(eyes[rows, 0], eyes[rows, 1]) * 1e3
-        relief[rows] = np.where(eyes[rows, 2] > 0, 0.9 * smoothstep(7.5, 3.0, from_axis), 0)  # the cornea
+        from_axis = np.hypot(offset[:, 0], offset[:, 1]) * 1e3
+        relief[rows] = np.where(offset[:, 2] > 0, 0.9 * smoothstep(7.5, 3.0, from_axis), 0)  # the cornea
     folds = [wrinkles.fold(name, c) for name in _FOLDS]
     deep = (0.6 + 0.7 * person.age) * body * (1 - features.scalp)
     depth = np.array([mm for _, mm in _FOLDS.values()])[:, None] * deep
@@ -108,11 +118,16 @@ def make_coat(person: Person, mesh: FineMesh, canonical: Array, features: Featur
     relief += (resting * depth * (0.45 * ridge - furrow)).sum(0)
     shade = 0.38 * furrow * deep
     albedo *= (1 - np.clip(0.5 * (resting * shade).sum(0), 0, 0.6))[:, None]
+    cap = cap_mm(person, c, features) * body
+    haired = smoothstep(0.5, 4.0, cap)
+    fleshy = body & (haired < 0.5) & (features.cloth < 0.5)
     return Coat(
-        albedo=np.clip(albedo, 0.003, 0.9),
-        shine=shine,
-        gloss=gloss,
-        relief_mm=relief,
+        albedo=mix(np.clip(albedo, 0.003, 0.9), cap_colour(person, c), haired).astype(np.float32),
+        shine=(shine * (1 - 0.7 * haired)).astype(np.float32),
+        gloss=gloss.astype(np.float32),
+        wrap=np.where(fleshy[:, None], FLESH_WRAP, DRY_WRAP).astype(np.float32),
+        relief_mm=(relief * (1 - haired)).astype(np.float32),
+        cap_mm=cap.astype(np.float32),
         fold_relief_mm=depth * (0.45 * ridge - furrow),
         fold_shade=shade,
         fold_drivers=tuple(drivers for drivers, _ in _FOLDS.values()),
@@ -180,15 +195,6 @@ def _relief(person: Person, c: Array, mirrored: Array, at: Features) -> Array:
     lips = -0.25 * at.lips * (0.5 + 0.5 * value_noise(c, (0.7, 0.12, 0.12), seed + 17))
     cloth = at.cloth * (3.5 + 2.2 * fbm(c, (0.016, 0.03, 0.016), seed + 21) + 0.25 * value_noise(c, 0.8, 23))
     return np.asarray(smooth * (broad + fine + bumps + brows + lips) + cloth)
-
-
-def eye_directions(points: Array, centres: Mapping[str, Array], mesh: FineMesh) -> Array:
-    """Offset [N, 3] metres of the eyeballs' fine vertices from their ball's centre, zero elsewhere."""
-    out = np.zeros((len(points), 3))
-    for part, centre in centres.items():
-        rows = mesh.of(part)
-        out[rows] = points[rows] - centre
-    return out
 
 
 def _eye_colours(person: Person, offset: Array, sign: int) -> Array:

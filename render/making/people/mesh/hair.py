@@ -59,9 +59,10 @@ def cap_colour(person: Person, canonical: Array) -> Array:
 
 
 def make_strands(
-    person: Person, points: Array, normals: Array, canonical: Array, depth: Array, cap: Array
+    person: Person, points: Array, normals: Array, canonical: Array, features: Features
 ) -> Strands:
-    """Strands over the scalp. Arguments are of the skin's fine vertices: metres, canonical, `cap` in mm."""
+    """Strands over the scalp. Arguments are of the skin's fine vertices: metres, unit, canonical."""
+    depth, cap = features.scalp_depth, cap_mm(person, canonical, features)
     rng = np.random.default_rng([person.seed, 3])
     able = np.flatnonzero(depth > 0.5)
     # More at the hairline, where single strands are seen against the skin.

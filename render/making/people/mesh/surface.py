@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from render.rigs.head import HeadSurface
 from render.rigs.rig import Rig
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32; `phong_points` float64 too
 
 # Halvings of every edge. Skin triangles of about 4 mm become 1 mm; eyeballs need the iris' sharpness.
 _LEVELS = {"body": 2, "tongue": 1, "upper_teeth": 2, "lower_teeth": 2, "left_eye": 4, "right_eye": 4}
@@ -37,11 +38,8 @@ class FineMesh:
         return np.einsum("nkc,nk->nc", values[self.corners], self.barycentric)
 
     def curved(self, vertices: Array, normals: Array) -> Array:
-        """Fine vertices [N, 3] on a smooth surface through the rig's `vertices` [V, 3].
-
-        Source: T. Boubekeur, M. Alexa, "Phong Tessellation", 2008, equation 4.
-        """
-        return _curved(self.corners, self.barycentric, vertices, normals, np.float32(_PHONG_SHARE))
+        """Fine vertices [N, 3] on a smooth surface through the rig's `vertices` [V, 3]."""
+        return phong_points(self.corners, self.barycentric, vertices, normals, np.float32(_PHONG_SHARE))
 
 
 def fine_mesh(rig: Rig, surface: HeadSurface) -> FineMesh:
@@ -88,10 +86,14 @@ def _split(faces: NDArray[np.int64], level: int) -> tuple[NDArray[np.int64], Arr
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _curved(
-    corners: NDArray[np.int32], weights: Array, vertices: Array, normals: Array, share: np.float32
+def phong_points(
+    corners: NDArray[Any], weights: Array, vertices: Array, normals: Array, share: float | np.float32
 ) -> Array:
-    out = np.empty((corners.shape[0], 3), np.float32)
+    """Points [N, 3] of a mesh rounded by `share`: `weights` [N, 3] of the vertices `corners` [N, 3].
+
+    Source: T. Boubekeur, M. Alexa, "Phong Tessellation", 2008, equation 4.
+    """
+    out = np.empty((corners.shape[0], 3), vertices.dtype)
     for i in prange(corners.shape[0]):
         for c in range(3):
             out[i, c] = (
