@@ -10,6 +10,7 @@ from render.making.people.fields import fbm, linear, smoothstep, unit, value_noi
 from render.making.people.gaussians.sampling import (
     CLOTH,
     Cloud,
+    Samples,
     cloud,
     frame_from,
     nearest_face,
