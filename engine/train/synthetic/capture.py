@@ -40,7 +40,7 @@ def make_capture(
     head turned by up to `head_turn_deg`), each from `views_per_expression` cameras. The same seed gives the
     same capture. About 0.15 s a picture at 256x256, and 0.3 s a moment.
     """
-    head = _head(seed)
+    head = SyntheticHead(random_person(seed, load_head().num_shapes))
     rng = np.random.default_rng([seed, 4])
     around = camera_ring(num_views, size, rng)
     between = camera_ring(num_novel_views, size, rng, most_yaw_deg=60)
@@ -54,22 +54,17 @@ def make_capture(
         params = random_params(head, rng, head_turn_deg)
         cameras = camera_ring(views_per_expression, size, rng, most_yaw_deg=45)
         views += _seen(head, head.pose(params), params, number, "test", cameras, supersampling)
-    return _dataset(head, views, f"synthetic-{seed}")
+    return Dataset(head.rig, tuple(views), rig_reference(head.person.shape), f"synthetic-{seed}")
 
 
 def make_clip(
-    seed: int,
-    *,
-    num_frames: int = 60,
-    test_fraction: float = 0.2,
-    size: int = 256,
-    supersampling: int = 3,
+    seed: int, *, num_frames: int = 60, test_fraction: float = 0.2, size: int = 256, supersampling: int = 3
 ) -> Dataset:
     """One fixed camera, the head turning and the face moving: what `prepare` makes of a film, but exact.
 
     The last `test_fraction` of the frames is held out.
     """
-    head = _head(seed)
+    head = SyntheticHead(random_person(seed, load_head().num_shapes))
     rng = np.random.default_rng([seed, 5])
     camera = camera_ring(1, size, rng, most_yaw_deg=0)
     num_keys = max(2, num_frames // 12 + 1)
@@ -86,7 +81,7 @@ def make_clip(
         params = head.rig.params_from_units(weights, rotation, torch.zeros(3))
         split: Split = "train" if index < round(num_frames * (1 - test_fraction)) else "test"
         views += _seen(head, head.pose(params), params, index, split, camera, supersampling)
-    return _dataset(head, views, f"synthetic-clip-{seed}")
+    return Dataset(head.rig, tuple(views), rig_reference(head.person.shape), f"synthetic-clip-{seed}")
 
 
 def random_params(head: SyntheticHead, rng: np.random.Generator, turn_deg: float) -> RigParams:
@@ -123,10 +118,6 @@ def camera_ring(
     return cameras
 
 
-def _head(seed: int) -> SyntheticHead:
-    return SyntheticHead(random_person(seed, load_head().num_shapes))
-
-
 def _seen(
     head: SyntheticHead,
     moment: PosedHead,
@@ -140,7 +131,3 @@ def _seen(
         kept = KeptPicture.of(head.picture(moment, camera, supersampling))
         name = f"{split}_t{time_index:03d}_c{number:02d}"
         yield View(name, camera, params, time_index, split, kept)
-
-
-def _dataset(head: SyntheticHead, views: list[View], name: str) -> Dataset:
-    return Dataset(head.rig, tuple(views), rig_reference(head.person.shape), name)

@@ -13,6 +13,7 @@ from engine.train.data.views import Picture
 from engine.train.surface.raster import resolve, see
 from engine.train.synthetic import light
 from render.camera import Camera
+from render.making.people.fields import to_display
 from render.making.people.light import DRY_WRAP, SHINE, Environment, environment
 from render.making.people.mesh.textured import canonical_mm, make_mesh
 from render.making.people.person import Person
@@ -53,7 +54,7 @@ class SyntheticHead:
         sampled = environment(person.light, _NUM_LIGHTS)
         self._lights = Environment(sampled.towards.astype(np.float32), sampled.radiance.astype(np.float32))
         self._base_faces = self.rig.faces.numpy().astype(np.int32)
-        fine, roots = mesh.fine, mesh.roots
+        fine, roots = mesh.fine, mesh.strands.root
         self._corners = np.concatenate([fine.corners, fine.corners[roots]])
         self._weights = np.concatenate([fine.barycentric, fine.barycentric[roots]])
         self._faces = np.concatenate([fine.faces, mesh.strands.faces + len(fine.corners)])
@@ -97,7 +98,7 @@ class SyntheticHead:
         px[:, 0] = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx
         px[:, 1] = camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
         px[:, 2] = seen[:, 2]
-        rgb = light.display(self._radiance(posed, eye), self.person.light.exposure)
+        rgb = to_display(self.person.light.exposure * self._radiance(posed, eye)).astype(np.float32)
         values = np.concatenate([rgb, posed.normals, px[:, 2:]], 1)
         samples = see(px, self._faces, camera.width, camera.height, supersampling)
         mean, cover = resolve(samples, px, self._faces, values)

@@ -9,7 +9,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from engine.train.surface.raster import depth_map
-from render.making.people.fields import to_display, unit
+from render.making.people.fields import unit
 from render.making.people.light import Environment
 
 Array = NDArray[Any]  # float32; NumPy's stubs lose that in arithmetic
@@ -159,8 +159,3 @@ def _shine(
             for c in range(3):
                 out[i, c] += s * radiance[d, c]
     return out
-
-
-def display(colour: Array, exposure: float) -> Array:
-    """Linear light -> the picture's values in 0..1."""
-    return to_display(exposure * colour).astype(np.float32)

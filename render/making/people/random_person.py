@@ -38,34 +38,31 @@ def random_person(seed: int, num_modes: int) -> Person:
     shape = Shape(modes=tuple(np.clip(0.75 * rng.normal(size=num_modes), -1.5, 1.5).tolist()))
     haemoglobin = float(rng.uniform(0.42, 0.6))
     age = float(rng.uniform(0.1, 0.8))
-    skin = Skin(
-        melanin=melanin,
-        haemoglobin=haemoglobin,
-        freckles=int(rng.choice([0, 0, 90, 180])),
-        stubble=float(rng.choice([0.0, 0.0, 0.4, 0.8])),
-        lip_pigment=(0.14 - 0.2 * melanin, 0.55),
-    )
-    hair = Hair(
-        style="short",
-        dark=dark,
-        light=light,
-        thickness=float(rng.uniform(7, 16)),
-        length=float(rng.uniform(14, 30)),
-        hairline_mm=_HAIRLINE_MM,
-        hairline_lift=float(rng.uniform(-5, 7)),
-        parting=float(rng.uniform(-0.7, 0.7)),
-    )
-    clothes = Clothes(_GARMENTS[int(rng.integers(len(_GARMENTS)))], "round", float(rng.uniform(-6, 8)))
     return Person(
         name=f"random-{seed}",
         summary=f"nobody, drawn from seed {seed}",
         seed=seed,
         shape=shape,
-        skin=skin,
+        skin=Skin(
+            melanin=melanin,
+            haemoglobin=haemoglobin,
+            freckles=int(rng.choice([0, 0, 90, 180])),
+            stubble=float(rng.choice([0.0, 0.0, 0.4, 0.8])),
+            lip_pigment=(0.14 - 0.2 * melanin, 0.55),
+        ),
         age=age,
         eyes=Eyes(iris_inner=inner, iris_outer=outer, white=(206, 198, 194)),
         brows=Brows(colour=dark),
-        hair=hair,
-        clothes=clothes,
+        hair=Hair(
+            style="short",
+            dark=dark,
+            light=light,
+            thickness=float(rng.uniform(7, 16)),
+            length=float(rng.uniform(14, 30)),
+            hairline_mm=_HAIRLINE_MM,
+            hairline_lift=float(rng.uniform(-5, 7)),
+            parting=float(rng.uniform(-0.7, 0.7)),
+        ),
+        clothes=Clothes(_GARMENTS[int(rng.integers(len(_GARMENTS)))], "round", float(rng.uniform(-6, 8))),
         light=random_light(seed),
     )

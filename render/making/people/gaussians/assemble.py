@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from render.avatars.avatar import Avatar, AvatarInfo
+from render.avatars.bindings import TriangleBinding, localise
+from render.avatars.framing import Framing
+from render.deformations.coefficients import Coefficients
+from render.deformations.deformation import Deformation
+from render.gaussians import Gaussians
 from render.making.people.gaussians.brows import make_brows
 from render.making.people.gaussians.eyes import make_eyes, make_lashes
 from render.making.people.gaussians.garment import make_garment
@@ -18,9 +24,8 @@ from render.making.people.gaussians.shading import Shaded, shade
 from render.making.people.gaussians.skin import make_skin
 from render.making.people.head import Head, both_sides, build_head, rig_reference
 from render.making.people.person import Person
-
-if TYPE_CHECKING:
-    from render.avatars.avatar import Avatar
+from render.rigs.head import load_head
+from render.rotations import matrix_to_quaternion
 
 ASSETS = Path(__file__).parents[3] / "assets"
 
@@ -53,17 +58,6 @@ def without_hidden(cloud: Cloud) -> Cloud:
 
 def to_avatar(person: Person, cloud: Cloud, shaded: Shaded) -> Avatar:
     """Bind a lit cloud to the person's rig."""
-    import torch
-
-    from render.avatars.avatar import Avatar, AvatarInfo
-    from render.avatars.bindings import TriangleBinding, localise
-    from render.avatars.framing import Framing
-    from render.deformations.coefficients import Coefficients
-    from render.deformations.deformation import Deformation
-    from render.gaussians import Gaussians
-    from render.rigs.head import load_head
-    from render.rotations import matrix_to_quaternion
-
     reference = rig_reference(person.shape)
     rig = reference.rebuild(load_head())
     opacity = np.clip(cloud.opacity, 2e-3, 0.995)

@@ -147,10 +147,7 @@ def make_lashes(head: Head, person: Person, rng: np.random.Generator) -> list[Cl
         ):
             faces = head.faces_of(f"{side}_{row}_lashes")
 
-            def even(canonical: Array, uv: Array, distance: float = spacing) -> Array:
-                return np.full(len(canonical), distance)
-
-            samples = poisson_samples(head, faces, even, rng)
+            samples = poisson_samples(head, faces, spacing, rng)
             near = np.linalg.norm(samples.position - centre, axis=1) - radius
             from_middle = np.abs(np.abs(samples.canonical[:, 0]) - 29.5)
             samples = samples.where((near < 1e-2) if row == "upper" else (near < 3.5e-3) & (from_middle < 11))

@@ -62,7 +62,7 @@ def make_scalp(
     faces = head.faces_of("body")
     centre = head.canonical[head.faces[faces]].mean(1)
     above = (above_hairline(centre, person.hair) > -10) & (centre[:, 1] > -78)
-    s: Samples = poisson_samples(head, faces[above], lambda c, uv: np.full(len(c), 1e-3 * spacing_mm), rng)
+    s: Samples = poisson_samples(head, faces[above], 1e-3 * spacing_mm, rng)
     height = above_hairline(s.canonical, person.hair)
     keep = height + jitter * value_noise(s.canonical, 0.06, 140) + 0.6 * jitter * rng.normal(size=len(s)) > 0
     keep &= mask("ears", s.uv) < 0.3

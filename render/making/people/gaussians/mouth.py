@@ -31,7 +31,7 @@ _COLUMNS, _ROWS = 6, 7
 def make_mouth(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Both rows of teeth with gums, and the tongue."""
     parts = [_row(head, person, jaw, rng) for jaw in ("upper", "lower")]
-    tongue = poisson_samples(head, head.faces_of("tongue"), lambda c, uv: np.full(len(c), 3.0e-3), rng)
+    tongue = poisson_samples(head, head.faces_of("tongue"), 3.0e-3, rng)
     shade = 1 + 0.10 * fbm(tongue.canonical, 0.2, 7) + 0.06 * rng.normal(size=len(tongue))
     sigma = 0.6 * tongue.spacing
     parts.append(
@@ -52,8 +52,8 @@ def make_mouth(head: Head, person: Person, rng: np.random.Generator) -> list[Clo
     return parts
 
 
-def _arch(head: Head, jaw: str) -> tuple[Array, float]:
-    """The row's outer curve, [K, 3] metres from right to left at the biting edge, and that edge's height."""
+def _arch(head: Head, jaw: str) -> Array:
+    """The row's outer curve, [K, 3] metres from right to left at the biting edge."""
     vertices = head.vertices[np.unique(head.faces[head.faces_of(f"{jaw}_teeth")])]
     pivot = vertices[:, 2].min() + 0.45 * np.ptp(vertices[:, 2])
     angle = np.arctan2(vertices[:, 0], vertices[:, 2] - pivot)
@@ -66,11 +66,11 @@ def _arch(head: Head, jaw: str) -> tuple[Array, float]:
     edge = vertices[:, 1].min() if jaw == "upper" else vertices[:, 1].max()
     curve = np.c_[outer * np.sin(theta), np.full(61, edge), pivot + outer * np.cos(theta)]
     curve += [0, -_DOWN_M[jaw], _FORWARD_M[jaw]]
-    return curve, edge
+    return curve
 
 
 def _row(head: Head, person: Person, jaw: str, rng: np.random.Generator) -> Cloud:
-    curve, _ = _arch(head, jaw)
+    curve = _arch(head, jaw)
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))]
     place = length - np.interp(0.0, curve[:, 0], length)
     up = 1.0 if jaw == "upper" else -1.0

@@ -62,15 +62,19 @@ def samples_at(head: Head, face: Indices, bary: Array, spacing: Array | float) -
 def poisson_samples(
     head: Head,
     faces: Indices,
-    spacing: Callable[[Array, Array], Array],
+    spacing: float | Callable[[Array, Array], Array],
     rng: np.random.Generator,
     pose: dict[str, float] | None = None,
 ) -> Samples:
-    """Poisson-disk samples on `faces`; `spacing(canonical, uv)` gives the wanted distance in metres.
+    """Poisson-disk samples on `faces`; `spacing`, metres, may follow (canonical, uv).
 
     With `pose` two samples may be near each other at rest as long as the posed mesh parts them, and the other
     way round, so that skin which unfolds or stretches in either stays covered.
     """
+
+    def wanted(canonical: Array, uv: Array) -> Array:
+        return spacing(canonical, uv) if callable(spacing) else np.full(len(uv), spacing)
+
     corners = head.faces[faces]
     shapes = [head.vertices, head.posed(pose)] if pose else [head.vertices]
     area = np.zeros(len(faces))
@@ -78,15 +82,15 @@ def poisson_samples(
         p = vertices[corners]
         doubled = np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
         area = np.maximum(area, 0.5 * doubled)
-    wanted = spacing(head.canonical[corners].mean(1), head.uv[faces].mean(1))
-    face = np.repeat(faces, rng.poisson(_CANDIDATES_PER_SAMPLE * area / wanted**2))
+    middle = wanted(head.canonical[corners].mean(1), head.uv[faces].mean(1))
+    face = np.repeat(faces, rng.poisson(_CANDIDATES_PER_SAMPLE * area / middle**2))
     bary = rng.random((len(face), 2))
     bary = np.where(bary.sum(1, keepdims=True) > 1, 1 - bary, bary)
     bary = np.c_[1 - bary.sum(1), bary]
     placed = [surface(head, v, vertex_normals(v, head.faces), face, bary)[0] for v in shapes]
     uv = (bary[:, :, None] * head.uv[face]).sum(1)
     canonical = (bary[:, :, None] * head.canonical[head.faces[face]]).sum(1)
-    radius = spacing(canonical, uv)
+    radius = wanted(canonical, uv)
     kept = _eliminate(placed[0], placed[-1], 0.98 * radius, float(radius.max()))
     # Sigmas follow the spacing actually reached, not the one asked for: else pinholes show.
     reached = 0.9 * radius[kept]

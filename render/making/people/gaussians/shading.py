@@ -57,12 +57,7 @@ def expression_shades() -> tuple[ExpressionShade, ...]:
             {"browInnerUp": 0.9, "browOuterUp@": 0.9},
             {"forehead": 0.26},
         ),
-        ExpressionShade(
-            "browDown",
-            {"browDown@": 0.5},
-            {"browDown@": 1.0},
-            {"glabella": 0.34},
-        ),
+        ExpressionShade("browDown", {"browDown@": 0.5}, {"browDown@": 1.0}, {"glabella": 0.34}),
         ExpressionShade(
             "sneer",
             {"noseSneer@": 0.5, "mouthUpperUp@": 0.25},

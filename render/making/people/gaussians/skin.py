@@ -37,6 +37,15 @@ Array = NDArray[np.float64]
 UNFOLDED = {"eyeBlink@": 1.0, "jawOpen": 0.35}
 _SIGMA_PER_SPACING = 0.54
 _FLATNESS = 0.30  # thickness of a skin disc over its radius; lips and lids, which touch, are thinner
+# Darkening of each fold at rest, and what full age adds.
+_LINES = {
+    "nasolabial": (0.13, 0.20),
+    "marionette": (0.03, 0.22),
+    "crows_feet": (0.0, 0.28),
+    "under_eye": (0.11, 0.22),
+    "glabella": (0.0, 0.20),
+    "forehead": (0.02, 0.22),
+}
 
 
 def _spacing(canonical: Array, uv: Array, hair: Hair) -> Array:
@@ -147,11 +156,7 @@ def _underlay(
     beside = np.hypot(mirrored[:, 0] / 29, (mirrored[:, 1] + 67.5) / 15.5) > 1
     layers = []
     for chosen, spacing, depth in ((keep & ~mouth, 4.6e-3, 2.2e-3), (keep & mouth & beside, 2.4e-3, 1.1e-3)):
-
-        def even(canonical: Array, uv: Array, distance: float = spacing) -> Array:
-            return np.full(len(canonical), distance)
-
-        below = poisson_samples(head, faces[chosen], even, rng)
+        below = poisson_samples(head, faces[chosen], spacing, rng)
         near = cKDTree(samples.position).query(below.position, k=12)[1]
         sigma = below.spacing * 0.66
         corner = head.vertices[head.faces[below.face]]
@@ -253,17 +258,8 @@ def _pigments(person: Person, c: Array, mirrored: Array, uv: Array, lids: Array)
 def _lines(person: Person, c: Array, mirrored: Array, lids: Array) -> Array:
     """Darkening [N] by folds, creases and openings at rest."""
     shade = np.ones(len(c))
-    depth = {"nasolabial": 0.13, "under_eye": 0.11, "forehead": 0.02, "crows_feet": 0.0, "marionette": 0.03}
-    aged = {
-        "nasolabial": 0.20,
-        "under_eye": 0.22,
-        "forehead": 0.22,
-        "crows_feet": 0.28,
-        "marionette": 0.22,
-        "glabella": 0.2,
-    }
-    for name in wrinkles.FOLDS:
-        strength = depth.get(name, 0.0) + person.age * aged.get(name, 0.0)
+    for name, (depth, aged) in _LINES.items():
+        strength = depth + person.age * aged
         if strength:
             furrow, ridge = wrinkles.fold(name, c)
             shade *= 1 - strength * furrow + 0.15 * strength * ridge

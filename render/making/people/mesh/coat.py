@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from render.making.people import wrinkles
 from render.making.people.features import IRIS_M, Features, nostrils
 from render.making.people.fields import blob, fbm, linear, mix, skin_colour, smoothstep, unit, value_noise
+from render.making.people.head import both_sides
 from render.making.people.light import DRY_WRAP, FLESH_WRAP
 from render.making.people.mesh.hair import cap_colour, cap_mm
 from render.making.people.mesh.surface import FineMesh
@@ -19,22 +20,19 @@ from render.making.people.person import Person
 
 Array = NDArray[Any]
 
-# Which units press which fold into the skin, and how deep in millimetres at weight 1.
-_FOLDS: dict[str, tuple[dict[str, float], float]] = {
-    "forehead": ({"browInnerUp": 0.6, "browOuterUp@": 0.7}, 1.1),
-    "nasolabial": ({"mouthSmile@": 1.0, "cheekSquint@": 0.3, "mouthUpperUp@": 0.5, "noseSneer@": 0.5}, 0.8),
-    "crows_feet": ({"eyeSquint@": 0.8, "cheekSquint@": 0.5, "mouthSmile@": 0.3}, 0.9),
-    "under_eye": ({"cheekSquint@": 0.6, "eyeSquint@": 0.5, "mouthSmile@": 0.25}, 0.7),
-    "glabella": ({"browDown@": 1.0}, 1.3),
-    "nose_bridge": ({"noseSneer@": 1.0}, 0.9),
-    "marionette": ({"mouthFrown@": 1.0, "mouthStretch@": 0.4}, 0.8),
-}
-_FOLDS_AT_REST = {
-    "nasolabial": 0.35,
-    "forehead": 0.16,
-    "crows_feet": 0.22,
-    "under_eye": 0.3,
-    "marionette": 0.25,
+# Which units press which fold into the skin, how deep in millimetres, and the share that age leaves at rest.
+_FOLDS: dict[str, tuple[dict[str, float], float, float]] = {
+    "forehead": ({"browInnerUp": 0.6, "browOuterUp@": 0.7}, 1.1, 0.16),
+    "nasolabial": (
+        {"mouthSmile@": 1, "cheekSquint@": 0.3, "mouthUpperUp@": 0.5, "noseSneer@": 0.5},
+        0.8,
+        0.35,
+    ),
+    "crows_feet": ({"eyeSquint@": 0.8, "cheekSquint@": 0.5, "mouthSmile@": 0.3}, 0.9, 0.22),
+    "under_eye": ({"cheekSquint@": 0.6, "eyeSquint@": 0.5, "mouthSmile@": 0.25}, 0.7, 0.3),
+    "glabella": ({"browDown@": 1.0}, 1.3, 0.0),
+    "nose_bridge": ({"noseSneer@": 1.0}, 0.9, 0.0),
+    "marionette": ({"mouthFrown@": 1.0, "mouthStretch@": 0.4}, 0.8, 0.25),
 }
 _MANY_FRECKLES = 180
 
@@ -51,20 +49,16 @@ class Coat:
     cap_mm: Array  # [N] thickness of the hair
     fold_relief_mm: Array  # [K, N] added per unit of its drive
     fold_shade: Array  # [K, N] darkening per unit of its drive
-    fold_drivers: tuple[Mapping[str, float], ...]  # unit -> share of the drive; `@` is the vertex's own side
     left: Array  # [N] 1 on the subject's left, 0 on the right, smooth between
 
     def drive(self, units: Mapping[str, float]) -> Array:
         """How far each fold is pressed, [K, N] in 0..1.1."""
         out = np.zeros_like(self.fold_relief_mm)
-        for row, drivers in enumerate(self.fold_drivers):
+        for row, (drivers, _, _) in enumerate(_FOLDS.values()):
             for name, share in drivers.items():
-                if name.endswith("@"):
-                    base = name[:-1]
-                    both = units.get(base + "Left", 0.0) * self.left
-                    out[row] += share * (both + units.get(base + "Right", 0.0) * (1 - self.left))
-                else:
-                    out[row] += share * units.get(name, 0.0)
+                weights = [units.get(one, 0.0) for one in both_sides(name)]
+                # A vertex follows its own side's unit.
+                out[row] += share * (weights[0] * self.left + weights[-1] * (1 - self.left))
         return np.clip(out, 0, 1.1)
 
 
@@ -112,9 +106,9 @@ def make_coat(
         relief[rows] = np.where(offset[:, 2] > 0, 0.9 * smoothstep(7.5, 3.0, from_axis), 0)  # the cornea
     folds = [wrinkles.fold(name, c) for name in _FOLDS]
     deep = (0.6 + 0.7 * person.age) * body * (1 - features.scalp)
-    depth = np.array([mm for _, mm in _FOLDS.values()])[:, None] * deep
+    depth = np.array([mm for _, mm, _ in _FOLDS.values()])[:, None] * deep
     furrow, ridge = np.stack([f for f, _ in folds]), np.stack([r for _, r in folds])
-    resting = np.array([_FOLDS_AT_REST.get(name, 0.0) for name in _FOLDS])[:, None] * person.age
+    resting = np.array([rest for _, _, rest in _FOLDS.values()])[:, None] * person.age
     relief += (resting * depth * (0.45 * ridge - furrow)).sum(0)
     shade = 0.38 * furrow * deep
     albedo *= (1 - np.clip(0.5 * (resting * shade).sum(0), 0, 0.6))[:, None]
@@ -130,7 +124,6 @@ def make_coat(
         cap_mm=cap.astype(np.float32),
         fold_relief_mm=depth * (0.45 * ridge - furrow),
         fold_shade=shade,
-        fold_drivers=tuple(drivers for drivers, _ in _FOLDS.values()),
         left=np.asarray(smoothstep(-4, 4, c[:, 0])),
     )
 

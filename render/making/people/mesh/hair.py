@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from render.making.people.features import Features
 from render.making.people.fields import fbm, linear, mix, smoothstep, unit, value_noise
+from render.making.people.mesh.surface import FineMesh
 from render.making.people.person import Person
 
 Array = NDArray[np.float64]
@@ -27,7 +28,7 @@ class Strands:
     normals: Array  # [S * K * 2, 3]
     faces: NDArray[np.int32]
     albedo: Array  # [S * K * 2, 3] linear
-    root: NDArray[np.int64]  # [S * K * 2] vertex of the skin it grows from
+    root: NDArray[np.int64]  # [S * K * 2] fine vertex it grows from
 
 
 def _combed(canonical: Array) -> Array:
@@ -59,12 +60,12 @@ def cap_colour(person: Person, canonical: Array) -> Array:
 
 
 def make_strands(
-    person: Person, points: Array, normals: Array, canonical: Array, features: Features
+    person: Person, fine: FineMesh, points: Array, normals: Array, canonical: Array, features: Features
 ) -> Strands:
-    """Strands over the scalp. Arguments are of the skin's fine vertices: metres, unit, canonical."""
+    """Strands over the scalp; metres, unit, canonical [N, 3] and features of the fine mesh."""
     depth, cap = features.scalp_depth, cap_mm(person, canonical, features)
     rng = np.random.default_rng([person.seed, 3])
-    able = np.flatnonzero(depth > 0.5)
+    able = np.flatnonzero(fine.of("body") & (depth > 0.5))
     # More at the hairline, where single strands are seen against the skin.
     weight = 0.35 + 1.6 * np.exp(-depth[able] / 9.0)
     root = able[rng.choice(len(able), _NUM_STRANDS, p=weight / weight.sum())]

@@ -30,7 +30,6 @@ class TexturedMesh:
     coat: Coat
     coarse_cap_mm: Array  # [V] thickness of the hair over the rig's own vertices
     strands: Strands
-    roots: NDArray[np.int64]  # fine vertex under each of the strands' vertices
 
 
 def canonical_mm(rig: Rig) -> Array:
@@ -55,7 +54,5 @@ def make_mesh(person: Person, landmarks: Array) -> TexturedMesh:
     coat = make_coat(person, fine, canonical, features, eyes)
     body = (surface.vertex_group == surface.group_names.index("body")).numpy()
     coarse_cap = cap_mm(person, coarse, find_features(person, coarse, landmarks)) * body
-    skin = np.flatnonzero(fine.of("body"))
-    skin_normals = fine.at(normals)[skin].astype(float)
-    strands = make_strands(person, points[skin], skin_normals, canonical[skin], features.where(skin))
-    return TexturedMesh(rig, fine, coat, coarse_cap.astype(np.float32), strands, skin[strands.root])
+    strands = make_strands(person, fine, points, fine.at(normals).astype(float), canonical, features)
+    return TexturedMesh(rig, fine, coat, coarse_cap.astype(np.float32), strands)
