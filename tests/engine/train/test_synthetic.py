@@ -61,6 +61,16 @@ def test_the_protocols_splits_and_moments(capture: Dataset) -> None:
     assert rebuilt.fingerprint() == capture.rig.fingerprint()
 
 
+def test_a_seed_is_one_person_for_good() -> None:
+    """The published figures of the protocol are of these people."""
+    person = random_person(1, load_head().num_shapes)
+    skin, hair = person.skin, person.hair
+    drawn = (skin.melanin, person.age, hair.parting, person.clothes.collar, person.light.lamps[0].strength)
+    assert drawn == pytest.approx((0.526487, 0.761568, 0.281752, -5.814483, 1.610956), abs=1e-6)
+    assert skin.freckles == 90
+    assert person.shape.modes[0] == pytest.approx(0.163991, abs=1e-6)
+
+
 def test_the_same_seed_gives_the_same_pictures(capture: Dataset) -> None:
     again = make_capture(5, num_views=3, expressions=0, num_novel_views=0, size=SIZE, supersampling=2)
     for ours, theirs in zip(again.views, capture.views, strict=False):

@@ -111,11 +111,10 @@ def still_faces(head: Head) -> NDArray[np.int64]:
 
 def _eye_colour(person: Person, out: Array, from_axis: Array, radius: float, sign: int) -> Array:
     """Linear colours [N, 3] over the ball; `out` are unit directions from its centre."""
-    white = np.tile(linear(*person.eyes.white), (len(out), 1))
     rim = smoothstep(0.35, 0.95, np.abs(out[:, 0]))
     vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3)
     vein = vein * smoothstep(0.3, 0.8, np.hypot(out[:, 0], out[:, 1]))
-    white *= 1 - rim[:, None] * np.array([0.06, 0.26, 0.26]) - (0.10 * vein)[:, None] * np.array([0.2, 1, 1])
+    clear = 1 - rim[:, None] * np.array([0.06, 0.26, 0.26]) - (0.10 * vein)[:, None] * np.array([0.2, 1, 1])
 
     q = from_axis / IRIS_M
     turn = np.arctan2(out[:, 1], out[:, 0])
@@ -123,13 +122,13 @@ def _eye_colour(person: Person, out: Array, from_axis: Array, radius: float, sig
     fibre = 0.6 * value_noise(ring * 11 + [0, 0, 1] * (q * 1.2)[:, None], 1.0, 91)
     fibre += 0.5 * value_noise(ring * 24 + [0, 0, 1] * (q * 2)[:, None], 1.0, 92)
     inner, outer = linear(*person.eyes.iris_inner), linear(*person.eyes.iris_outer)
-    iris = mix(np.tile(inner, (len(q), 1)), outer, smoothstep(0.42, 0.78, q + 0.08 * fibre))
+    iris = mix(inner, outer, smoothstep(0.42, 0.78, q + 0.08 * fibre))
     iris *= (1 + 0.5 * fibre)[:, None]
     lens = np.c_[out[:, :2] * radius / IRIS_M, 0 * q]
     iris *= (1.05 + 0.65 * blob(lens, (0.25, -0.45, 0), (0.5, 0.35, 1)))[:, None]  # light through the cornea
     iris *= (1 - 0.80 * smoothstep(0.78, 1.0, q))[:, None]
     iris = mix(iris, linear(8, 6, 6), smoothstep(0.45, 0.37, q))
-    colour = mix(iris, white, smoothstep(0.95, 1.07, q))
+    colour = mix(iris, linear(*person.eyes.white) * clear, smoothstep(0.95, 1.07, q))
     above = out[:, 1] * radius * 1e3
     return (
         colour * ((1 - 0.62 * smoothstep(-0.5, 7.0, above)) * (1 - 0.22 * smoothstep(3, 8, -above)))[:, None]

@@ -84,7 +84,7 @@ def strand_colours(person: Person, root: Array, rng: np.random.Generator) -> Arr
     tone = 1 + 0.20 * lock + 0.18 * rng.normal(size=len(root)) + 0.10 * fbm(root, 0.02, 181)
     light = np.clip(0.20 + 0.45 * smoothstep(0.1, 0.6, value_noise(root, 0.09, 182)), 0, 1)
     light = np.clip(light + 0.12 * rng.normal(size=len(root)), 0, 1)
-    colour = mix(np.tile(linear(*person.hair.dark), (len(root), 1)), linear(*person.hair.light), light)
+    colour = mix(linear(*person.hair.dark), linear(*person.hair.light), light)
     white = rng.random(len(root)) < person.hair.grey
     bright = 0.42 + 0.33 * smoothstep(50, 85, root[:, 1])  # short hair at the sides mixes to an even grey
     colour = np.where(white[:, None], mix(colour, linear(206, 205, 202), bright), colour)

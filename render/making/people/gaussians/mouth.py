@@ -129,8 +129,7 @@ def _row(head: Head, person: Person, jaw: str, rng: np.random.Generator) -> Clou
 def _tooth_colour(person: Person, number: int, a: Array, b: Array, rng: np.random.Generator) -> Array:
     enamel = linear(238, 228, 212) * (1 - np.array([0.02, 0.05, 0.12]) * (1.2 * person.age + (number == 2)))
     enamel = enamel * (1 + 0.03 * rng.normal())
-    colour = np.tile(enamel, (len(a), 1))
-    colour = mix(colour, linear(196, 196, 200), 0.45 * smoothstep(0.14, 0.0, b))  # glassy biting edge
+    colour = mix(enamel, linear(196, 196, 200), 0.45 * smoothstep(0.14, 0.0, b))  # glassy biting edge
     colour *= 1 - (0.16 * smoothstep(0.7, 1.0, b))[:, None] * np.array([0.4, 0.8, 1.2])
     colour *= 1 - 0.55 * smoothstep(0.75, 1.0, np.abs(a))[:, None] * np.array([0.8, 1, 1.1])
     return mix(colour, linear(178, 96, 94), smoothstep(0.97, 1.03, b - 0.06 * (1 - a**2)))

@@ -132,10 +132,9 @@ def _skin(person: Person, c: Array, mirrored: Array, at: Features) -> Array:
     seed = person.seed * 31 % 997
     melanin = person.skin.melanin * (1 + 0.10 * fbm(c, 0.022, seed + 1) + 0.05 * fbm(c, 0.12, seed + 5))
     blood = person.skin.haemoglobin * (1 + 0.16 * fbm(c, 0.05, seed + 11) + 0.10 * fbm(c, 0.2, seed + 13))
-    blood += 0.30 * blob(mirrored, (42, -30, 10), (15, 13, 40)) + 0.20 * blob(
-        mirrored, (0, -38, 42), (9, 8, 20)
-    )
-    blood += 0.14 * blob(mirrored, (0, -96, 20), (15, 10, 40)) + 0.35 * at.ears
+    blood += 0.30 * blob(mirrored, (42, -30, 10), (15, 13, 40)) + 0.35 * at.ears
+    blood += 0.20 * blob(mirrored, (0, -38, 42), (9, 8, 20))
+    blood += 0.14 * blob(mirrored, (0, -96, 20), (15, 10, 40))
     eye = blob(mirrored, (29, -2, 10), (17, 13, 30))
     blood += 0.22 * eye
     melanin += (0.05 + 0.10 * person.skin.melanin) * eye
@@ -144,15 +143,12 @@ def _skin(person: Person, c: Array, mirrored: Array, at: Features) -> Array:
         where = blob(mirrored, (22, -20, 20), (28, 16, 40)) + 0.25
         strength = 0.8 * person.skin.freckles / _MANY_FRECKLES
         melanin += strength * smoothstep(0.55, 1.1, spots) * where
-    moles = smoothstep(0.93, 0.99, value_noise(c, 0.12, seed + 25)) * (c[:, 1] < 50)
-    melanin += 1.2 * moles
+    melanin += 1.2 * smoothstep(0.93, 0.99, value_noise(c, 0.12, seed + 25)) * (c[:, 1] < 50)
     albedo = skin_colour(melanin, np.maximum(blood, 0.1))
-    pores = 1 + 0.05 * value_noise(c, 0.9, seed + 31)
-    albedo *= pores[:, None]
+    albedo *= (1 + 0.05 * value_noise(c, 0.9, seed + 31))[:, None]
     if person.skin.stubble:
-        jaw = smoothstep(-42, -60, c[:, 1] - 0.45 * np.maximum(mirrored[:, 0] - 40, 0))
         jaw = (
-            jaw
+            smoothstep(-42, -60, c[:, 1] - 0.45 * np.maximum(mirrored[:, 0] - 40, 0))
             * smoothstep(-128, -112, c[:, 1])
             * smoothstep(-85, -55, c[:, 2])
             * smoothstep(76, 64, mirrored[:, 0])
@@ -194,19 +190,18 @@ def _eye_colours(person: Person, offset: Array, sign: int) -> Array:
     """Linear colours [N, 3] of one eyeball: veined white, limbal ring, fibres of the iris, pupil."""
     out = unit(offset)
     radius = np.linalg.norm(offset, axis=1)
-    white = np.tile(linear(*person.eyes.white), (len(out), 1))
     rim = smoothstep(0.35, 0.95, np.hypot(out[:, 0], out[:, 1]))
     vein = smoothstep(0.35, 0.8, 1 - np.abs(value_noise(out, 9, 81 + sign)) * 3) * rim
-    white *= 1 - rim[:, None] * np.array([0.06, 0.22, 0.22]) - (0.12 * vein)[:, None] * np.array([0.2, 1, 1])
+    clear = 1 - rim[:, None] * np.array([0.06, 0.22, 0.22]) - (0.12 * vein)[:, None] * np.array([0.2, 1, 1])
     q = np.where(out[:, 2] > 0, np.hypot(out[:, 0], out[:, 1]) * radius / IRIS_M, 9.0)
     turn = np.arctan2(out[:, 1], out[:, 0])
     ring = np.c_[np.cos(turn), np.sin(turn), np.zeros(len(turn))]
     fibre = value_noise(ring * 9 + [0, 0, 1] * (q * 1.2)[:, None], 1.0, 91 + person.seed % 50)
     iris = mix(
-        np.tile(linear(*person.eyes.iris_inner), (len(q), 1)),
+        linear(*person.eyes.iris_inner),
         linear(*person.eyes.iris_outer),
         smoothstep(0.42, 0.8, q),
     )
     iris *= (1 + 0.4 * fibre)[:, None] * (1 - 0.8 * smoothstep(0.8, 1.0, q))[:, None]
     iris = mix(iris, linear(8, 6, 6), smoothstep(0.46, 0.38, q))
-    return np.asarray(mix(iris, white, smoothstep(0.94, 1.06, q)))
+    return np.asarray(mix(iris, linear(*person.eyes.white) * clear, smoothstep(0.94, 1.06, q)))

