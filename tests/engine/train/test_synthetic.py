@@ -22,7 +22,7 @@ from render.camera import Camera
 from render.making.people.light import random_light
 from render.making.people.random_person import random_person
 from render.rigs.head import load_head
-from render.rigs.reference import resolve as resolve_rig
+from render.rigs.storage import resolve as resolve_rig
 
 SIZE = 96
 
