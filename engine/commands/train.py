@@ -187,7 +187,7 @@ def _train(args: argparse.Namespace) -> int:
     from engine.train.loop.over import unshown
     from engine.train.loop.random_state import RandomState
     from engine.train.loop.trainer import TrainerConfig
-    from engine.train.results.lpips import Lpips
+    from engine.train.losses.lpips import Lpips
     from engine.train.results.metrics import check_installed
     from engine.train.results.pipeline import Order, Output, train_avatar
     from render.avatars.avatar import AvatarInfo

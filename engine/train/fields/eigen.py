@@ -10,7 +10,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from engine.train.fields import kernels
+from engine.train import kernels
 from engine.train.fields.closed_eigen import closed_eigen
 
 _BROADENING = 1e-3  # squared eigenvalue distance below which a pair's rotation is not followed

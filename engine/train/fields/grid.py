@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.train.fields import kernels
+from engine.train import kernels
 
 _PRIMES = (1, 2654435761, 805459861)
 _INITIAL = 1e-4  # entries start uniform in +- this

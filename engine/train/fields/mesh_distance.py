@@ -9,7 +9,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from engine.train.fields.kernels import parallel
+from engine.train.kernels import parallel
 
 F = np.float32
 _INSIDE = 0.5  # winding number above which a point is inside; an open neck only blurs it at the opening

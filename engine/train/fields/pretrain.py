@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.train.fields.masked import mean_where
+from engine.train.data.devices import sent
 from engine.train.fields.mesh_distance import signed_distance
 from engine.train.fields.sdf import SignedDistanceField
-from engine.train.loop.devices import sent
 from engine.train.loop.over import Over, unshown
+from engine.train.losses.masked import mean_where
 
 
 @dataclass(frozen=True)

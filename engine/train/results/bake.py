@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.train.data.devices import view_on
 from engine.train.data.views import Dataset, View, evenly
-from engine.train.loop.devices import view_on
 from engine.train.loop.phase import Method
 from engine.train.methods.sage.model import SageModel
 from engine.train.results.metrics import psnr

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.train.data.views import View
-from engine.train.results.lpips import Lpips
+from engine.train.losses.lpips import Lpips
 from engine.train.results.metrics import Quality, measure
 from render.avatars.avatar import Avatar
 from render.cpu.renderer import CpuRenderer

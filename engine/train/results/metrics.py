@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import TrainingError
-from engine.train.results.lpips import Lpips
+from engine.train.losses.lpips import Lpips
 
 _IDENTICAL_DB = 100.0  # PSNR of equal pictures, which would be infinite
 

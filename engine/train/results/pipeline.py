@@ -18,8 +18,8 @@ from engine.train.loop.checkpoint import read_checkpoint
 from engine.train.loop.distributed import Ranks
 from engine.train.loop.phase import Method
 from engine.train.loop.trainer import Trainer, TrainerConfig
+from engine.train.losses.lpips import Lpips
 from engine.train.results.evaluate import drawn_as_played, evaluate, means, spread_out
-from engine.train.results.lpips import Lpips
 from engine.train.results.monitor import Monitor
 from engine.train.results.preview import Preview
 from engine.train.results.report import TrainingReport, write_html

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from engine.train.fields import kernels
+from engine.train import kernels
 from engine.train.surface.depth_buffer import nearest_triangles_seen
 from engine.train.surface.raster import see
 from render.camera import Camera

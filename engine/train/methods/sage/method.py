@@ -14,20 +14,19 @@ import torch
 from torch import Tensor
 
 from engine.errors import UsageError
+from engine.train.data.devices import camera_on, params_on, sent, view_on
+from engine.train.data.expressions import ExpressionSampler, looked_at_from_aside, turned
+from engine.train.data.picture_cache import PictureCache
 from engine.train.data.views import Dataset, View, evenly
-from engine.train.fields.masked import mean_where
 from engine.train.fields.pretrain import pretrain
-from engine.train.loop.devices import camera_on, params_on, sent, view_on
 from engine.train.loop.over import Over, unshown
 from engine.train.loop.phase import ParameterGroup, Phase, Step
 from engine.train.loop.sampling import Shuffled
+from engine.train.losses.masked import mean_where
+from engine.train.losses.surfels import beyond, light_through, normal_error, photometric, spread
 from engine.train.methods.sage.basis import choose_drivers
 from engine.train.methods.sage.config import SageConfig
-from engine.train.methods.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
-from engine.train.methods.sage.losses import beyond, light_through, normal_error, photometric, spread
 from engine.train.methods.sage.model import SageModel, warm_start
-from engine.train.methods.sage.mouth import mouth_prior
-from engine.train.methods.sage.pictures import PictureCache
 from engine.train.methods.sage.priors import deformation_prior
 from engine.train.methods.sage.rays import (
     appearance_consistency,
@@ -39,6 +38,7 @@ from engine.train.methods.sage.rays import (
 from engine.train.methods.sage.rebinding import rebind
 from engine.train.methods.sage.regimes import complete
 from engine.train.methods.sage.wrinkles import measure_creases
+from engine.train.surface.mouth import mouth_prior
 from engine.train.surface.regions import Regions
 from engine.train.surface.surfel_placement import Placement, place_surfels
 from render.avatars.avatar import Avatar

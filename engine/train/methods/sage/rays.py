@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.train.data.views import View
-from engine.train.fields.masked import mean_where
 from engine.train.fields.sdf import SdfSample
 from engine.train.fields.volume import RayColours, render_rays
-from engine.train.methods.sage.losses import normal_error
+from engine.train.losses.masked import mean_where
+from engine.train.losses.surfels import normal_error
 from engine.train.methods.sage.model import SageModel
 from engine.train.methods.sage.priors import DeformationPrior
 from engine.train.methods.sage.warp import Rays, surface_rays

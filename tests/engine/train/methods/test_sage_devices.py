@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import UsageError
+from engine.train import kernels
 from engine.train.data.views import Dataset
-from engine.train.fields import kernels
 from engine.train.fields.closed_eigen import closed_eigen
 from engine.train.fields.eigen import symmetric_eigen
 from engine.train.fields.grid import GridConfig, HashGrid

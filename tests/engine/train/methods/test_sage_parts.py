@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from engine.train.data.expressions import ExpressionSampler, looked_at_from_aside, turned
 from engine.train.fields.eigen import symmetric_eigen
+from engine.train.losses.surfels import light_through, ssim
 from engine.train.methods.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.methods.sage.correction import Stretch, correct, principal_stretches, tangent_map
-from engine.train.methods.sage.expressions import ExpressionSampler, looked_at_from_aside, turned
-from engine.train.methods.sage.losses import light_through, ssim
 from engine.train.methods.sage.model import SageModel
-from engine.train.methods.sage.mouth import flattened, mouth_prior
 from engine.train.methods.sage.rebinding import distance_to_own, rebind
 from engine.train.methods.sage.surfel_axes import lower_triangle, surfel_axes, symmetric
 from engine.train.methods.sage.warp import surface_rays, to_pose, to_rest
 from engine.train.methods.sage.wrinkles import darkening
+from engine.train.surface.mouth import flattened, mouth_prior
 from engine.train.surface.regions import Regions
 from engine.train.surface.surfel_placement import Placement
 from render.camera import Camera

@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from engine.errors import UsageError
+from engine.train.losses.lpips import Lpips, _alexnet, _vgg16
 from engine.train.results.evaluate import spread_out
-from engine.train.results.lpips import Lpips, _alexnet, _vgg16
 from engine.train.results.metrics import measure
 from tests.engine.train.loop.bound_gaussians import pictures_of_vera
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.train.fields import kernels
-from engine.train.methods.sage.box_mean import box_mean
+from engine.train import kernels
+from engine.train.losses.box_mean import box_mean
 from render.camera import Camera
 from render.renderer import RenderOutput
 

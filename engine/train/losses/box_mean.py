@@ -10,7 +10,7 @@ from numba import prange
 from torch import Tensor
 from torch.nn import functional
 
-from engine.train.fields.kernels import parallel
+from engine.train.kernels import parallel
 
 F = np.float32
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.train.data.devices import sent
 from engine.train.data.views import Picture, View
-from engine.train.loop.devices import sent
 
 _MOST_BYTES = 2 << 30
 
