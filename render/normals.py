@@ -17,27 +17,19 @@ Array = NDArray[Any]  # float32 or float64
 
 
 def normals_from_depth(depth: Tensor, camera: Camera) -> Tensor:
-    """Unit normals facing the camera of a depth map [H, W] in metres -> [H, W, 3], camera axes.
+    """Unit normals [H - 2, W - 2, 3] in camera axes, facing the camera, from a depth map [H, W] in metres.
 
-    From central differences of the points the pixels see; differentiable. Zero at the picture's border and
-    where the pixel or one of its four neighbours has no depth (0).
-    Source: Huang et al., "2D Gaussian Splatting", 2024, eq. 15.
+    From central differences of the points that the pixels see; differentiable. Where one of the four
+    neighbours has no depth (0) they mean nothing.
+    Source: B. Huang et al., "2D Gaussian splatting", 2024, equation 15.
     """
-    height, width = depth.shape
-    x = (torch.arange(width).to(depth) + 0.5 - camera.cx) / camera.fx
-    y = (torch.arange(height).to(depth) + 0.5 - camera.cy) / camera.fy
-    rays = torch.stack([x.expand(height, width), y[:, None].expand(height, width), torch.ones_like(depth)], 2)
-    points = rays * depth[..., None]
-    right = points[1:-1, 2:] - points[1:-1, :-2]
+    rows, columns = (torch.arange(n, dtype=depth.dtype, device=depth.device) + 0.5 for n in depth.shape)
+    rows, columns = (rows - camera.cy) / camera.fy, (columns - camera.cx) / camera.fx
+    points = torch.stack([depth * columns, depth * rows[:, None], depth], -1)
+    across = points[1:-1, 2:] - points[1:-1, :-2]
     down = points[2:, 1:-1] - points[:-2, 1:-1]
     # y points down: this order faces the camera on every surface that the camera sees
-    cross = torch.linalg.cross(down, right)
-    there = depth > 0
-    known = there[1:-1, 1:-1] & there[1:-1, 2:] & there[1:-1, :-2] & there[2:, 1:-1] & there[:-2, 1:-1]
-    cross = torch.where(known[..., None], cross, 0)
-    # the length is about the square of a pixel's size in metres: far below normalize's usual limit
-    length = torch.where(known, (cross * cross).sum(-1), 1).clamp_min(1e-30).sqrt()
-    return functional.pad(cross / length[..., None], (0, 0, 1, 1, 1, 1))
+    return functional.normalize(torch.linalg.cross(down, across), dim=-1, eps=1e-12)
 
 
 @njit(cache=True, nogil=True)

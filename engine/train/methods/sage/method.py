@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.errors import UsageError
+from engine.train.data.completion import Completed, enhanced, seen_around
 from engine.train.data.devices import camera_on, params_on, sent, view_on
 from engine.train.data.expressions import ExpressionSampler, looked_at_from_aside, turned
 from engine.train.data.picture_cache import PictureCache
@@ -23,7 +25,8 @@ from engine.train.loop.over import Over, unshown
 from engine.train.loop.phase import ParameterGroup, Phase, Step
 from engine.train.loop.sampling import Shuffled
 from engine.train.losses.masked import mean_where
-from engine.train.losses.surfels import beyond, light_through, normal_error, photometric, spread
+from engine.train.losses.photometric import photometric
+from engine.train.losses.surfels import beyond, light_through, normal_error, spread
 from engine.train.methods.sage.basis import choose_drivers
 from engine.train.methods.sage.config import SageConfig
 from engine.train.methods.sage.model import SageModel, warm_start
@@ -36,7 +39,6 @@ from engine.train.methods.sage.rays import (
     solid,
 )
 from engine.train.methods.sage.rebinding import rebind
-from engine.train.methods.sage.regimes import complete
 from engine.train.methods.sage.wrinkles import measure_creases
 from engine.train.surface.mouth import mouth_prior
 from engine.train.surface.regions import Regions
@@ -87,7 +89,7 @@ class Sage:
     ) -> None:
         self.config = config = config or SageConfig()
         self.dataset, self.device = dataset, torch.device(device)
-        completed = complete(dataset, config)
+        completed = training_views(dataset, config)
         self._filmed = list(completed.views)
         if not self._filmed:
             raise ValueError("the dataset has no views to train on")
@@ -352,6 +354,20 @@ class Sage:
     def _measure_creases(self, number: int) -> None:
         if self.config.wrinkles and not self._learns_deltas and number % _CREASES_EVERY == 0:
             measure_creases(self.model, self._train[0], self.draw, self.config.wrinkle_strength)
+
+
+def training_views(dataset: Dataset, config: SageConfig) -> Completed:
+    """What the regime learns from: films and multi-view data as they are, one picture completed.
+
+    Raises UsageError for unusable files.
+    """
+    views: Sequence[View] = dataset.of("train")
+    if config.enhancer:
+        views = enhanced(views, Path(config.enhancer))
+    if config.regime != "oneshot" or not views:
+        return Completed(tuple(views), {})
+    generator = Path(config.view_generator) if config.view_generator else None
+    return seen_around(views, dataset.rig, generator)
 
 
 Config = SageConfig

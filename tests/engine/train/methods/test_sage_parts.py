@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from engine.train.data.expressions import ExpressionSampler, looked_at_from_aside, turned
+from engine.errors import UsageError
+from engine.train.data.views import Dataset, Picture, View
 from engine.train.fields.eigen import symmetric_eigen
-from engine.train.losses.surfels import light_through, ssim
 from engine.train.methods.sage.config import CorrectionConfig, SageConfig, SurfelConfig
 from engine.train.methods.sage.correction import Stretch, correct, principal_stretches, tangent_map
+from engine.train.methods.sage.method import training_views
 from engine.train.methods.sage.model import SageModel
+from engine.train.methods.sage.priors import NetworkDeformation, RigDeformation
 from engine.train.methods.sage.rebinding import distance_to_own, rebind
 from engine.train.methods.sage.surfel_axes import lower_triangle, surfel_axes, symmetric
 from engine.train.methods.sage.warp import surface_rays, to_pose, to_rest
 from engine.train.methods.sage.wrinkles import darkening
-from engine.train.surface.mouth import flattened, mouth_prior
 from engine.train.surface.regions import Regions
 from engine.train.surface.surfel_placement import Placement
 from render.camera import Camera
-from render.gaussians import Gaussians
 from render.rigs.head import load_head
+from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 from render.rotations import axis_angle_to_matrix, quaternion_to_matrix
 
@@ -179,11 +182,15 @@ def test_lonely_triangles_are_left_alone() -> None:
     assert torch.allclose(stretch.relative(sheet.template * 1.5 + 0.1), EYE.expand(len(sheet.faces), 3, 3))
 
 
-def smiling(rig: Rig) -> torch.Tensor:
+def smiling_params(rig: Rig) -> RigParams:
     weights = torch.zeros(rig.num_expressions)
     for name in ("mouthSmileLeft", "mouthSmileRight", "jawOpen"):
         weights[rig.expression_names.index(name)] = 0.5
-    return rig(rig.neutral_params().replace(expression=weights)).vertices
+    return rig.neutral_params().replace(expression=weights)
+
+
+def smiling(rig: Rig) -> torch.Tensor:
+    return rig(smiling_params(rig)).vertices
 
 
 def test_rays_survive_the_way_to_rest_and_back(rig: Rig, regions: Regions) -> None:
@@ -213,17 +220,6 @@ def test_surface_rays_land_on_the_resting_mesh(rig: Rig) -> None:
     )
     height = ((rays.origins - corners[:, 0]) * normal).sum(1).abs()
     assert height.max() < 1e-5  # a point of a triangle's plane stays in it
-
-
-def test_regions_of_the_built_in_head(rig: Rig, regions: Regions) -> None:
-    centre = rig.template[rig.faces].mean(1)
-    inside, hair = centre[regions.inside], centre[regions.hair]
-    assert not (regions.inside & regions.visible).any()
-    assert inside[:, 2].mean() > 0.02
-    assert inside[:, 1].mean() < 0
-    assert hair[:, 2].mean() < centre[regions.face][:, 2].mean() - 0.05
-    # Eyelids that only a blink shows are face.
-    assert 2000 < int(regions.face.sum()) < 5500
 
 
 def small_model(rig: Rig, regions: Regions, count: int = 300) -> SageModel:
@@ -263,78 +259,6 @@ def test_at_rest_surfels_are_where_they_were_placed(rig: Rig, regions: Regions) 
     assert (gaussians.log_scales - wanted).abs().max() < 1e-3
 
 
-def test_drawn_expressions_are_plausible(rig: Rig) -> None:
-    sampler, generator = ExpressionSampler(rig), torch.Generator().manual_seed(0)
-    faces = torch.stack([sampler(generator) for _ in range(200)])
-    assert (faces >= 0).all()
-    assert (faces <= 1).all()
-    active = (faces > 0.01).sum(1).float()
-    assert 2 < float(active.mean()) < 16
-    jaw, shut = (rig.expression_names.index(n) for n in ("jawOpen", "mouthClose"))
-    assert (faces[:, shut] <= 1 - faces[:, jaw]).all()
-    left, right = (rig.expression_names.index(f"mouthSmile{side}") for side in ("Left", "Right"))
-    same = (faces[:, left] - faces[:, right]).abs() < 1e-6
-    assert same.float().mean() > 0.7
-    params = turned(rig.neutral_params(), rig, 10.0, generator)
-    assert 0.01 < float(params.pose[rig.joint_names.index("head")].norm()) < 1.0
-
-
-def test_looks_from_aside_turn_head_or_person_and_stay_in_their_range(rig: Rig) -> None:
-    generator = torch.Generator().manual_seed(0)
-    head, root = rig.joint_names.index("head"), rig.joint_names.index("root")
-    alone, yaws = 0, []
-    for _ in range(60):
-        params = looked_at_from_aside(rig.neutral_params(), rig, 40, 15, generator)
-        rotation = rig(params).joint_transforms[head, :, :3]
-        yaws.append(float(torch.rad2deg(torch.atan2(rotation[0, 2], rotation[2, 2]))))
-        assert abs(float(torch.rad2deg(torch.asin(rotation[1, 2])))) < 16
-        alone += not params.pose[root].any()
-    assert 15 < alone < 45
-    assert -41 < min(yaws) < -25
-    assert 25 < max(yaws) < 41
-
-
-def test_light_counts_only_where_the_person_is_solid() -> None:
-    alpha = torch.tensor([[1.0, 0.5], [0.0, 0.25]])
-    solid = torch.tensor([[True, True], [False, False]])
-    assert float(light_through(alpha, solid)) == pytest.approx(0.5 / 4)
-
-
-def test_the_mouth_prior_follows_the_jaw(rig: Rig, regions: Regions) -> None:
-    prior = mouth_prior(rig, regions)
-    assert prior is not None
-    face, local = prior
-    assert local.is_surfel
-    assert len(face) > 500
-    lower = rig.skin_weights[:, rig.joint_names.index("jaw")][rig.faces[face]].mean(1)
-    open_jaw = torch.zeros(rig.num_expressions)
-    open_jaw[rig.expression_names.index("jawOpen")] = 1.0
-    from render.avatars.bindings import TriangleBinding
-
-    pose = TriangleBinding(face).bound_to(rig)
-    neutral = rig.neutral_params()
-    rest = pose(local, rig(neutral), neutral.expression).means
-    moved = pose(local, rig(neutral.replace(expression=open_jaw)), open_jaw).means
-    fall = rest[:, 1] - moved[:, 1]
-    assert float(fall.quantile(0.9)) > 0.008  # the lower row drops by about a centimetre
-    assert float(fall.quantile(0.1)) < 0.003  # the upper one stays
-    assert lower.shape == fall.shape
-
-
-def test_flattening_drops_the_shortest_axis() -> None:
-    quats, scales = unit(40, 4), torch.randn(40, 3)
-    g = Gaussians(torch.zeros(40, 3), quats, scales, torch.zeros(40), torch.zeros(40, 1, 3))
-    flat = flattened(g)
-    old, new = quaternion_to_matrix(quats), quaternion_to_matrix(flat.quats)
-    shortest = old.gather(2, scales.argmin(1)[:, None, None].expand(-1, 3, 1))[..., 0]
-    assert ((new[:, :, 2] * shortest).sum(1) > 1 - 1e-5).all()
-    kept = torch.cat([flat.log_scales, scales.amin(1, keepdim=True)], 1).sort(1).values
-    assert torch.allclose(kept, scales.sort(1).values)
-    for column in range(2):  # each tangent keeps its own scale
-        along = (new[:, :, column, None] * old).sum(1).abs().argmax(1)
-        assert torch.allclose(scales.gather(1, along[:, None])[:, 0], flat.log_scales[:, column])
-
-
 def test_creases_darken_by_their_depth_and_never_below_the_strength() -> None:
     rest = torch.full((5,), 1e-6)  # a millimetre of spread
     posed = torch.tensor([0.5, 1.0, 4.0, 16.0, 400.0]) * 1e-6
@@ -345,23 +269,47 @@ def test_creases_darken_by_their_depth_and_never_below_the_strength() -> None:
     assert float(factor[-1]) == pytest.approx(0.8)
 
 
-def test_ssim_on_a_cpu_agrees_with_plain_torch() -> None:
-    truth = torch.rand(40, 50, 3)
-    results = []
-    for dtype in (torch.float32, torch.float64):  # the second takes torch's own pooling
-        picture = (0.6 * truth + 0.4 * torch.rand(40, 50, 3, generator=torch.Generator().manual_seed(1))).to(
-            dtype
-        )
-        picture.requires_grad_()
-        value = ssim(picture, truth.to(dtype))
-        results.append((value, torch.autograd.grad(value, picture)[0]))
-    (value, gradient), (exact, exact_gradient) = results
-    # variances are differences of float32 sums
-    assert float(value.detach()) == pytest.approx(float(exact.detach()), abs=1e-5)
-    assert (gradient - exact_gradient).abs().max() < 1e-3 * exact_gradient.abs().max()
-    assert float(ssim(truth, truth)) == pytest.approx(1.0, abs=1e-6)
-
-
 def test_config_refuses_surfels_that_cannot_learn() -> None:
     with pytest.raises(ValueError, match="networks, residuals"):
         replace(SageConfig(), networks=False, residuals=False)
+
+
+def prior_file(path: Path, rig: Rig, last: int = 3) -> Path:
+    tensors = {
+        "layers.0.weight": torch.randn(8, 3 + rig.num_expressions) * 0.1,
+        "layers.0.bias": torch.zeros(8),
+        "layers.1.weight": torch.zeros(last, 8),
+        "layers.1.bias": torch.full((last,), 0.004),
+    }
+    save_file(tensors, path)
+    return path
+
+
+def test_a_deformation_prior_adds_its_offsets(rig: Rig, tmp_path: Path) -> None:
+    prior = NetworkDeformation(prior_file(tmp_path / "prior.safetensors", rig), rig.num_expressions)
+    face = torch.arange(0, 4000, 200)
+    params = smiling_params(rig)
+    points = rig(params).vertices[rig.faces[face]].mean(1)
+    directions = torch.nn.functional.normalize(torch.randn(len(face), 3), dim=1)
+    plain = RigDeformation().to_rest(rig, params, face, points, directions)
+    moved = prior.to_rest(rig, params, face, points, directions)
+    assert torch.allclose(moved[0], plain[0] + 0.004, atol=1e-6)
+    assert torch.equal(moved[1], plain[1])
+
+
+def test_unusable_priors_are_named(rig: Rig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        NetworkDeformation(tmp_path / "none.safetensors", 52)
+    with pytest.raises(UsageError, match="gives 5 numbers"):
+        NetworkDeformation(prior_file(tmp_path / "wide.safetensors", rig, last=5), rig.num_expressions)
+    with pytest.raises(UsageError, match="layer 0 must take"):
+        NetworkDeformation(prior_file(tmp_path / "other.safetensors", rig), 10)
+
+
+def test_only_one_picture_is_completed_under_oneshot(rig: Rig) -> None:
+    camera = Camera.look_at((0.5, 0.1, 0.9), (0, 0, 0), width=24, height=24, vertical_fov_deg=22)
+    picture = Picture(torch.rand(24, 24, 3), torch.ones(24, 24))
+    dataset = Dataset(rig, (View("one", camera, rig.neutral_params(), 0, "train", lambda: picture),))
+    assert len(training_views(dataset, SageConfig(regime="monocular")).views) == 1
+    completed = training_views(dataset, SageConfig(regime="oneshot"))
+    assert [view.name for view in completed.views] == ["one", *completed.weights]

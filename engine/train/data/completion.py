@@ -1,13 +1,13 @@
 """What a dataset lacks, completed: views that one picture does not have.
 
-Multi-view data and films of a turning head are used as they are. One picture gets pseudo views from a
-generator, when the user has one; else its own mirror image, for the side of the head that it does not show.
-What neither shows (the back of the head, the inside of the mouth, teeth) stays a guess from the rig, the
-field's smoothness and the priors.
+One picture gets pseudo views from a generator, when the user has one; else its own mirror image, for the side
+of the head that it does not show. What neither shows (the back of the head, the inside of the mouth, teeth)
+stays a guess.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.train.data.views import Dataset, Picture, View
-from engine.train.methods.sage.config import SageConfig
-from engine.train.methods.sage.priors import Enhancer, ViewGenerator
+from engine.train.data.exported import Enhancer, ViewGenerator
+from engine.train.data.views import Picture, View
 from engine.train.surface.regions import triangles_seen
 from render.camera import Camera
 from render.rigs.params import RigParams
@@ -36,22 +35,24 @@ class Completed:
     weights: dict[str, Tensor]
 
 
-def complete(dataset: Dataset, config: SageConfig) -> Completed:
-    """The training views of a dataset under a regime. Raises UsageError for unusable files."""
-    views = tuple(dataset.of("train"))
-    if config.enhancer:
-        enhance = Enhancer(Path(config.enhancer))
-        views = tuple(replace(view, read=_Enhanced(view, enhance)) for view in views)
-    if config.regime != "oneshot" or not views:
-        return Completed(views, {})
+def enhanced(views: Sequence[View], program: Path) -> tuple[View, ...]:
+    """The views with sharper pictures. Raises UsageError for an unusable file."""
+    enhance = Enhancer(program)
+    return tuple(replace(view, read=_Enhanced(view, enhance)) for view in views)
+
+
+def seen_around(views: Sequence[View], rig: Rig, generator: Path | None = None) -> Completed:
+    """The views and, of the first, what it does not show: from a generator's file, or its mirror image.
+
+    Raises UsageError for an unusable file.
+    """
     first = views[0]
-    if config.view_generator:
-        made = _generated(first, ViewGenerator(Path(config.view_generator)))
-        return Completed((*views, *made), {})
-    if not is_mirrorable(dataset.rig):
-        return Completed(views, {})
-    other = mirrored(first, dataset.rig)
-    return Completed((*views, other), {other.name: _unseen_share(dataset.rig, first, other)})
+    if generator is not None:
+        return Completed((*views, *_generated(first, ViewGenerator(generator))), {})
+    if not is_mirrorable(rig):
+        return Completed(tuple(views), {})
+    other = mirrored(first, rig)
+    return Completed((*views, other), {other.name: _unseen_share(rig, first, other)})
 
 
 @dataclass(frozen=True)
