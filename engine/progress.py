@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
@@ -11,6 +11,17 @@ from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.text import Text
 
 T = TypeVar("T")
+
+
+class Over(Protocol):
+    """Passes items on and shows how many went by: `Bars.over`, or `unshown`."""
+
+    def __call__(self, items: Iterable[T], description: str, total: int | None) -> Iterable[T]: ...
+
+
+def unshown(items: Iterable[T], description: str, total: int | None) -> Iterable[T]:
+    """The items, nothing shown."""
+    return items
 
 
 class _Rate(ProgressColumn):

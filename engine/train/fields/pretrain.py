@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.progress import Over, unshown
 from engine.train.data.devices import sent
 from engine.train.fields.mesh_distance import signed_distance
 from engine.train.fields.sdf import SignedDistanceField
-from engine.train.loop.over import Over, unshown
 from engine.train.losses.masked import mean_where
 
 

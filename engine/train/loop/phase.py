@@ -69,7 +69,7 @@ class Method(Protocol):
     The module that `visavis train` loads for it offers `Config`, a frozen dataclass whose fields have
     defaults, and `build(dataset: Dataset, config: Config, device: torch.device, *, resumes: bool, over: Over)
     -> Method`: with `resumes` a stored state is loaded next, so nothing needs a start of its own; `over`
-    (engine/train/loop/over.py) shows how far a long start is.
+    (engine/progress.py) shows how far a long start is.
     """
 
     @property

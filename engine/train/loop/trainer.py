@@ -19,12 +19,11 @@ from engine.errors import TrainingError, UsageError
 from engine.train.loop.checkpoint import read_checkpoint, write_checkpoint
 from engine.train.loop.config import refuse_other_config
 from engine.train.loop.distributed import Ranks
-from engine.train.loop.history import History
+from engine.train.loop.history import History, LossWatch
 from engine.train.loop.optimiser import Optimiser
 from engine.train.loop.phase import Method, Phase, Step
 from engine.train.loop.plan import fitted_steps
 from engine.train.loop.random_state import RandomState
-from engine.train.loop.watch import LossWatch
 
 _PROBE_STEPS = 3  # timed, behind one that pays for what is made on first use
 _FEWEST_STEPS = 20  # of a phase that is worth the name

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from engine import cli
-from engine.commands import train
 from engine.train.data.dataset import write_dataset
 from engine.train.loop.checkpoint import read_checkpoint, write_checkpoint
+from engine.train.methods.table import METHODS
 from render.avatars.file import load_avatar
 from tests.engine.train.loop.bound_gaussians import pictures_of_vera
 
@@ -29,8 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_method(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The test's own method under sage's name: what is tested is everything around it."""
-    monkeypatch.setitem(train.METHODS, "sage", ("tests.engine.train.loop.bound_gaussians", "a test"))
+    """The test's own method: what is tested is everything around it."""
+    monkeypatch.setitem(METHODS, "bound", "tests.engine.train.loop.bound_gaussians")
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -51,7 +51,7 @@ def test_training_makes_an_avatar_and_its_report(
 ) -> None:
     output = tmp_path / "v.avatar"
     args = [str(data), "-o", str(output), *CONSENT, "--licence", "CC0", "--seed", "7", "--no-calibrate"]
-    assert cli.main(["train", "sage", *args, "--set", "sage.steps=5"]) == 0
+    assert cli.main(["train", "bound", *args, "--set", "bound.steps=5"]) == 0
     printed = capfd.readouterr()
     assert f"visavis live --avatar {output}" in printed.out
     assert f"preview: {tmp_path / 'v.preview.png'}" in printed.err
@@ -86,22 +86,22 @@ def test_resume_goes_on_and_refuses_other_settings(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "v.avatar"
-    base = ["sage", data, "-o", output, *CONSENT, "--no-calibrate"]
+    base = ["bound", data, "-o", output, *CONSENT, "--no-calibrate"]
     line = refusal(capfd, *base, "--resume")
     assert "there is no checkpoint" in line
-    assert cli.main(["train", *map(str, base), "--set", "sage.steps=4"]) == 0
+    assert cli.main(["train", *map(str, base), "--set", "bound.steps=4"]) == 0
     output.unlink()
     capfd.readouterr()
     line = refusal(capfd, *base)
     assert "holds an unfinished training" in line
-    line = refusal(capfd, *base, "--resume", "--set", "sage.rate=0.5")
-    assert "trained with sage.rate = 0.02, now it is 0.5" in line
+    line = refusal(capfd, *base, "--resume", "--set", "bound.rate=0.5")
+    assert "trained with bound.rate = 0.02, now it is 0.5" in line
     state = read_checkpoint(tmp_path / "v.checkpoint")
     write_checkpoint(tmp_path / "v.checkpoint", {**state, "method_name": "eva"})
     assert "is of a eva training" in refusal(capfd, *base, "--resume")
     write_checkpoint(tmp_path / "v.checkpoint", state)
     assert cli.main(["train", *map(str, base), "--resume"]) == 0  # --set need not be repeated
-    assert json.loads((tmp_path / "v.report.json").read_text())["config"]["sage.steps"] == 4
+    assert json.loads((tmp_path / "v.report.json").read_text())["config"]["bound.steps"] == 4
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,12 @@ def test_resume_goes_on_and_refuses_other_settings(
         (["-o", "none/v.avatar", *CONSENT], ["none", "folder"]),
         (["-o", "v.avatar", *CONSENT, "--budget", "0"], ["--budget 0", "minutes"]),
         (["-o", "v.avatar", *CONSENT, "--device", "tpu"], ["tpu", "cuda"]),
-        (["-o", "v.avatar", *CONSENT, "--set", "sage.stpes=3"], ["sage.stpes", "did you mean sage.steps?"]),
+        (
+            ["-o", "v.avatar", *CONSENT, "--set", "bound.stpes=3"],
+            ["did you mean bound.steps?"],
+        ),
         (["-o", "v.avatar", *CONSENT, "--config", "none.toml"], ["none.toml"]),
         (["-o", "v.avatar", *CONSENT, "--lpips", "none.pth"], ["none.pth"]),
-        (["-o", "v.avatar", *CONSENT, "--regime", "stereo"], ["stereo", "multiview"]),
     ],
 )
 def test_mistakes_are_one_line(
@@ -128,13 +130,21 @@ def test_mistakes_are_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = refusal(capfd, "sage", data, *args)
+    line = refusal(capfd, "bound", data, *args)
     assert all(part in line for part in parts), line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_and_empty_data_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     output = ["-o", tmp_path / "v.avatar", *CONSENT]
-    assert "visavis train prepare" in refusal(capfd, "sage", tmp_path / "none", *output)
+    assert "visavis train prepare" in refusal(capfd, "bound", tmp_path / "none", *output)
     (tmp_path / "empty").mkdir()
-    assert "empty" in refusal(capfd, "sage", tmp_path / "empty", *output)
+    assert "empty" in refusal(capfd, "bound", tmp_path / "empty", *output)
+
+
+def test_a_method_refuses_what_its_own_options_do_not_know(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(capfd, "sage", data, "-o", tmp_path / "v.avatar", *CONSENT, "--regime", "stereo")
+    assert "stereo" in line
+    assert "multiview" in line

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from engine.errors import UsageError
+from engine.progress import Over, unshown
 from engine.train.data.completion import Completed, enhanced, seen_around
 from engine.train.data.devices import camera_on, params_on, sent, view_on
 from engine.train.data.expressions import ExpressionSampler, looked_at_from_aside, turned
 from engine.train.data.picture_cache import PictureCache
 from engine.train.data.views import Dataset, View, evenly
 from engine.train.fields.pretrain import pretrain
-from engine.train.loop.over import Over, unshown
 from engine.train.loop.phase import ParameterGroup, Phase, Step
 from engine.train.loop.sampling import Shuffled
 from engine.train.losses.masked import mean_where

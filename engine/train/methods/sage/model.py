@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from engine.progress import Over, unshown
 from engine.train.data.devices import sent
 from engine.train.fields.sdf import SdfSample, SignedDistanceField
-from engine.train.loop.over import Over, unshown
 from engine.train.methods.sage.config import SageConfig
 from engine.train.methods.sage.correction import Stretch, correct
 from engine.train.methods.sage.networks import NUM_APPEARANCE, NUM_SHAPE, AppearanceNetwork, ShapeNetwork

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from engine.progress import Over
+from engine.train.command import one_person
 from engine.train.data.views import Dataset, Picture, View
-from engine.train.loop.over import Over
 from engine.train.loop.phase import ParameterGroup, Phase, Step
 from engine.train.loop.sampling import Shuffled
 from render.avatars.avatar import Avatar, AvatarInfo
@@ -24,6 +26,7 @@ from render.gaussians import Gaussians
 from render.reference.renderer import ReferenceRenderer
 from render.renderer import RenderOutput
 
+SUMMARY, DESCRIPTION, EXAMPLES = "a test", "Fit a few Gaussians.", "none"
 SIZE = 24
 NUM_GAUSSIANS = 80
 
@@ -138,6 +141,14 @@ def build(
 ) -> BoundGaussians:
     """As the command makes it: nothing is fitted before the first step."""
     return BoundGaussians(dataset, config, device)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    one_person.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return one_person.run(args, __name__, {})
 
 
 class NoisyBoundGaussians(BoundGaussians):
