@@ -1,4 +1,4 @@
-"""LPIPS, with the backbone's weights from a file of the user's; without it there is none."""
+"""LPIPS, as a figure and as a loss, with the backbone's weights from a file of the user's; else none."""
 
 from __future__ import annotations
 
@@ -45,22 +45,27 @@ class Lpips:
         self._layers = layers.eval().requires_grad_(False)
         self._linear = _linear_layers(self.backbone)
 
-    @torch.no_grad()
-    def __call__(self, rgb: Tensor, truth: Tensor) -> float:
-        """Of [H, W, 3] pictures in 0..1. Raises ValueError for less than 64 pixels a side."""
+    def to(self, device: torch.device | str) -> Lpips:
+        """This one, computing on `device`."""
+        self._layers = self._layers.to(device)
+        self._linear = [weight.to(device) for weight in self._linear]
+        return self
+
+    def __call__(self, rgb: Tensor, truth: Tensor) -> Tensor:
+        """Of [H, W, 3] pictures in 0..1, differentiable by both. Raises ValueError below 64 pixels a side."""
         if min(rgb.shape[:2]) < _SMALLEST_PX:
             raise ValueError(f"LPIPS needs {_SMALLEST_PX} pixels a side, got {tuple(rgb.shape[:2])}")
-        shift, scale = torch.tensor(_SHIFT), torch.tensor(_SCALE)
-        pair = torch.stack([rgb.cpu().float(), truth.cpu().float()])
+        pair = torch.stack([rgb, truth]).to(self._linear[0])
+        shift, scale = pair.new_tensor(_SHIFT), pair.new_tensor(_SCALE)
         features = ((2 * pair - 1 - shift) / scale).permute(0, 3, 1, 2)
-        distance = 0.0
+        distances = []
         linear = iter(self._linear)
         for index, layer in enumerate(self._layers):
             features = layer(features)
             if index in self._taps:
                 unit = features / (features.square().sum(1, keepdim=True) + 1e-8).sqrt()
-                distance += float(((unit[0] - unit[1]).square().mean((1, 2)) * next(linear)).sum())
-        return distance
+                distances.append(((unit[0] - unit[1]).square().mean((1, 2)) * next(linear)).sum())
+        return torch.stack(distances).sum()
 
 
 def _vgg16() -> tuple[nn.Sequential, set[int]]:

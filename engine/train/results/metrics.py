@@ -25,6 +25,7 @@ class Quality:
     lpips: float | None = None  # None: no weights were given
 
 
+@torch.no_grad()
 def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None) -> Quality:
     """Compare [H, W, 3] pictures in 0..1; `mask` [H, W] in 0..1."""
     rgb, truth = rgb.clamp(0, 1).float(), truth.float()
@@ -37,7 +38,7 @@ def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None
         masked_psnr=_psnr(_weighted(squared, weight)),
         ssim=_weighted(similar, everywhere),
         masked_ssim=_weighted(similar, weight),
-        lpips=None if lpips is None else lpips(rgb, truth),
+        lpips=None if lpips is None else float(lpips(rgb, truth)),
     )
 
 

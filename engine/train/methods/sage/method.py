@@ -182,7 +182,7 @@ class Sage:
         return self.draw(view.params, view.camera, sent(background, self.device))[0]
 
     def avatar(self) -> Avatar:
-        from engine.train.results.bake import bake
+        from engine.train.methods.sage.baking import bake
 
         return bake(self.model, self.dataset)
 

@@ -102,8 +102,28 @@ def test_lpips_is_that_of_torchmetrics(
     rgb, truth, _ = noisy_pair()
     expected = float(reference(rgb.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None], normalize=True))
     assert expected > 0.01
-    assert ours(rgb, truth) == pytest.approx(expected, rel=1e-4)
-    assert ours(truth, truth) == 0.0
+    assert float(ours(rgb, truth)) == pytest.approx(expected, rel=1e-4)
+    assert float(ours(truth, truth)) == 0.0
+    assert measure(rgb, truth, truth[..., 0], ours).lpips == pytest.approx(expected, rel=1e-4)
+
+
+def test_lpips_is_a_loss(tmp_path: Path) -> None:
+    """Its gradient is the slope between nearby pictures, and following it brings a picture nearer."""
+    torch.save(random_weights(_alexnet()[0]), tmp_path / "net.pth")
+    lpips = Lpips(tmp_path / "net.pth")
+    rgb, truth, _ = noisy_pair()
+    leaf = rgb.clone().requires_grad_()
+    distance = lpips(leaf, truth)
+    distance.backward()
+    assert leaf.grad is not None
+    step = 1e-3 * leaf.grad / leaf.grad.norm()
+    with torch.no_grad():
+        higher, lower = lpips(rgb + step, truth), lpips(rgb - step, truth)
+        slope = float(higher - lower) / (2 * float(step.norm()))
+        # ReLU and max-pooling have kinks, and float32 differences of 1e-3 steps few digits.
+        assert slope == pytest.approx(float(leaf.grad.norm()), rel=0.1)
+        nearer = rgb - 0.1 * float(distance.detach()) * leaf.grad / leaf.grad.square().sum()
+        assert float(lpips(nearer, truth)) < float(distance)
 
 
 def test_lpips_refuses_what_it_does_not_know(tmp_path: Path) -> None:
