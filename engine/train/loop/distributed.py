@@ -55,6 +55,13 @@ class Ranks:
             start = stop
         return summed
 
+    def sum(self, signals: Sequence[float], device: torch.device) -> list[float]:
+        """Numbers summed over the ranks, by a message that `device` takes part in."""
+        summed = torch.tensor(list(signals), dtype=torch.float64, device=device)
+        if self.size > 1:
+            dist.all_reduce(summed)
+        return [float(value) for value in summed.tolist()]
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the ranks."""
         if self.size == 1:

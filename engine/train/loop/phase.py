@@ -63,14 +63,8 @@ class Phase(Generic[Item]):
     after_step: Callable[[Step], Mapping[str, Tensor] | None] | None = None
 
 
-class Method(Protocol):
-    """One paper's system. The trainer owns the loop, the optimiser and the files; the method all the rest.
-
-    The module that `visavis train` loads for it offers `Config`, a frozen dataclass whose fields have
-    defaults, and `build(dataset: Dataset, config: Config, device: torch.device, *, resumes: bool, over: Over)
-    -> Method`: with `resumes` a stored state is loaded next, so nothing needs a start of its own; `over`
-    (engine/progress.py) shows how far a long start is.
-    """
+class Trainable(Protocol):
+    """What the trainer's loop needs: it owns steps, optimiser, time and files, the method all the rest."""
 
     @property
     def name(self) -> str: ...
@@ -83,18 +77,28 @@ class Method(Protocol):
         """The phases in order; asked once."""
         ...
 
-    def render(self, view: View, background: Tensor) -> RenderOutput:
-        """The person as trained so far, [3] colour behind; for previews and metrics, without gradients."""
-        ...
-
-    def avatar(self) -> Avatar:
-        """The trained avatar, baked for live play; its notes are the caller's to fill in."""
-        ...
-
     def state_dict(self) -> Mapping[str, Any]:
         """Parameters and all else that is not derived: tensors, numbers, strings, lists and dicts of them."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`; afterwards `parameters()` is read anew."""
+        ...
+
+
+class Method(Trainable, Protocol):
+    """One paper's system, trained on one person. Its sister is `Generalist` of engine/train/many.
+
+    The module that `visavis train` loads for it offers `Config`, a frozen dataclass whose fields have
+    defaults, and `build(dataset: Dataset, config: Config, device: torch.device, *, resumes: bool, over: Over)
+    -> Method`: with `resumes` a stored state is loaded next, so nothing needs a start of its own; `over`
+    (engine/progress.py) shows how far a long start is.
+    """
+
+    def render(self, view: View, background: Tensor) -> RenderOutput:
+        """The person as trained so far, [3] colour behind; for previews and metrics, without gradients."""
+        ...
+
+    def avatar(self) -> Avatar:
+        """The trained avatar, baked for live play; its notes are the caller's to fill in."""
         ...

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from engine.train.loop.config import refuse_other_config
 from engine.train.loop.distributed import Ranks
 from engine.train.loop.history import History, LossWatch
 from engine.train.loop.optimiser import Optimiser
-from engine.train.loop.phase import Method, Phase, Step
+from engine.train.loop.phase import Phase, Step, Trainable
 from engine.train.loop.plan import fitted_steps
 from engine.train.loop.random_state import RandomState
 
@@ -72,7 +72,7 @@ class Trainer:
 
     def __init__(
         self,
-        method: Method,
+        method: Trainable,
         config: TrainerConfig,
         checkpoint: Path,
         *,
@@ -120,7 +120,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the checkpoint. Raises UsageError when it is missing, damaged or of another training."""
-        state = read_checkpoint(self.checkpoint)
+        state = self._stored()
         if state["method_name"] != self.method.name:
             raise UsageError(
                 f"{self.checkpoint} is of a {state['method_name']} training, not {self.method.name}"
@@ -145,7 +145,7 @@ class Trainer:
         """
         with self._stop_between_steps():
             if not self._resumed:
-                self.ranks.spread(self._optimiser.tensors())
+                self._start_alike()
                 self._save()
                 if self.budget_s is not None:
                     self._probe()
@@ -163,7 +163,7 @@ class Trainer:
     def _run_phase(self) -> None:
         """The steps of the current phase that are still to do."""
         phase = self._phases[self._phase]
-        self._optimiser.freeze(phase.frozen)
+        self._enter(phase)
         self._watch.reset(self.history.totals.get(phase.name, [])[: self._done])
         clock: tuple[float, int] | None = None  # seconds and steps when the pace was last looked at
         look_every = max(1, self._full[self._phase] // _LOOKS_PER_PHASE)
@@ -199,7 +199,7 @@ class Trainer:
         """One step; the parameters stay where they were when a loss or a gradient is not finite."""
         items = self.ranks.share(phase.sample(step, phase.batch * self.ranks.size))
         self._optimiser.zero_grad()
-        terms = phase.loss(items, step)
+        terms = self._terms(phase, items, step)
         stacked = torch.stack(list(terms.values()))
         stacked.sum().backward()
         losses = dict(zip(terms, self.ranks.mean(stacked.detach()).tolist(), strict=True))
@@ -208,7 +208,7 @@ class Trainer:
         signals = [float(self._stop_signal != 0), float(save_due), self.elapsed_s]
         if not self.ranks.first:
             signals[1:] = [0.0, 0.0]
-        stop, save, seconds = self.ranks.average_gradients(self._optimiser.tensors(), signals)
+        stop, save, seconds = self._agree(signals)
         norm = self._optimiser.clip()
         finite = math.isfinite(norm) and all(map(math.isfinite, losses.values()))
         if finite:
@@ -247,11 +247,37 @@ class Trainer:
                 "learning rates; look at the data's quality report, or start again with lower rates"
             )
         halvings, factor = self.halvings, self._factor / 2
-        self._load(read_checkpoint(self.checkpoint))
+        self._load(self._stored())
         self.halvings, self._factor = halvings, factor
-        self._optimiser.freeze(phase.frozen)
+        self._enter(phase)
         self._watch.reset(self.history.totals.get(phase.name, [])[: self._done])
         self._say(f"{where}: {what}; back to step {self._done}, learning rates x {factor:g}")
+
+    # -- what another way to share the work replaces (engine/train/many/fitting.py) ------------------------
+
+    def _start_alike(self) -> None:
+        """Give every rank the first one's values."""
+        self.ranks.spread(self._optimiser.tensors())
+
+    def _enter(self, phase: Phase[Any]) -> None:
+        """Make ready for steps of a phase."""
+        self._optimiser.freeze(phase.frozen)
+
+    def _terms(self, phase: Phase[Any], items: Sequence[Any], step: Step) -> Mapping[str, torch.Tensor]:
+        return phase.loss(items, step)
+
+    def _agree(self, signals: Sequence[float]) -> list[float]:
+        """After the backward pass: gradients averaged over the ranks, and the `signals` summed."""
+        return self.ranks.average_gradients(self._optimiser.tensors(), signals)
+
+    def _store(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint; called on every rank."""
+        if self.ranks.first:
+            write_checkpoint(self.checkpoint, state)
+
+    def _stored(self) -> dict[str, Any]:
+        """The last checkpoint. Raises UsageError when it is missing or damaged."""
+        return read_checkpoint(self.checkpoint)
 
     # -- time --------------------------------------------------------------------------------------------
 
@@ -259,14 +285,14 @@ class Trainer:
         """Time a few steps of every phase, then take them back."""
         for index, phase in enumerate(self._phases):
             self._phase = index
-            self._optimiser.freeze(phase.frozen)
+            self._enter(phase)
             for number in range(1 + _PROBE_STEPS):
                 if number == 1:
                     began = self._elapsed_of_first()
                 self._train_step(phase, self._step(number))
             self._step_seconds[index] = (self._elapsed_of_first() - began) / _PROBE_STEPS
         measured = self._step_seconds
-        self._load(read_checkpoint(self.checkpoint))
+        self._load(self._stored())
         self._step_seconds = measured
 
     def _fit_to_budget(self, elapsed_s: float) -> None:
@@ -317,8 +343,7 @@ class Trainer:
             "elapsed_s": self.elapsed_s,
             "budget_s": self.budget_s,
         }
-        if self.ranks.first:
-            write_checkpoint(self.checkpoint, state)
+        self._store(state)
         self._saved_at = time.perf_counter()
         self.ranks.wait()
 

@@ -169,16 +169,20 @@ def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
     seconds[part] = time.perf_counter() - start
 
 
-def _provenance(method: Method, dataset: Dataset, trainer: Trainer) -> str:
+def release() -> str:
+    """This program's version, for an avatar's provenance."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        release = version("visavis")
+        return version("visavis")
     except PackageNotFoundError:  # run in a checkout, as bench.gpu_session is where nothing is installed
-        release = "from a checkout"
+        return "from a checkout"
+
+
+def _provenance(method: Method, dataset: Dataset, trainer: Trainer) -> str:
     steps = ", ".join(f"{name} {done}" for name, (done, _) in trainer.steps_by_phase.items())
     return (
-        f"trained by visavis {release}, method {method.name}, on {len(dataset.of('train'))} "
+        f"trained by visavis {release()}, method {method.name}, on {len(dataset.of('train'))} "
         f"pictures of {dataset.name or 'a dataset without a name'} "
         f"(steps: {steps}; seed {trainer.config.seed})"
     )
