@@ -42,7 +42,7 @@ from tracking.face.signals import (
 )
 from tracking.face.solver import ExpressionSolver
 from tracking.face.units import unit_limits
-from tracking.face.unsmooth import turned, unsmoothed
+from tracking.face.unsmooth import turned, unsmoothed_clip
 
 Array = NDArray[np.float64]
 
@@ -291,19 +291,10 @@ def _joined(tracks: Sequence[FaceTrack]) -> FaceTrack:
 
 
 def _unsmoothed_track(detections: list[Detection], fps: float) -> FaceTrack:
-    """The track of found frames without the detector's smoothing, run by run of consecutive frames."""
-    index = np.array([d.index for d in detections])
-    runs = np.split(np.arange(len(detections)), np.flatnonzero(np.diff(index) != 1) + 1)
-    tracks = []
-    for run in runs:
-        some = [detections[i] for i in run]
-        landmarks = np.array([d.landmarks[list(POINTS)] for d in some], np.float64)
-        times_s = np.array([d.capture_ns for d in some]) / 1e9
-        step = np.maximum(np.diff(times_s, prepend=times_s[0] - 1 / fps), 1e-3)
-        raw = unsmoothed(landmarks, np.cumsum(step))
-        rotations = rotations_of(some)
-        mirror = np.array([1.0, -1.0, -1.0])
-        rotations = turned(landmarks * mirror, raw * mirror) @ rotations
-        sizes = np.array([(d.width, d.height) for d in some], np.float64)
-        tracks.append(track_of(raw, rotations, np.array([d.scores for d in some], np.float64), sizes))
-    return _joined(tracks)
+    """The track of found frames without the detector's smoothing."""
+    filtered = np.array([d.landmarks[list(POINTS)] for d in detections], np.float64)
+    raw = unsmoothed_clip(detections, fps, POINTS)
+    mirror = np.array([1.0, -1.0, -1.0])
+    rotations = turned(filtered * mirror, raw * mirror) @ rotations_of(detections)
+    sizes = np.array([(d.width, d.height) for d in detections], np.float64)
+    return track_of(raw, rotations, np.array([d.scores for d in detections], np.float64), sizes)

@@ -8,10 +8,13 @@ inverted exactly; its noise comes back with the motion, and a short symmetric ke
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tracking.detect.detection import Detection
 
 Array = NDArray[np.float64]
 
@@ -31,6 +34,25 @@ def unsmoothed(landmarks: Array, times_s: Array) -> Array:
     `times_s` [T] must rise. A light symmetric smoothing is applied.
     """
     return _smoothed(_inverted(landmarks, times_s), _KERNEL_FRAMES)
+
+
+def unsmoothed_clip(detections: Sequence[Detection], fps: float, points: Sequence[int]) -> Array:
+    """Landmarks [T, P, 3] pixels of found frames of video mode, of each run of consecutive frames by itself.
+
+    `fps` is that of the clip, for the time before a run's first frame.
+    """
+    landmarks = np.array([d.landmarks[list(points)] for d in detections], np.float64)
+    times_s = np.array([d.capture_ns for d in detections]) / 1e9
+    for run in runs(detections):
+        step = np.maximum(np.diff(times_s[run], prepend=times_s[run[0]] - 1 / fps), 1e-3)
+        landmarks[run] = unsmoothed(landmarks[run], np.cumsum(step))
+    return landmarks
+
+
+def runs(detections: Sequence[Detection]) -> list[NDArray[np.intp]]:
+    """Rows of frames that follow each other without a gap."""
+    index = np.array([d.index for d in detections])
+    return np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)
 
 
 def _inverted(filtered: Array, times_s: Array) -> Array:

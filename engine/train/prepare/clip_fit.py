@@ -19,7 +19,7 @@ from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 from tracking import axis_angle
 from tracking.detect.detection import Detection
-from tracking.face.unsmooth import unsmoothed
+from tracking.face.unsmooth import runs, unsmoothed_clip
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, LandmarkModel, landmark_model
 from tracking.fit.face_fit import NUM_POSE, FaceFit, FaceFitter, FitSettings, Intrinsics
 from tracking.fit.identity import Identity, IdentitySettings, fit_identity
@@ -27,6 +27,7 @@ from tracking.fit.identity import Identity, IdentitySettings, fit_identity
 Array = NDArray[np.float64]
 
 _NUM_IDENTITY_FRAMES = 24
+_FPS = 30.0  # before a run of frames; their own times tell the rest
 _NUM_BEND_FRAMES = 80
 _FIRST_ITERATIONS, _ITERATIONS = 8, 3
 # A blink must be one, and few landmarks tell; the outline, once the mesh is bent to it, can be believed.
@@ -73,7 +74,9 @@ def fit_clip(
     """
     if not detections:
         raise ValueError("a clip without a face cannot be fitted")
-    landmarks = clip_landmarks(detections, video)
+    landmarks = np.array([d.landmarks for d in detections], float)
+    if video:
+        landmarks = unsmoothed_clip(detections, _FPS, range(landmarks.shape[1]))
     kept = open_head()
     base = kept.rig
     embedding = LandmarkEmbedding.load(HEAD_LANDMARKS)
@@ -103,24 +106,6 @@ def fit_clip(
     if video:
         fits = steadied(fitter, fits, landmarks, [int(run[0]) for run in runs(detections)[1:]])
     return ClipFit(replace(identity, model=model), rig, reference, model, tuple(fits), landmarks)
-
-
-def clip_landmarks(detections: Sequence[Detection], video: bool) -> Array:
-    """Landmarks [T, 478, 3] px without the lag of the detector's own smoothing."""
-    landmarks = np.array([d.landmarks for d in detections], float)
-    if not video:
-        return landmarks
-    for run in runs(detections):
-        times_s = np.array([detections[i].capture_ns for i in run]) * 1e-9
-        step = np.maximum(np.diff(times_s, prepend=times_s[0] - 1 / 30), 1e-3)
-        landmarks[run] = unsmoothed(landmarks[run], np.cumsum(step))
-    return landmarks
-
-
-def runs(detections: Sequence[Detection]) -> list[NDArray[np.intp]]:
-    """Rows of frames that follow each other without a gap."""
-    index = np.array([d.index for d in detections])
-    return np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)
 
 
 def varied(landmarks: Array, count: int) -> NDArray[np.intp]:

@@ -13,20 +13,14 @@ Whatever comes out is written down.
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
-import os
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from engine.report import write_json
+from engine.train.results.trial import People, Row, Trial, gain_text, paired, run_trial, trained
 
 if TYPE_CHECKING:
     from engine.train.data.views import Dataset
@@ -60,9 +54,6 @@ class Protocol:
     phase_two_steps: int = 300
 
 
-Row = dict[str, float]
-
-
 def run_person(protocol: Protocol, seed: int) -> Iterator[tuple[str, Row]]:
     """Figures of each arm for one synthetic person, as they come.
 
@@ -87,15 +78,15 @@ def run_person(protocol: Protocol, seed: int) -> Iterator[tuple[str, Row]]:
         phase_two_steps=protocol.phase_two_steps,
         surfels=SurfelConfig(count=protocol.surfels),
     )
-    first = _trained(Sage(capture, replace(full, phase_two=False)), seed)
+    first = trained(Sage(capture, replace(full, phase_two=False)), seed)
     yield "without phase two", _figures(first, capture)
     yield "full", _figures(_continued(first, full), capture)
     alone = replace(full, consistency=replace(full.consistency, anchor=0.0))
     yield "phase two without pictures", _figures(_continued(first, alone), capture)
     for arm, config in _other_arms(full).items():
-        yield arm, _figures(_trained(Sage(capture, config), seed), capture)
+        yield arm, _figures(trained(Sage(capture, config), seed), capture)
     bare = replace(full, losses=replace(full.losses, normal=0.0, distortion=0.0, coverage=0.0))
-    first = _trained(Sage(capture, replace(bare, phase_two=False)), seed)
+    first = trained(Sage(capture, replace(bare, phase_two=False)), seed)
     yield "bare phase one", _figures(first, capture)
     yield "bare, with phase two", _figures(_continued(first, bare), capture)
 
@@ -106,7 +97,7 @@ def _continued(first: Sage, config: SageConfig) -> Sage:
 
     second = Sage(first.dataset, replace(config, steps=0), resumes=True)
     second.load_state_dict(first.state_dict())
-    return _trained(second, config.seed)
+    return trained(second, config.seed)
 
 
 def _other_arms(full: SageConfig) -> dict[str, SageConfig]:
@@ -114,15 +105,6 @@ def _other_arms(full: SageConfig) -> dict[str, SageConfig]:
         "without MLPs": replace(full, networks=False),
         "without correction": replace(full, correction=False),
     }
-
-
-def _trained(method: Sage, seed: int) -> Sage:
-    from engine.train.loop.trainer import Trainer, TrainerConfig
-
-    with tempfile.TemporaryDirectory() as folder:
-        config = TrainerConfig(seed=seed, checkpoint_seconds=600)
-        Trainer(method, config, Path(folder) / "arm.checkpoint").run()
-    return method
 
 
 def _figures(method: Sage, capture: Dataset) -> Row:
@@ -138,27 +120,9 @@ def _figures(method: Sage, capture: Dataset) -> Row:
     return row
 
 
-def summary(people: list[dict[str, Row]]) -> dict[str, Any]:
-    """Means of every arm, and what each ablation changes against `full`, paired by person.
-
-    `gain` is full less the arm: positive where the contribution helps. `spread` is the standard deviation of
-    the paired differences, `standard_error` that of their mean; with fewer than two people they are None.
-    """
-    arms: dict[str, Any] = {}
-    for arm in ARMS:
-        rows = [person[arm] for person in people]
-        arms[arm] = {figure: mean(row[figure] for row in rows) for figure in FIGURES}
-        if arm == "full":
-            continue
-        for figure in FIGURES:
-            gains = [person["full"][figure] - person[arm][figure] for person in people]
-            several = len(gains) > 1
-            arms[arm][f"{figure}_gain"] = {
-                "mean": mean(gains),
-                "spread": stdev(gains) if several else None,
-                "standard_error": stdev(gains) / math.sqrt(len(gains)) if several else None,
-                "each": gains,
-            }
+def summary(people: People) -> dict[str, Any]:
+    """What each ablation changes against `full`, and whether what was expected came."""
+    arms = paired(people, ARMS, FIGURES)
     gain = arms["without phase two"]["reenactment_psnr_gain"]["mean"]
     bare_gains = [
         person["bare, with phase two"]["reenactment_psnr"] - person["bare phase one"]["reenactment_psnr"]
@@ -181,51 +145,22 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{arm:<27}"]
         for name in ("reenactment", "novel_view"):
             cells.append(f"{row[f'{name}_psnr']:8.2f} dB {row[f'{name}_ssim']:.4f}".rjust(18))
-            gain = row.get(f"{name}_psnr_gain")
-            spread = "" if not gain or gain["spread"] is None else f" ± {gain['spread']:.2f}"
-            cells.append((f"{gain['mean']:+.2f}{spread} dB" if gain else "").rjust(16))
+            cells.append(gain_text(row.get(f"{name}_psnr_gain"), "dB").rjust(16))
         lines.append(" ".join(cells))
     bare = result["phase_two_gain_on_bare_phase_one_db"]["mean"]
     lines.append(f"phase two after a bare phase one: {bare:+.2f} dB of reenactment")
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run all people, print the table and one JSON line."""
-    parser = argparse.ArgumentParser(prog="python -m engine.train.methods.sage.protocol", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="people, each of its own seed (default 5)")
-    parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name} among the bench results")
-    for name, value in asdict(Protocol()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
-    args = parser.parse_args(argv)
-    if args.seeds < 1:
-        parser.error(f"--seeds {args.seeds}: at least one person is needed")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: engine/commands/train.py
-    protocol = Protocol(**{name: getattr(args, name) for name in asdict(Protocol())})
-    start, people = time.perf_counter(), []
-    result: dict[str, Any] = {}
-    for seed in range(1, args.seeds + 1):
-        person: dict[str, Row] = {}
-        for arm, row in run_person(protocol, seed):
-            person[arm] = row
-            minutes = (time.perf_counter() - start) / 60
-            told = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
-            print(f"{minutes:5.1f} min, person {seed}, {arm}: {told}", file=sys.stderr)
-        people.append(person)
-        result = {
-            "data": "SYNTHETIC: engine/train/synthetic",
-            "command": f"python -m engine.train.methods.sage.protocol --seeds {len(people)}",
-            "protocol": asdict(protocol),
-            "people": people,
-            **summary(people),
-            "minutes": (time.perf_counter() - start) / 60,
-        }
-        if args.save:  # after each: an interrupted run leaves the people it had
-            write_json(RESULTS, result)
-    print(table(result))
-    print(json.dumps(result))
-    return 0
-
+TRIAL = Trial(
+    module="engine.train.methods.sage.protocol",
+    description=__doc__,
+    results=RESULTS,
+    sizes=Protocol(),
+    run_person=run_person,
+    summary=summary,
+    table=table,
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_trial(TRIAL))
