@@ -57,7 +57,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 def check_avatar_arguments(args: argparse.Namespace) -> None:
     """Refuse at once what would fail after an hour. Raises UsageError or OutputError."""
-    from transport.files.recorder import check_writable
+    from transport.files.mp4_writer import check_writable
 
     if args.output.suffix != ".avatar":
         raise UsageError(f"-o {args.output}: the name must end in .avatar")

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, module: str) -> int:
 
 
 def _fit(args: argparse.Namespace, module: str) -> str:
-    from transport.files.recorder import check_writable
+    from transport.files.mp4_writer import check_writable
 
     started = time.perf_counter()
     check_writable(args.output)
