@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import UsageError
 from engine.model_motion import clip_of_model_params
 from render.motion import FACE, MotionClip
+from render.whole_file import whole_file
 from transport.errors import OutputError
 from transport.files.mp4_writer import check_writable
 
@@ -32,8 +33,6 @@ def save_motion(
     `model_params` are further arrays for programs that read a face model's own (`engine.model_motion`).
     """
     check_motion_output(path)
-    target = Path(path)
-    temporary = target.with_name(f".{target.stem}.part.npz")
     header = {"format": FORMAT, "version": VERSION, **{name: getattr(motion, name) for name in _NOTES}}
     arrays: dict[str, Any] = {name: getattr(motion, name) for name in _ARRAYS}
     arrays |= {f"{_CONFIDENCE}{part}": values for part, values in motion.confidence.items()}
@@ -41,17 +40,14 @@ def save_motion(
     if motion.in_arkit is not None:
         arrays["in_arkit"] = motion.in_arkit
     try:
-        with temporary.open("wb") as file:
+        with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 header=np.frombuffer(json.dumps(header).encode(), np.uint8),
                 **arrays | dict(model_params or {}),
             )
-        temporary.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; choose another -o") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_motion_output(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from render.whole_file import whole_file
 from transport.errors import OutputError
 from transport.files.mp4_writer import check_writable
 
@@ -59,13 +60,10 @@ def make_report(frames: int, seconds: float, times: StageTimes, **facts: Any) ->
 def write_json(path: str | Path, report: dict[str, Any]) -> None:
     """Write a report under a temporary name, then rename. Raises OutputError."""
     check_writable(path)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
     try:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-        temporary.replace(target)
+        with whole_file(Path(path)) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; choose another place") from error
 
 

@@ -13,9 +13,7 @@ header.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +30,7 @@ from render.errors import AvatarError
 from render.gaussians import Gaussians
 from render.rigs.rig import Rig
 from render.rigs.storage import read_rig, write_rig
+from render.whole_file import whole_file
 
 _LOGIT_LIMIT = 7.0  # compact opacities stay within 0.001..0.999, so that 8 bits suffice
 
@@ -105,19 +104,13 @@ def write_atomically(path: Path, write: Callable[[str], object]) -> None:
 
     Raises AvatarError when the folder or the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(str(temporary))
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            write(str(temporary))
     except OSError as error:
         raise AvatarError(
             f"cannot write {path}: {error.strerror or error}; choose another place with -o"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # gone after the rename; never there in a folder that is not
-            temporary.unlink()
 
 
 def _write_gaussians(writer: ArrayWriter, avatar: Avatar) -> None:

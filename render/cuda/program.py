@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from render.splatting import (
     NEAR_M,
     SURFEL_LOW_PASS_PX2,
 )
+from render.whole_file import whole_file
 
 KERNELS = (
     "pose_rig",
@@ -110,9 +110,8 @@ def kernels_for(arch: str, cache: Path | None = None) -> bytes:
     cubin, _ = compile_kernels(arch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(cubin)
-        os.replace(file.name, path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(cubin)
     except OSError:
         pass  # a home that cannot be written to costs the compilation again, nothing else
     return cubin

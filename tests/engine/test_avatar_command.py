@@ -188,7 +188,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["export", "{good}", "-o", "{folder}/x.ply", "--unit", "jawOpen=nan"], "give a weight"),
     (["import", "{folder}/nothing", "-o", "{folder}/x.avatar"], "does not exist"),
     (["import", "{folder}", "-o", "{folder}/x.avatar"], "holds no skin.glb"),
-    (["import", "{text}", "-o", "{folder}/x.avatar"], "neither a LAM folder nor a .ply"),
+    (["import", "{text}", "-o", "{folder}/x.avatar"], "no LAM folder, no .ply and no face model"),
     (["import", "{good}", "-o", "{folder}/x.ply"], "must end in .avatar"),
     (["import", "{badply}", "-o", "{folder}/x.avatar"], "no whole .ply"),
     (["import", "{badply}", "-o", "{folder}/x.avatar", "--flame", "{folder}/no.pkl"], "no whole .ply"),

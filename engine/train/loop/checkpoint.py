@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine.errors import UsageError
+from render.whole_file import whole_file
 from transport.errors import OutputError
 
 FORMAT = "visavis training checkpoint"
@@ -25,16 +24,10 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     data = io.BytesIO()  # torch hides the disk's own error when it writes to a path
     torch.save({"format": FORMAT, "version": VERSION, "state": state}, data)
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data.getbuffer())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         size = f"{data.getbuffer().nbytes / 2**20:.1f} MiB"
         reason = f"no room for {size} on the disk" if full else (error.strerror or str(error))

