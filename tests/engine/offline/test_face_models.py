@@ -79,8 +79,8 @@ def test_a_face_models_motion_plays_on_the_built_in_people(talking: tuple[list, 
     assert lost is None
     assert set(own.unit_names) == set(vera.rig.unit_names)
     jaw = own.weights[:, own.unit_names.index("jawOpen")]
-    # components that part the lips add to it
-    assert np.corrcoef(jaw, clip.weights[:, clip.unit_names.index("jawOpen")])[0, 1] > 0.95
+    # components that part the lips become jaw as well: alike, not equal
+    assert np.corrcoef(jaw, clip.weights[:, clip.unit_names.index("jawOpen")])[0, 1] > 0.9
     assert own.weights[:, own.unit_names.index("eyeBlinkLeft")].max() > 0.3  # she blinks
 
 
