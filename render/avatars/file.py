@@ -28,6 +28,7 @@ from render.avatars.writer import ArrayWriter, compact_lengths
 from render.deformations.storage import read_deformation, write_deformation
 from render.errors import AvatarError
 from render.gaussians import Gaussians
+from render.rigs.reference import FINGERPRINT_MARK
 from render.rigs.rig import Rig
 from render.rigs.storage import read_rig, write_rig
 from render.whole_file import whole_file
@@ -62,8 +63,10 @@ def save_avatar(avatar: Avatar, path: Path | str, *, compact: bool = False) -> d
     for name, tensor in avatar.extras.items():
         writer.exact(f"extras.{name}", tensor)
     header["encodings"] = writer.encodings
-    deformation = header["deformation"]  # the oldest version that has what is needed, for the oldest programs
-    header["version"] = 1 if deformation is None or deformation["kind"] == "linear" else 2
+    # The oldest version that has what is needed, for the oldest programs.
+    plain = header["deformation"] is None or header["deformation"]["kind"] == "linear"
+    numbers = header["rig"].get("fingerprint", "").startswith(FINGERPRINT_MARK)
+    header["version"] = 1 if plain and not numbers else 2
     try:
         text = json.dumps(header, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ from render.avatars.quantise import decode
 from render.errors import AvatarError
 
 FORMAT = "visavis.avatar"
-VERSIONS = (1, 2)  # 2 has more kinds of deformations
+VERSIONS = (1, 2)  # 2 has more kinds of deformations, and names rigs by the numbers of their files
 
 _MAX_HEADER_BYTES = 16 << 20  # names and notes; a real one is a few kilobytes
 _FLOATS = ("float32", "float64", "float16")

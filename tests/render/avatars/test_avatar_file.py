@@ -169,6 +169,7 @@ def test_the_built_in_head_is_named_by_its_fingerprint(tmp_path: Path) -> None:
         tmp_path / "h.avatar"
     ).stat().st_size < head.num_vertices * 12 + 20_000  # the delta and little else
     again = load_avatar(tmp_path / "h.avatar")
+    assert read(tmp_path / "h.avatar")[2]["version"] == 2  # older programs know no such fingerprint
     assert torch.equal(again.rig.template, avatar.rig.template)
     assert torch.equal(again.rig.joints_template, avatar.rig.joints_template)
     wrong = RigReference("0" * 64, shape=shape)
