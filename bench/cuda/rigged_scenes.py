@@ -12,6 +12,7 @@ from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import SkinningBinding, TriangleBinding, localise
 from render.avatars.framing import Framing
 from render.importers.ply import still_rig
+from render.rigs.flame import ARTICULATION
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
 
@@ -44,6 +45,7 @@ def flame_size_rig(seed: int = 0) -> Rig:
         joints_template=centres,
         skin_weights=near / near.sum(1, keepdim=True),
         pose_basis=5e-4 * torch.randn((len(JOINTS) - 1) * 9, values, generator=random),
+        articulation=ARTICULATION,
     )
 
 

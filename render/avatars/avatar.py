@@ -154,6 +154,12 @@ class Avatar:
     def _translations(self) -> dict[tuple[str, ...], tuple[NDArray[np.float32], tuple[str, ...]]]:
         return {}
 
+    @cached_property
+    def _portrait(self) -> Framing:
+        with torch.no_grad():
+            rest = self.pose(self.rig.neutral_params())
+        return framing_of(self.rig, rest.means, self.gaussians.opacities())
+
     def default_camera(
         self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
     ) -> Camera:
@@ -161,7 +167,7 @@ class Avatar:
 
         Positive yaw moves the camera around the head to the subject's left, positive pitch moves it up.
         """
-        view = self.framing or framing_of(self)
+        view = self.framing or self._portrait
         distance = view.distance_m * max(1.0, height / width)
         return Camera.orbit(
             view.target,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from render.avatars.avatar import Avatar
-    from render.rigs.rig import Rig
+from render.rigs.rig import Rig
 
 _DEFAULT_FOV_DEG = 20.0  # portrait lens: a head fills the picture from about a metre
 _HEAD_SHARE_OF_PICTURE = 0.85  # height of head and neck in the default view
@@ -29,11 +26,12 @@ class Framing:
     vertical_fov_deg: float = _DEFAULT_FOV_DEG
 
 
-def framing_of(avatar: Avatar) -> Framing:
-    """A portrait: the box of the opaque Gaussians that belong to the head, or of all where no rig tells."""
+def framing_of(rig: Rig, means: Tensor, opacities: Tensor) -> Framing:
+    """A portrait of Gaussians at rest, `means` [N, 3] metres and `opacities` [N]: the box of the opaque ones
+    that belong to the head, or of all where no rig tells."""
     with torch.no_grad():
-        points = avatar.pose(avatar.rig.neutral_params()).means[avatar.gaussians.opacities() > _OPAQUE].cpu()
-        points = points[_on_head(avatar.rig, points)]
+        points = means[opacities > _OPAQUE].cpu()
+        points = points[_on_head(rig, points)]
         if not len(points):
             points = torch.zeros(1, 3)
         # The outermost half percent is floaters in a scanned scene, and no part of a head.

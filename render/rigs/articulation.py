@@ -44,3 +44,4 @@ JAW_TURNS = (
 FACE_JOINTS = ("jaw", "left_eye", "right_eye")
 # The neck bends with the head by a fixed share of its rotation.
 NECK_AND_HEAD = (("neck", 0.35), ("head", 0.65))
+BLENDSHAPES = Articulation(NECK_AND_HEAD, EYE_TURNS)  # of rigs whose faces move by blendshapes

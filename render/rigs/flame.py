@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.errors import AvatarError
+from render.rigs.articulation import EYE_TURNS, JAW_TURNS, Articulation
 from render.rigs.params import RigParams
 from render.rigs.reference import KeptRig, RigReference
 from render.rigs.rig import Rig
@@ -20,6 +21,7 @@ from render.rigs.safe_load import read_model_file
 from render.rigs.smpl_layout import rig_from_file
 
 JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
+ARTICULATION = Articulation((("neck", 1.0),), (*JAW_TURNS, *EYE_TURNS), turns_are_units=True)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def open_flame(path: Path | str, num_shapes: int | None = None) -> KeptRig:
 
     Raises AvatarError when the file is missing, damaged, not FLAME, or tries to run code.
     """
-    return rig_from_file(read_model_file(path), "flame", JOINT_NAMES, num_shapes)
+    return rig_from_file(read_model_file(path), "flame", JOINT_NAMES, ARTICULATION, num_shapes)
 
 
 def load_flame(path: Path | str) -> Rig:

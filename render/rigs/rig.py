@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from render.rigs.articulation import FACE_JOINTS, Articulation
+from render.rigs.articulation import BLENDSHAPES, FACE_JOINTS, Articulation
 from render.rigs.params import RigParams
-from render.rigs.table import RIGS
-from render.rigs.units import Unit, head_joints_of, params_from_units, units_of
+from render.rigs.units import Unit, head_joints_of, turning_of, units_of
 from render.rotations import axis_angle_to_matrix
 
 
@@ -52,6 +51,7 @@ class Rig:
     pose_basis: Tensor | None = None  # [(J - 1) * 9, V * 3], weights: rotation - identity of joints 1..J-1
     joints_shape: Tensor | None = None  # [S, J * 3]
     joints_expression: Tensor | None = None  # [E, J * 3]
+    articulation: Articulation = BLENDSHAPES  # how units and a head's pose turn the joints
     _levels: tuple[tuple[Tensor, Tensor], ...] = field(init=False, repr=False, compare=False)
     _order: Tensor = field(init=False, repr=False, compare=False)
 
@@ -112,15 +112,10 @@ class Rig:
     def num_shapes(self) -> int:
         return 0 if self.shape_basis is None else int(self.shape_basis.shape[0])
 
-    @property
-    def articulation(self) -> Articulation:
-        """How units and a head's pose move the joints of this kind of rig."""
-        return RIGS[self.kind].articulation
-
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """What the rig can move: its expressions in their order, then what only joints can do."""
-        return units_of(self)
+        return units_of(self.expression_names, self.joint_names, self.articulation)
 
     @cached_property
     def unit_names(self) -> tuple[str, ...]:
@@ -129,7 +124,7 @@ class Rig:
     @cached_property
     def head_joints(self) -> tuple[tuple[int, float], ...]:
         """The joints that turn with the head, and their shares of its rotation, which sum to 1."""
-        return head_joints_of(self)
+        return head_joints_of(self.joint_names, self.articulation)
 
     def turns(self, joint: str) -> bool:
         """Whether a joint of that name is there to be turned; no jaw is where blendshapes open the mouth."""
@@ -144,9 +139,19 @@ class Rig:
 
         `weights` [..., U] of the rig's units, `head_rotation` [..., 3] axis-angle in world axes,
         `head_translation` [..., 3] metres. The rotation is shared by the head joints about one axis, so that
-        they compose to it exactly.
+        they compose to it exactly. Weights of turning units turn their joints; those that are blendshapes as
+        well (lids that follow the eyes) do both.
         """
-        return params_from_units(self, weights, head_rotation, head_translation)
+        rows = [torch.zeros_like(head_rotation)] * self.num_joints
+        for joint, share in self.head_joints:
+            rows[joint] = head_rotation if share == 1 else share * head_rotation
+        joints, matrix = turning_of(
+            self.unit_names, self.joint_names, self.articulation, weights.device, weights.dtype
+        )
+        if joints:
+            for joint, turn in zip(joints, (weights @ matrix).split(3, -1), strict=True):
+                rows[joint] = turn
+        return RigParams(weights[..., : self.num_expressions], torch.stack(rows, -2), head_translation)
 
     def __call__(self, params: RigParams) -> PosedRig:
         """Pose the rig.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from render.errors import AvatarError
+from render.rigs.articulation import Articulation
 from render.rigs.reference import KeptRig, fingerprint_of
 from render.rigs.rig import Rig
 from render.rigs.safe_load import ModelFile
@@ -56,7 +57,11 @@ def _parents(file: ModelFile, num_joints: int) -> tuple[int, ...]:
 
 
 def rig_from_file(
-    file: ModelFile, kind: str, joint_names: tuple[str, ...], num_shapes: int | None = None
+    file: ModelFile,
+    kind: str,
+    joint_names: tuple[str, ...],
+    articulation: Articulation,
+    num_shapes: int | None = None,
 ) -> KeptRig:
     """The rig of the file's arrays under their official names, `v_template` and so on.
 
@@ -101,6 +106,7 @@ def rig_from_file(
         parents=_parents(file, num_joints),
         joints_template=torch.from_numpy(regressor @ template),
         skin_weights=torch.from_numpy(weights),
+        articulation=articulation,
         shape_basis=basis[:identities],
         pose_basis=torch.from_numpy(np.ascontiguousarray(pose.reshape(num_vertices * 3, -1).T)),
         joints_shape=joint_basis[:identities],

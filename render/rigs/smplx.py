@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from render.errors import AvatarError
+from render.rigs.articulation import EYE_TURNS, JAW_TURNS, NECK_AND_HEAD, Articulation
 from render.rigs.params import RigParams
 from render.rigs.reference import KeptRig
 from render.rigs.rig import Rig
@@ -34,6 +35,7 @@ JOINT_NAMES = (
         for knuckle in (1, 2, 3)
     ),
 )
+ARTICULATION = Articulation(NECK_AND_HEAD, (*JAW_TURNS, *EYE_TURNS), turns_are_units=True)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def open_smplx(path: Path | str, num_shapes: int | None = None) -> KeptRig:
 
     Raises AvatarError when the file is missing, damaged, not SMPL-X, or tries to run code.
     """
-    return rig_from_file(read_model_file(path), "smplx", JOINT_NAMES, num_shapes)
+    return rig_from_file(read_model_file(path), "smplx", JOINT_NAMES, ARTICULATION, num_shapes)
 
 
 def load_smplx(path: Path | str) -> Rig:

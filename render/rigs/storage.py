@@ -106,7 +106,7 @@ def read_rig(
         "pose_basis": ((j - 1) * 9, v * 3),
         "joints_expression": (e, j * 3),
     }
-    parts = _parts(reader, entry, optional, prefix)
+    given = {n: reader.floats(prefix + n, optional[n]) for n in _parts(reader, entry, optional, prefix)}
     rig = Rig(
         kind=kind,
         template=template,
@@ -117,7 +117,8 @@ def read_rig(
         parents=tuple(int(p) for p in entry["parents"]),
         joints_template=reader.floats(f"{prefix}joints_template", (j, 3)),
         skin_weights=reader.weights(f"{prefix}skin_weights", (v, j)),
-        **{name: reader.floats(prefix + name, optional[name]) for name in parts},
+        pose_basis=given.get("pose_basis"),
+        joints_expression=given.get("joints_expression"),
     )
     return rig, None
 

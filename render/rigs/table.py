@@ -1,4 +1,4 @@
-"""Every kind of rig there is, in one table: where it comes from, what turns, whether it travels in a file.
+"""Every kind of rig there is, in one table: where it comes from, and whether it travels in a file.
 
 A new kind is a module that makes its `Rig` and a row here. Nothing heavy is imported before a row is used.
 """
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from render.rigs.articulation import EYE_TURNS, JAW_TURNS, NECK_AND_HEAD, Articulation
-
 if TYPE_CHECKING:
     from render.rigs.head import HeadSurface
     from render.rigs.reference import KeptRig
@@ -22,7 +20,6 @@ class RigKind:
     """What files, importers and training know of one kind of rig."""
 
     title: str  # as a user calls it
-    articulation: Articulation  # what turns with the head and by which units
     embeddable: bool  # its licence lets it travel in avatar files and datasets
     shipped: Callable[[], KeptRig] | None = None  # opens the one in this package
     opened: Callable[[Path, int | None], KeptRig] | None = None
@@ -54,28 +51,23 @@ def _opened_smplx(file: Path, num_shapes: int | None) -> KeptRig:
     return open_smplx(file, num_shapes)
 
 
-_MODEL_TURNS = (*JAW_TURNS, *EYE_TURNS)
-
 RIGS: dict[str, RigKind] = {
     "head": RigKind(
         "the built-in head",
-        Articulation(NECK_AND_HEAD, EYE_TURNS),
         embeddable=True,
         shipped=_shipped_head,
         surface=_head_surface,
     ),
     "flame": RigKind(
         "FLAME",
-        Articulation((("neck", 1.0),), _MODEL_TURNS, turns_are_units=True),
         embeddable=False,
         opened=_opened_flame,
     ),
     "smplx": RigKind(
         "SMPL-X",
-        Articulation(NECK_AND_HEAD, _MODEL_TURNS, turns_are_units=True),
         embeddable=False,
         opened=_opened_smplx,
     ),
     # What importers make of skinning weights that come with the Gaussians.
-    "skin": RigKind("a skin", Articulation(NECK_AND_HEAD, EYE_TURNS), embeddable=True),
+    "skin": RigKind("a skin", embeddable=True),
 }

@@ -10,7 +10,6 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.rigs.articulation import Articulation, Turn
-from render.rigs.params import RigParams
-
-if TYPE_CHECKING:
-    from render.rigs.rig import Rig
 
 COMPONENT = "expression_"  # and its number: a component of a face model
 MODE_LIMIT = 2.5  # standard deviations within which a component of a face model still is a face
@@ -40,51 +35,25 @@ class Unit:
         return self.lower < 0
 
 
-def units_of(rig: Rig) -> tuple[Unit, ...]:
-    """The rig's units: its expressions in their order, then the turns that no expression stands for."""
-    how = rig.articulation
+def units_of(
+    expression_names: Sequence[str], joint_names: Sequence[str], how: Articulation
+) -> tuple[Unit, ...]:
+    """A rig's units: its expressions in their order, then the turns that no expression stands for."""
     units = {
         name: Unit(name, -MODE_LIMIT, MODE_LIMIT) if name.startswith(COMPONENT) else Unit(name)
-        for name in rig.expression_names
+        for name in expression_names
     }
     for turn in how.turns if how.turns_are_units else ():
-        if turn.joint in rig.joint_names:
+        if turn.joint in joint_names:
             units[turn.unit] = Unit(turn.unit)
     return tuple(units.values())
 
 
-def head_joints_of(rig: Rig) -> tuple[tuple[int, float], ...]:
+def head_joints_of(joint_names: Sequence[str], how: Articulation) -> tuple[tuple[int, float], ...]:
     """The joints that share a rotation of the head, with their shares; the root alone where they are not."""
-    joints = rig.articulation.head_joints
-    if not all(name in rig.joint_names for name, _ in joints):
+    if not all(name in joint_names for name, _ in how.head_joints):
         return ((0, 1.0),)
-    return tuple((rig.joint_names.index(name), share) for name, share in joints)
-
-
-def params_from_units(
-    rig: Rig, weights: Tensor, head_rotation: Tensor, head_translation: Tensor
-) -> RigParams:
-    """Rig parameters from unit weights and a head pose; leading batch dimensions are allowed and equal.
-
-    `weights` [..., U] of the rig's units, `head_rotation` [..., 3] axis-angle in world axes,
-    `head_translation` [..., 3] metres. The rotation is shared by the rig's head joints, about one axis, so
-    that they compose to it exactly. Weights of turning units turn their joints; those that are blendshapes
-    as well (lids that follow the eyes) do both.
-    """
-    rows = [torch.zeros_like(head_rotation)] * rig.num_joints
-    for joint, share in head_joints_of(rig):
-        rows[joint] = head_rotation if share == 1 else share * head_rotation
-    joints, matrix = _turning(
-        rig.unit_names, rig.joint_names, rig.articulation, weights.device, weights.dtype
-    )
-    if joints:
-        for joint, turn in zip(joints, (weights @ matrix).split(3, -1), strict=True):
-            rows[joint] = turn
-    return RigParams(
-        expression=weights[..., : rig.num_expressions],
-        pose=torch.stack(rows, -2),
-        translation=head_translation,
-    )
+    return tuple((joint_names.index(name), share) for name, share in how.head_joints)
 
 
 def weights_of_turns(
@@ -103,7 +72,7 @@ def weights_of_turns(
 
 
 @functools.lru_cache(maxsize=32)
-def _turning(
+def turning_of(
     unit_names: tuple[str, ...],
     joint_names: tuple[str, ...],
     how: Articulation,

@@ -14,7 +14,8 @@ from render.avatars.avatar import Avatar
 from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.deformations.deformation import DELTAS, Deformation
-from render.rigs.articulation import EYE_TURNS, JAW_TURNS
+from render.rigs import smplx
+from render.rigs.articulation import BLENDSHAPES, EYE_TURNS, JAW_TURNS
 from render.rigs.params import RigParams
 from tests.render.avatars.small_avatars import random_avatar, random_params
 
@@ -53,7 +54,9 @@ def deformed_avatar(case: Case, *, axes: int = 3, each: int = 7, kind: str = "sm
     avatar = random_avatar(degree=1, axes=axes, each=each)
     if PARTS[case.part].joint_units:  # a face model's jaw and eyes are no expressions
         names = ("mode0", "mode1", "mode2", "mode3")
-        avatar = avatar.replace(rig=replace(avatar.rig, kind=kind, expression_names=names))
+        how = smplx.ARTICULATION if kind == "smplx" else BLENDSHAPES
+        rig = replace(avatar.rig, kind=kind, expression_names=names, articulation=how)
+        avatar = avatar.replace(rig=rig)
     g = torch.Generator().manual_seed(7)
     gaussians, condition = avatar.gaussians, PARTS[case.part]
     widths = [condition.size(avatar.rig), *KINDS[case.kind], NUM_COEFFICIENTS]

@@ -18,6 +18,8 @@ from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.deformations.deformation import DELTAS, Deformation
 from render.deformations.head_pose import head_pose
+from render.rigs import flame
+from render.rigs.articulation import BLENDSHAPES
 from render.rigs.params import RigParams
 from tests.render.avatars.small_avatars import JOINTS, random_avatar, random_params, random_rig
 from tests.render.cuda.cuda_renderers import emulated_device
@@ -151,7 +153,8 @@ def test_gradients_reach_the_deltas_of_a_still_expression() -> None:
 def test_the_head_pose_is_what_the_driver_gave(kind: Any, angle: float) -> None:
     """At the head, at FLAME's neck, and at the root of a rig that has neither."""
     names = JOINTS if kind != "none" else tuple(f"bone{i}" for i in range(len(JOINTS)))
-    rig = replace(random_rig(), kind="skin" if kind == "none" else kind, joint_names=names)
+    how = flame.ARTICULATION if kind == "flame" else BLENDSHAPES
+    rig = replace(random_rig(), articulation=how, joint_names=names)
     turn, move = angle * torch.tensor([0.48, -0.6, 0.64]), torch.tensor([0.1, 0.2, -0.3])
     params = rig.params_from_units(torch.zeros(len(rig.units)), turn, move)
     found = head_pose(rig, params)

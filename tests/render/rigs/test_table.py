@@ -32,14 +32,14 @@ def open_puppet(file: Path, num_shapes: int | None) -> KeptRig:
         parents=(-1, 0, 1),
         joints_template=torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.0, 0.2, 0.0]]),
         skin_weights=torch.eye(3)[[0, 1, 2, 2]],
+        articulation=Articulation(NECK_AND_HEAD, (NOD,), turns_are_units=True),
     )
     return KeptRig(rig, fingerprint_of({"template": template}, ["puppet"]), file.name)
 
 
 @pytest.fixture
 def puppet(tmp_path, monkeypatch):
-    how = Articulation(NECK_AND_HEAD, (NOD,), turns_are_units=True)
-    monkeypatch.setitem(RIGS, "puppet", RigKind("Puppet", how, embeddable=False, opened=open_puppet))
+    monkeypatch.setitem(RIGS, "puppet", RigKind("Puppet", embeddable=False, opened=open_puppet))
     monkeypatch.setenv("VISAVIS_MODELS", str(tmp_path))
     file = tmp_path / "puppet.npz"
     np.savez(file, template=np.array([[0, 0, 0], [0.1, 0.1, 0], [0, 0.3, 0], [0, 0.3, 0.1]], np.float32))
