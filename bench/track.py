@@ -27,10 +27,10 @@ from capture.source import open_input
 from engine.calibrate import ensure_calibrated
 from engine.progress import Bars
 from engine.report import StageTimes
+from render import axis_angle
 from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.motion import Motion
-from tracking import axis_angle
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from render import axis_angle
+
 Array = NDArray[np.float64]
 
 FACE = "face"  # the part every driver so far tells of
@@ -130,3 +132,16 @@ class MotionClip:
         return replace(
             self, unit_names=self.arkit_names, weights=arkit.astype(np.float32), arkit_names=(), in_arkit=None
         )
+
+
+def blend(start: Motion, end: Motion, share: float) -> Motion:
+    """The motion a share (0..1) of the way from `start` to `end`; the head turns the shortest way.
+
+    Both are of the same units; time, confidence and joints are those of `end`.
+    """
+    return replace(
+        end,
+        weights=start.weights + share * (end.weights - start.weights),
+        head_rotation=axis_angle.interpolate(start.head_rotation, end.head_rotation, share),
+        head_translation=start.head_translation + share * (end.head_translation - start.head_translation),
+    )

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.motion import Motion
-from tracking import axis_angle
-from tracking.face.motion import blend
+from render import axis_angle
+from render.motion import Motion, blend
 from tracking.face.prediction import MotionPredictor
 
 HORIZONS_MS = (17, 33, 50)  # for which the error is measured

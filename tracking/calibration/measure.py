@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from render import axis_angle
 from render.avatars.avatar import Avatar
 from render.motion import Motion
 from render.rigs.units import Unit
-from tracking import axis_angle
 from tracking.calibration.meanings import measured_meanings
 from tracking.calibration.stored import signature_of
 from tracking.calibration.view import AvatarView

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from render import axis_angle
 from render.avatars.avatar import Avatar
 from render.motion import FACE, Motion
-from tracking import axis_angle
 from tracking.calibration.stored import response_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from render import axis_angle
 from render.motion import Motion
-from tracking import axis_angle
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from render import axis_angle
 from render.motion import Motion
-from tracking import axis_angle
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from render.motion import Motion
-from tracking.face.motion import blend
+from render.motion import Motion, blend
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from engine.errors import UsageError
 from engine.model_fetch import ensure_model
 from engine.progress import Bars
 from engine.train.prepare.layouts import Capture
-from tracking import axis_angle
+from render import axis_angle
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess

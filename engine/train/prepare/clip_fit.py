@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from render import axis_angle
 from render.rigs.head import load_head, open_head
 from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
-from tracking import axis_angle
 from tracking.detect.detection import Detection
 from tracking.face.unsmooth import runs, unsmoothed_clip
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, LandmarkModel, landmark_model

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from render import axis_angle
 from render.camera import Camera
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
-from tracking import axis_angle
 from tracking.fit.face_fit import FaceFit, Intrinsics
 
 Array = NDArray[np.float64]

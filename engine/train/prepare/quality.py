@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.train.prepare.clip_fit import ClipFit
 from engine.train.prepare.footage import Shot
-from tracking import axis_angle
+from render import axis_angle
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import pytest
 from capture.frame import Frame
 from capture.source import frames
 from capture.video import VideoFile
-from tracking import axis_angle
+from render import axis_angle
 from tracking.detect.detection import SCORE_NAMES, Detection
 from tracking.detect.face_detector import FaceDetector
 from tracking.detect.models import wheel_model

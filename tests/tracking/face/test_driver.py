@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from capture.source import open_input
+from render import axis_angle
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import VertexBinding
 from render.avatars.library import open_avatar
 from render.motion import FACE, Motion
 from tests.render.avatars.small_avatars import random_gaussians, random_rig
 from tests.tracking.face.synthetic_faces import FPS, NAMES, detection_of, made_up_response
-from tracking import axis_angle
 from tracking.calibration.stored import response_of, signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection

@@ -8,10 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from render.motion import Motion
-from tracking import axis_angle
+from render import axis_angle
+from render.motion import Motion, blend
 from tracking.face.filters import FaceFilter, FaceFilterConfig, OneEuroConfig, OneEuroFilter, RotationFilter
-from tracking.face.motion import blend
 from tracking.face.prediction import MotionPredictor, PredictionConfig
 from tracking.face.presence import Presence, PresenceConfig, blink_weight
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking import axis_angle
+from render import axis_angle
 from tracking.fit.face_fit import FaceFit
 
 Array = NDArray[np.float64]

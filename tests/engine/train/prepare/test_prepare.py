@@ -27,8 +27,8 @@ from engine.train.prepare import placement
 from engine.train.prepare.clip_fit import _without_noise, varied
 from engine.train.prepare.masks import person_colours, refined
 from engine.train.prepare.prepare import Prepared, PrepareOptions, prepare
+from render import axis_angle
 from render.rigs.head import load_head
-from tracking import axis_angle
 from tracking.fit.face_fit import FaceFit, Intrinsics
 from transport.errors import OutputError
 
