@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from engine.demo_motion import demo_motion
-from engine.look import DEFAULT_AVATAR, Look
+from engine.look import Look
 from engine.offline.play import pictures
 from engine.report import StageTimes
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from transport.files.mp4_writer import Mp4Writer
 
 SIZES = ((512, 512), (1280, 720))

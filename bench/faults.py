@@ -34,7 +34,7 @@ from bench.viewing.live_server import LiveServerProcess
 from bench.viewing.server_log import ServerLog
 from bench.viewing.watcher import Watcher, seen, steady_from_ms
 from engine.errors import UsageError
-from engine.look import DEFAULT_AVATAR
+from render.avatars.library import DEFAULT_AVATAR
 
 CLIP_S = 10.0
 TOKEN = "faults"

@@ -35,7 +35,7 @@ from bench.viewing.live_clips import as_camera_file, film, retimed
 from bench.viewing.live_server import LiveServerProcess
 from engine.backends import BACKENDS
 from engine.errors import UsageError
-from engine.look import DEFAULT_AVATAR
+from render.avatars.library import DEFAULT_AVATAR
 
 Direction = Literal["file", "browser"]
 

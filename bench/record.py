@@ -17,10 +17,10 @@ from bench.machine import describe_machine
 from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
 from engine.demo_motion import demo_motion
-from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
+from engine.look import DEFAULT_BACKGROUND, Look, parse_background
 from engine.offline.record import record, record_motion
 from render.avatars.avatar import Avatar
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 
 SIZE = 512
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.source import open_input
-from engine.look import DEFAULT_AVATAR, DEFAULT_BACKGROUND, Look, parse_background
+from engine.look import DEFAULT_BACKGROUND, Look, parse_background
 from engine.offline.record import record
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess

@@ -31,7 +31,7 @@ from bench.viewing.live_clips import film
 from bench.viewing.live_server import LiveServerProcess
 from bench.viewing.watcher import Watcher, seen
 from engine.errors import UsageError
-from engine.look import DEFAULT_AVATAR
+from render.avatars.library import DEFAULT_AVATAR
 
 CLIP_S = 10.0
 SAMPLE_EVERY_S = 10.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
-from engine.look import DEFAULT_AVATAR
+from render.avatars.library import DEFAULT_AVATAR
 
 if TYPE_CHECKING:
     from render.avatars.avatar import Avatar

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from engine.cli import main
-from engine.look import DEFAULT_AVATAR
 from render.avatars.avatar import Avatar
 from render.avatars.file import load_avatar, save_avatar
-from render.avatars.library import builtin_names
+from render.avatars.library import DEFAULT_AVATAR, builtin_names
 from render.exporters import export_ply
 from render.importers.gaussian_ply import read_vertices
 from tests.render.avatars.small_avatars import random_avatar, random_gaussians

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from engine import cli
-from engine.look import DEFAULT_AVATAR
 from render.avatars import library
+from render.avatars.library import DEFAULT_AVATAR
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from engine import cli
 from engine.cli import COMMANDS
-from engine.look import DEFAULT_AVATAR
+from render.avatars.library import DEFAULT_AVATAR
 
 Refused = Callable[..., str]
 

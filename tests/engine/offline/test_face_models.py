@@ -106,6 +106,25 @@ def test_the_file_holds_the_models_own_parameters_and_plays_by_either(
             torch.testing.assert_close(getattr(second, name), getattr(direct, name), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["flame", "smplx"])
+def test_a_models_own_parameters_play_as_what_they_were_made_of(
+    kind: str, proof_files: ProofFiles, tmp_path: Path
+) -> None:
+    files = {
+        "flame": (proof_files.flame_ply, proof_files.flame),
+        "smplx": (proof_files.smplx_ply, proof_files.smplx),
+    }
+    avatar = import_gaussian_avatars(*files[kind], kind=kind)
+    acted = Motion.of({"expression_3": -1.5, "jawOpen": 0.6, "eyeLookInLeft": 0.4}, (0.1, -0.3, 0.2))
+    clip = MotionClip.of([acted, Motion.neutral(acted.unit_names)], FPS)
+    np.savez(tmp_path / "field.npz", **model_params(clip, avatar))
+    field = load_motion(tmp_path / "field.npz")
+    for frame in range(2):
+        wanted, found = avatar.params(clip[frame]), avatar.params(field[frame])
+        torch.testing.assert_close(found.expression, wanted.expression, atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.pose, wanted.pose, atol=1e-6, rtol=0)
+
+
 def test_a_damaged_file_of_the_models_parameters_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,13 +17,13 @@ import pytest
 
 from engine import cli
 from engine.demo_motion import demo_motion
-from engine.look import DEFAULT_AVATAR, Look
+from engine.look import Look
 from engine.motion_file import load_motion
 from engine.offline.play import pictures
 from engine.offline.record import record, record_motion
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
-from render.avatars.library import open_avatar
+from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.motion import Motion
 from render.rigs.params import RigParams
 from transport.files.mp4_writer import Mp4Writer
