@@ -35,7 +35,12 @@ def pictures(testdata_dir: Path) -> list[Frame]:
 
 
 @pytest.fixture
-def both(models_dir: Path) -> Iterator[tuple[DetectorProcess[Detection], DetectorProcess[PoseDetection]]]:
+def both(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[DetectorProcess[Detection], DetectorProcess[PoseDetection]]]:
+    monkeypatch.syspath_prepend(
+        Path(__file__).parents[3]
+    )  # where the other process finds this folder's modules
     face = FaceDetectorFactory(model=models_dir / "face_landmarker.task")
     pose = PoseDetectorFactory(models_dir / "pose_landmarker_full_rebuilt.task")
     with DetectorProcess(face) as faces, DetectorProcess(pose) as poses:
