@@ -12,7 +12,6 @@ from engine.offline.detection_log import DetectionLog
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
-from render.avatars.meanings import UnitMeanings
 from render.motion import Motion, MotionClip
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
@@ -43,7 +42,7 @@ def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) 
 
 def clip_of(moments: Sequence[Motion], avatar: Avatar, fps: float) -> MotionClip:
     """What a driver of `avatar` gave, as a clip that plays on other avatars too."""
-    meanings = UnitMeanings.from_extras(avatar.extras, avatar.extras_meta, len(avatar.rig.units))
+    meanings = avatar.unit_meanings
     return MotionClip.of(
         moments,
         fps,

@@ -148,6 +148,11 @@ class Avatar:
             return motion.weights
         return motion.weights @ self._translation(motion.unit_names)[0]
 
+    @cached_property
+    def unit_meanings(self) -> UnitMeanings | None:
+        """What ARKit's units mean on this rig, where that was measured."""
+        return UnitMeanings.from_extras(self.extras, self.extras_meta, len(self.rig.units))
+
     def lost_units(self, unit_names: tuple[str, ...]) -> tuple[str, ...]:
         """Units that this avatar cannot show, neither by their name nor by a measured meaning."""
         return self._translation(unit_names)[1]
@@ -155,8 +160,8 @@ class Avatar:
     def _translation(self, unit_names: tuple[str, ...]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         found = self._translations.get(unit_names)
         if found is None:
-            meanings = UnitMeanings.from_extras(self.extras, self.extras_meta, len(self.rig.unit_names))
-            found = self._translations[unit_names] = translation(unit_names, self.rig.unit_names, meanings)
+            found = translation(unit_names, self.rig.unit_names, self.unit_meanings)
+            self._translations[unit_names] = found
         return found
 
     @cached_property

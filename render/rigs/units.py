@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.rigs.articulation import Articulation, Turn
+from render.rigs.articulation import BLENDSHAPES, Articulation, Turn
 
+_EYES = ("left_eye", "right_eye")
 COMPONENT = "expression_"  # and its number: a component of a face model
 MODE_LIMIT = 2.5  # standard deviations within which a component of a face model still is a face
 
@@ -71,6 +72,16 @@ def weights_of_turns(
     }
 
 
+def eye_pose_from_units(unit_names: tuple[str, ...], weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Eye rotations that the eyeLook units ask for: weights [..., U] -> (left [..., 3], right [..., 3]).
+
+    Axis-angle in radians. Units that are missing count as weight 0.
+    """
+    _, matrix = turning_of(unit_names, _EYES, BLENDSHAPES, weights.device, weights.dtype)
+    left, right = (weights @ matrix).split(3, -1)
+    return left, right
+
+
 @functools.lru_cache(maxsize=32)
 def turning_of(
     unit_names: tuple[str, ...],
@@ -79,11 +90,12 @@ def turning_of(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[tuple[int, ...], Tensor]:
-    """The joints that units turn, T of them, and their axis-angles per weight, [U, 3 T]."""
-    turns = [t for t in how.turns if t.joint in joint_names and t.unit in unit_names]
+    """The joints that units may turn, T of them, and their axis-angles per weight, [U, 3 T]."""
+    turns = [t for t in how.turns if t.joint in joint_names]
     joints = list(dict.fromkeys(t.joint for t in turns))
     matrix = torch.zeros(len(unit_names), 3 * len(joints), dtype=dtype)
     for turn in turns:
-        column = 3 * joints.index(turn.joint) + turn.axis
-        matrix[unit_names.index(turn.unit), column] = math.radians(turn.degrees)
+        if turn.unit in unit_names:
+            column = 3 * joints.index(turn.joint) + turn.axis
+            matrix[unit_names.index(turn.unit), column] = math.radians(turn.degrees)
     return tuple(joint_names.index(name) for name in joints), matrix.to(device)

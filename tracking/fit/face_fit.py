@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from render import axis_angle
-from render.rigs.gaze import eye_pose_from_units
+from render.rigs.units import eye_pose_from_units
 from tracking.fit.embedding import LEFT_OUTER_CORNER, RIGHT_OUTER_CORNER, LandmarkModel
 from tracking.gauss_newton import bounded_step, huber_weights, inner
 

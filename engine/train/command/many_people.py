@@ -134,7 +134,7 @@ def _apply(args: argparse.Namespace, module: str) -> str:
         avatar_info(args), provenance=f"{stored.provenance}, applied to {person.name or args.data}"
     )
     avatar = avatar.replace(info=info, rig_reference=person.rig_reference).to("cpu")
-    if not args.no_calibrate and avatar.rig.num_expressions:
+    if not args.no_calibrate:
         from engine.calibrate import calibrated_if_seen
 
         avatar = calibrated_if_seen(avatar, "made, but not calibrated to the face detector")

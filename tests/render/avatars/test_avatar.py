@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import VertexBinding
-from render.rigs.gaze import eye_pose_from_units
+from render.rigs.units import eye_pose_from_units
 from render.rotations import axis_angle_to_matrix
 from tests.render.avatars.small_avatars import (
     JOINTS,

@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from render.errors import AvatarError
-from render.rigs.gaze import eye_pose_from_units
 from render.rigs.head import load_head, load_head_surface
+from render.rigs.units import eye_pose_from_units
 from render.rotations import axis_angle_to_matrix
 
 LOOK_NAMES = tuple(

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from render import axis_angle
-from render.rigs.gaze import eye_pose_from_units
 from render.rigs.head import load_head
+from render.rigs.units import eye_pose_from_units
 from tests.tracking.fit.random_faces import combined_units, error_of, random_pose
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, landmark_model
 from tracking.fit.face_fit import NUM_POSE, FaceFit, FaceFitter, FitSettings, Intrinsics
