@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -130,16 +131,33 @@ def _run(argv: Sequence[str]) -> int:
     return int(module.run(parser.parse_complete(argv[1:])) or 0)
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+# Python code that takes or gives back a lock: an exception between its lines would leave the lock taken, and
+# the clean-up would wait for it for ever.
+_LOCK_STEPS = {
+    getattr(threading.Condition, name).__code__
+    for name in ("__enter__", "__exit__", "_acquire_restore", "_release_save", "_is_owned")
+}
+_LOCK_STEP_S = 0.002
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Unwind on the first Ctrl-C and ignore the next, so that the clean-up is not cut short."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    _unwind(KeyboardInterrupt(), frame)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+def _terminate(signum: int, frame: FrameType | None) -> None:
     """Unwind on SIGTERM as on Ctrl-C, so that half-written files and child processes go."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signum)
+    _unwind(SystemExit(128 + signum), frame)
+
+
+def _unwind(error: BaseException, frame: FrameType | None) -> None:
+    """Raise `error` in the main thread: now, or as soon as it is not busy with a lock."""
+    if frame is None or frame.f_code not in _LOCK_STEPS or not hasattr(signal, "setitimer"):
+        raise error
+    signal.signal(signal.SIGALRM, lambda _, later: _unwind(error, later))
+    signal.setitimer(signal.ITIMER_REAL, _LOCK_STEP_S)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,12 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.render.rigs.flame_from_ict import ProofFiles
+
+
+def pytest_configure() -> None:
+    """Children of a test run in the background would ignore Ctrl-C, as their parent does, and never end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

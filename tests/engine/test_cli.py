@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,3 +173,36 @@ def test_the_default_avatar_is_the_library_s() -> None:
     from render.avatars import library
 
     assert DEFAULT_AVATAR == library.DEFAULT_AVATAR
+
+
+def test_ctrl_c_while_a_lock_is_taken_comes_just_after() -> None:
+    """An interrupt between the lines of threading's own code would leave its lock taken for ever."""
+    condition = threading.Condition(threading.Lock())
+    taken, reached = threading.Event(), []
+
+    def hold() -> None:
+        with condition:
+            taken.set()
+            time.sleep(0.1)  # the main thread waits inside Condition.__enter__ by then
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.1)
+
+    def enter() -> None:
+        with condition:
+            reached.append("inside")
+            time.sleep(60)
+
+    holder = threading.Thread(target=hold)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
+    signal.signal(signal.SIGINT, cli._interrupt)
+    try:
+        holder.start()
+        taken.wait()
+        with pytest.raises(KeyboardInterrupt):
+            enter()
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGALRM), before, strict=True):
+            signal.signal(number, handler)
+        holder.join()
+    assert reached == ["inside"]
+    assert condition.acquire(blocking=False)

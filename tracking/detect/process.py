@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
@@ -128,7 +127,9 @@ class _Worker(Generic[Found]):
             with _interrupts_held():
                 self.process.start()
         except BaseException:
-            self._free((self._jobs, self._answers))
+            self._jobs.close()
+            self._answers.close()
+            self._free()
             raise
         finally:
             # Only the process may hold these ends, or neither side would notice the other's death.
@@ -171,13 +172,15 @@ class _Worker(Generic[Found]):
                 self.next_found()
 
     def close(self) -> None:
-        self._jobs.close()  # the process sees the end of its jobs and leaves
+        # The process sees the end of its jobs and leaves, even while it waits for room to answer.
+        self._jobs.close()
+        self._answers.close()
         self.process.join(_JOIN_TIMEOUT_S)
         for end in (self.process.terminate, self.process.kill):
             if self.process.exitcode is None:
                 end()
                 self.process.join(_JOIN_TIMEOUT_S)
-        self._free((self._answers,))
+        self._free()
         self.process.close()
 
     def _receive(self) -> Answer:
@@ -203,9 +206,7 @@ class _Worker(Generic[Found]):
             error.add_note(text)
         return error
 
-    def _free(self, connections: Iterable[Connection]) -> None:
-        for connection in connections:
-            connection.close()
+    def _free(self) -> None:
         self._pictures.close()
         self._log.unlink(missing_ok=True)
 

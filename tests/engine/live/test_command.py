@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine import cli
+from tests.child_process import started
 from tests.transport.live_client import ask
 
 
@@ -60,14 +61,13 @@ def test_the_demo_serves_its_page_until_it_is_told_to_end(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "engine.cli", "demo", "--port", "0", "--timecode"]
-    with subprocess.Popen(
+    with started(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()

@@ -26,6 +26,7 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.motion import Motion
 from render.rigs.params import RigParams
+from tests.child_process import started
 from transport.files.mp4_writer import Mp4Writer
 
 SMALL = Look(128, 128, (0.8, 0.8, 0.8))
@@ -220,10 +221,14 @@ def test_a_pose_that_fails_ends_the_recording(
     assert list(tmp_path.iterdir()) == []
 
 
+# A shell shows 130 for both: Python itself ends by the signal when the interrupt came inside an `exec`.
+INTERRUPTED = (130, -signal.SIGINT)
+
+
 def test_ctrl_c_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
     demo = ["demo", "--seconds", "600", "--backend", "cpu", "-o", str(tmp_path / "o.mp4")]
     command = [sys.executable, "-m", "engine.cli", *demo]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not any(file.stat().st_size > 10_000 for file in tmp_path.iterdir()):
             assert process.poll() is None, process.stderr
@@ -232,7 +237,7 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)  # an impatient one
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in INTERRUPTED
     assert (out, err) == (b"", b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -241,9 +246,7 @@ def test_ctrl_c_in_a_terminal_while_the_tracker_loads(clip: Path, models_dir: Pa
     """A terminal sends it to the tracker's processes as well, at any moment of their start."""
     options = ["-o", str(tmp_path / "o.mp4"), "--backend", "cpu"]
     command = [sys.executable, "-m", "engine.cli", "record", str(clip), *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.iterdir()):  # the tracker starts right after the output is opened
             assert process.poll() is None, process.stderr
@@ -252,7 +255,7 @@ def test_ctrl_c_in_a_terminal_while_the_tracker_loads(clip: Path, models_dir: Pa
         time.sleep(0.3)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in INTERRUPTED
     assert (out, err) == (b"", b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -276,6 +279,7 @@ def test_a_full_disk_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         text=True,
         check=False,
         env=dict(os.environ),
+        timeout=300,
     )
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.splitlines()

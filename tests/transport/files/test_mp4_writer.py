@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.child_process import started
 from transport.errors import OutputError
 from transport.files.mp4_writer import Mp4Writer
 
@@ -263,7 +264,7 @@ with Mp4Writer(sys.argv[1], width=128, height=128, frame_rate=Fraction(30)) as r
 
 def test_ctrl_c_leaves_no_file(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out.mp4")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"running\n"
         assert len(list(tmp_path.iterdir())) == 1  # the temporary file

@@ -17,6 +17,7 @@ from engine.errors import TrainingError, UsageError
 from engine.train.loop.checkpoint import read_checkpoint
 from engine.train.loop.phase import Phase
 from engine.train.loop.trainer import Progress, Trainer, TrainerConfig
+from tests.child_process import started
 from tests.engine.train.loop.bound_gaussians import (
     BoundGaussians,
     Config,
@@ -189,7 +190,7 @@ trainer.run()
 def test_interrupted_and_killed_runs_keep_their_steps(tmp_path: Path, number: signal.Signals) -> None:
     checkpoint = checkpoint_in(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", _RUN, str(checkpoint)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     ) as process:  # fmt: skip
