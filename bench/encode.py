@@ -17,7 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from engine.demo_motion import demo_motion
 from engine.look import Look
@@ -30,6 +30,7 @@ SIZES = ((512, 512), (1280, 720))
 FPS = 30
 
 
+@on_this_machine
 def measure(num_frames: int = 150) -> dict[str, Any]:
     """Encode at every size; `{"sizes": {"512x512": {"p50_ms", .., "kbit_per_s", "psnr_db"}}, ..}`."""
     motion = demo_motion(num_frames / FPS, FPS)
@@ -39,7 +40,7 @@ def measure(num_frames: int = 150) -> dict[str, Any]:
         look = Look(width, height, (0.85, 0.86, 0.89))
         drawn = [picture.copy() for picture in pictures(motion, avatar, look, StageTimes())]
         sizes[f"{width}x{height}"] = _encode(drawn, width, height)
-    return {"bench": "encode", "frames": num_frames, "sizes": sizes, "machine": describe_machine()}
+    return {"bench": "encode", "frames": num_frames, "sizes": sizes}
 
 
 def _encode(drawn: list[NDArray[np.uint8]], width: int, height: int) -> dict[str, float]:

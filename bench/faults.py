@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.processes import Holdings, children, command_line, holdings
 from bench.publish import add_save_option, publish
 from bench.viewing.chromium import find_chromium
@@ -219,6 +219,7 @@ CASES = {
 }
 
 
+@on_this_machine
 def measure(
     clip: str | None = None,
     avatar_name: str = DEFAULT_AVATAR,
@@ -249,7 +250,6 @@ def measure(
         "avatar": avatar_name,
         "seconds": seconds,
         "cases": results,
-        "machine": describe_machine(),
     }
 
 
@@ -330,11 +330,9 @@ def row(name: str, result: dict[str, Any]) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    machine = result["machine"]
     return "\n".join(
         [
-            f"{result['input']} -> {result['avatar']}; {machine['cpu']}, {machine['cores']} cores, "
-            f"load {machine['load_1min']} at the end",
+            f"{result['input']} -> {result['avatar']}",
             "viewer that meets the fault (of 20 viewers: the worst; of camera and tracker: everybody) | the "
             "one beside it | the server before > after",
             HEADER,

@@ -59,6 +59,7 @@ def session(
 
 def machine_facts() -> dict[str, Any]:
     """The card, the driver and the software."""
+    from bench.calibration import calibrate
     from bench.machine import describe_machine
 
     smi = shutil.which("nvidia-smi")
@@ -74,7 +75,9 @@ def machine_facts() -> dict[str, Any]:
             packages[name] = "missing"
     version = ".".join(map(str, sys.version_info[:3]))
     time_utc = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"card": card, "python": version, "packages": packages, "time": time_utc, **describe_machine()}
+    now = calibrate()
+    facts = {"card": card, "python": version, "packages": packages, "time": time_utc}
+    return {**facts, **describe_machine(now, now)}
 
 
 def text(facts: Mapping[str, Any], found: Mapping[str, Outcome]) -> str:

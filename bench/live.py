@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.processes import children, cpu_seconds
 from bench.publish import add_save_option, publish
 from bench.viewing.chromium import Chromium, find_chromium
@@ -49,6 +49,7 @@ WARMUP_S = 5.0
 LOOPBACK_FLAG = "--allow-loopback-in-peer-connection"
 
 
+@on_this_machine
 def measure(
     clip: str | None = None,
     avatar_name: str = DEFAULT_AVATAR,
@@ -85,7 +86,6 @@ def measure(
         "backend": backend,
         "seconds": seconds,
         "runs": runs,
-        "machine": describe_machine(),
     }
 
 
@@ -179,10 +179,8 @@ def _joined(
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    machine = result["machine"]
     rows = [
-        f"{result['input']} -> {result['avatar']}; {machine['cpu']}, {machine['cores']} cores, "
-        f"load {machine['load_1min']} at the end",
+        f"{result['input']} -> {result['avatar']}",
         "latency: from the frame's arrival at the server to its display in the browser, ms",
         f"{'source':>8} {'size':>9} {'fps in':>6} {'shown':>6} {'p50':>6} {'p95':>6} {'p99':>6} "
         f"{'dropped':>7} {'twice':>5} {'scale':>5}  cpu %: server tracker browser",

@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from bench.machine import print_machine
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -19,12 +21,13 @@ def add_save_option(parser: argparse.ArgumentParser) -> None:
 
 
 def publish(result: Mapping[str, Any], table: str, *, save: bool = False) -> None:
-    """Print `table` to stderr and `result` to stdout.
+    """Print `table` and the machine to stderr, `result` to stdout.
 
     With `save`, `result` is written under today's date and its benchmark's name as well; a later run of the
     day replaces it.
     """
     print(table, file=sys.stderr)
+    print_machine(result)
     if save:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{date.today()}_{result['bench']}.json"

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from engine.backends import BACKENDS
 from engine.demo_motion import demo_motion
@@ -25,6 +25,7 @@ from render.avatars.library import DEFAULT_AVATAR, open_avatar
 SIZE = 512
 
 
+@on_this_machine
 def measure(
     driver: str | None = None,
     avatar_name: str = DEFAULT_AVATAR,
@@ -38,7 +39,7 @@ def measure(
         report = record(filmed, Path(folder) / "out.mp4", avatar, _look(backend)).report
     report["input"] = Path(driver).name if driver else "built-in motion, filmed"
     del report["output"]
-    return {"bench": "record", **report, "machine": describe_machine()}
+    return {"bench": "record", **report}
 
 
 def film_built_in_motion(folder: Path, avatar: Avatar, seconds: float) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.machine import on_this_machine, print_machine
 from capture.source import open_input
 from engine.look import DEFAULT_BACKGROUND, Look, parse_background
 from engine.offline.record import record
@@ -51,6 +52,7 @@ FLOORS = {
 Array = NDArray[np.float64]
 
 
+@on_this_machine
 def measure(clips: Sequence[Path], avatar_name: str, folder: Path) -> dict[str, Any]:
     """Record every clip with one avatar into `folder` and score it: `{"clips": {name: score}, ...}`."""
     avatar = open_avatar(avatar_name)
@@ -169,6 +171,7 @@ def main() -> None:
             print(f"avatar {name}: correlation(amplitude) of the signals that count", file=sys.stderr)
             results.append(measure(_clips(args.clips), name, args.keep or Path(temporary)))
             print(f"{'mean':<22} {results[-1]['main_mean']}", file=sys.stderr)
+            print_machine(results[-1])
             if args.save:
                 target = RESULTS / f"reenact_{results[-1]['avatar']}.json"
                 target.write_text(json.dumps(results[-1], indent=1) + "\n")

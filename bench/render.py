@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from engine.demo_motion import demo_motion
@@ -37,6 +37,7 @@ BACKGROUND = (0.85, 0.86, 0.89)
 WARM_UP = 5  # frames before the clock counts
 
 
+@on_this_machine
 def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> dict[str, Any]:
     """`{"scenes": {name: {"num_gaussians", "pose", "cores": {"1": {"splat", "total"}, ..}}}, "machine", ..}`.
 
@@ -65,7 +66,6 @@ def measure(avatars: Sequence[str] = (DEFAULT_AVATAR,), frames: int = 120) -> di
         "frames": frames,
         "first_call_ms": round(first_call_ms, 1),
         "scenes": scenes,
-        "machine": describe_machine(),
     }
 
 
@@ -118,11 +118,7 @@ def _summary(ms: np.ndarray) -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    machine = result["machine"]
-    rows = [
-        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_1min']}",
-        f"{'':24}{'min':>8}{'p50':>8}{'p95':>8}{'p99':>8}",
-    ]
+    rows = [f"{'':24}{'min':>8}{'p50':>8}{'p95':>8}{'p99':>8}"]
     for name, scene in result["scenes"].items():
         rows.append(f"{name}, {scene['num_gaussians']:,} Gaussians")
         if "pose" in scene:

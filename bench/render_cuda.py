@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from engine.backends import cuda_refusal
 from engine.errors import UsageError
@@ -67,6 +68,7 @@ def cases(gaussians: Sequence[int], sizes: Sequence[str], batches: Sequence[int]
     return alone + [Case(num, size, kind, True, batch) for kind in KINDS for batch in batches if batch > 1]
 
 
+@on_this_machine
 def measure(
     gaussians: Sequence[int] = GAUSSIANS,
     sizes: Sequence[str] = SIZES,

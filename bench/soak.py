@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults import free_ports
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.processes import command_line, holdings, tree
 from bench.publish import add_save_option, publish
 from bench.viewing.chromium import find_chromium
@@ -48,6 +48,7 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+@on_this_machine
 def measure(
     clip: str | None = None,
     avatar_name: str = DEFAULT_AVATAR,
@@ -76,7 +77,6 @@ def measure(
         "seconds": samples[-1]["seconds"] if samples else 0.0,
         "verdict": judge(samples, by_minute),
         **ranges(samples, by_minute),
-        "machine": describe_machine(),
     }
 
 
@@ -217,10 +217,8 @@ def _line(minute: dict[str, Any], sample: Sample) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """The verdict for people."""
-    machine = result["machine"]
     rows = [
-        f"{result['input']} -> {result['avatar']}, {result['seconds'] / 60:.1f} minutes; {machine['cpu']}, "
-        f"{machine['cores']} cores, load {machine['load_1min']} at the end",
+        f"{result['input']} -> {result['avatar']}, {result['seconds'] / 60:.1f} minutes",
         f"{'after the first two minutes':28} {'':8} {'first':>8} {'last':>8}",
     ]
     if not result["verdict"]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from bench.record import SIZE, film_built_in_motion
 from capture.source import open_input
@@ -42,6 +42,7 @@ _STILL_FRAMES, _WARM_UP_FRAMES = 150, 60
 _FRAME_NS = 33_333_333
 
 
+@on_this_machine
 def measure(
     clips: Sequence[Path] = (), avatar_name: str = DEFAULT_AVATAR, frames: int = 300
 ) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def measure(
             rest = next((d for d in detections if d.found), None)
             if rest is not None and "still" not in result:
                 result["still"] = jitter(driver, rest)
-    return {**result, "machine": describe_machine()}
+    return result
 
 
 def _follow(clip: Path, driver: Driver, frames: int) -> tuple[dict[str, Any], list[Detection]]:

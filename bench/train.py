@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from bench.scenes import ellipsoid_head, head_camera
 from render.cpu.gradients.renderer import CpuTrainingRenderer
@@ -34,6 +34,7 @@ SCENES = [(True, 10_000, 256), (True, 20_000, 512), (False, 20_000, 512), (False
 _LEAVES = ("means", "quats", "log_scales", "logit_opacities", "sh")
 
 
+@on_this_machine
 def measure(
     steps: int = 40, cores: int | None = None, scenes: Sequence[tuple[bool, int, int]] = SCENES
 ) -> dict[str, Any]:
@@ -63,7 +64,6 @@ def measure(
         "cores": cores,
         "target_ms": TARGET_MS,
         "first_call_ms": round(first_call_ms),
-        "machine": describe_machine(),
     }
 
 
@@ -109,10 +109,8 @@ def _summary(seconds: np.ndarray) -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    machine = result["machine"]
     rows = [
-        f"{machine['cpu']}, {result['cores']} of {machine['cores']} cores, load {machine['load_1min']}",
-        f"{'':40}{'forward':>10}{'backward':>10}{'both':>10}{'p95':>10}{'cpu':>10}",
+        f"{'on ' + str(result['cores']) + ' cores':40}{'forward':>10}{'backward':>10}{'both':>10}{'p95':>10}{'cpu':>10}",
     ]
     for name, scene in result["scenes"].items():
         for maps, figures in scene.items():

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine, print_machine
 
 FRAMES = 150  # of the synthetic clip
 PREPARED = "lp_d9.data"  # in $VISAVIS_TESTDATA
@@ -30,6 +30,7 @@ def prepared_data() -> Path | None:
     return folder if "VISAVIS_TESTDATA" in os.environ and folder.is_dir() else None
 
 
+@on_this_machine
 def measure(data: Path | None, minutes: float, size: int, seed: int) -> dict[str, Any]:
     """Train within `minutes` and read the report. Raises CalledProcessError when training fails."""
     with tempfile.TemporaryDirectory() as place:
@@ -57,7 +58,6 @@ def measure(data: Path | None, minutes: float, size: int, seed: int) -> dict[str
         "data_s": round(data_s, 1),
         "wall_s": round(seconds, 1),
         **{key: report[key] for key in kept},
-        "machine": describe_machine(),
     }
 
 
@@ -74,6 +74,7 @@ def main() -> int:
         found = measure(args.data or prepared_data(), args.minutes, args.size, args.seed)
     except subprocess.CalledProcessError as error:
         return int(error.returncode) or 1
+    print_machine(found)
     print(json.dumps(found))
     return 0
 

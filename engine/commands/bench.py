@@ -81,5 +81,7 @@ def _measured(name: str, backend: str) -> dict[str, Any]:
     module = importlib.import_module(RENDERERS[backend] if name == "render" else (BENCHES | LONG)[name])
     print(f"measuring {name}...", file=sys.stderr, flush=True)
     result: dict[str, Any] = module.measure(**({"backend": backend} if name in DRAWING else {}))
-    print(f"{name}\n{module.table(result)}\n", file=sys.stderr)
+    print(f"{name}\n{module.table(result)}", file=sys.stderr)
+    importlib.import_module("bench.machine").print_machine(result)
+    print(file=sys.stderr)
     return result
