@@ -19,8 +19,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from render.machine_code import kept_njit
 
 REPEATS = 7  # of which the median counts
 # Processor time of the parts on the reference, which is gone, by way of a slower machine with the same kind of
@@ -84,7 +85,7 @@ def _splat() -> None:
     _blend(*_table())
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz", "afn", "reassoc"})
+@kept_njit(nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz", "afn", "reassoc"})
 def _blend(table: Any, order: Any) -> Any:
     """Blend splats over sixteen pixels; starts anew when they are nearly opaque."""
     planes = np.zeros((4, _LANES), F)

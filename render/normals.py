@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from render.camera import Camera
+from render.machine_code import kept_njit
 
 Array = NDArray[Any]  # float32 or float64
 
@@ -32,7 +32,7 @@ def normals_from_depth(depth: Tensor, camera: Camera) -> Tensor:
     return functional.normalize(torch.linalg.cross(down, across), dim=-1, eps=1e-12)
 
 
-@njit(cache=True, nogil=True)
+@kept_njit(nogil=True)
 def vertex_normals(vertices: Array, faces: NDArray[Any]) -> Array:
     """Area-weighted unit normals [V, 3] of a mesh, in the precision of its `vertices` [V, 3]."""
     out = np.zeros_like(vertices)

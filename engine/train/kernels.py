@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit
+from render.machine_code import kept_njit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 def parallel(function: Any) -> Any:
     """Compile with threads in its `prange` loops, kept on disk between runs."""
-    return njit(parallel=True, cache=True, fastmath=_FASTMATH, error_model="numpy")(function)
+    return kept_njit(parallel=True, fastmath=_FASTMATH, error_model="numpy")(function)
 
 
 def take(tensor: Tensor) -> bool:

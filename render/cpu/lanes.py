@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 from render import splatting
 from render.errors import RendererError
+from render.machine_code import kept_njit
 from render.versions import check_version
 
 # The lanes are made with numba.core's code generator and arrays' inner layout.
@@ -31,7 +32,6 @@ check_version("numba", KNOWN_NUMBA, RendererError)
 # No "nnan" and "ninf": NaN and infinity are inputs that must be seen and dropped.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "boundscheck": False,
     "error_model": "numpy",
     "fastmath": {"contract", "arcp", "nsz", "afn", "reassoc"},
@@ -41,19 +41,18 @@ _VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexd
 
 
 # numba's decorators are typed for functions that keep their Python signature; inside kernels nothing is.
-def kernel(function: Any) -> Any:
+def kernel(function: Any, version: str = "") -> Any:
     """Compile on the first call, without the GIL, and keep the machine code on disk.
 
-    numba's cache notices a change in the function's own file only, not in what the function calls or in the
-    constants it uses: the version of all of them therefore becomes a part of its name.
+    It is made anew when a file of this folder or the function's own changes, or `version`, that of whatever
+    else it calls.
     """
-    function.__qualname__ += f"_{_VERSION}"
-    return njit(**_OPTIONS)(function)
+    return kept_njit(_VERSION + version, **_OPTIONS)(function)
 
 
 def inlined(function: Any) -> Any:
-    """The same as a part of the calling loop, which LLVM can then vectorise."""
-    return njit(**{**_OPTIONS, "cache": False, "forceinline": True})(function)
+    """The same as a part of the calling loop, which LLVM can then vectorise; never called from Python."""
+    return njit(**_OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 lane_operation: Any = intrinsic

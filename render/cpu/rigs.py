@@ -7,7 +7,6 @@ to zero cost nothing, which is most of them on most frames, and the interpreter'
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.cpu.lanes import inlined, kernel
+from render.machine_code import is_kept
 from render.rigs.params import RigParams
 from render.rigs.rig import PosedRig, Rig
 
@@ -55,7 +55,7 @@ def compiled() -> bool:
 
     Every avatar is posed by this kernel first.
     """
-    return any(Path(_pose_rig.stats.cache_path).glob(f"*{_pose_rig.__qualname__}*.nbi"))
+    return is_kept(_pose_rig)
 
 
 def _given(basis: Tensor | None, size: int) -> Tensor:
@@ -93,7 +93,8 @@ def _pose_rig(
                 moved[j, axis] += expression[e] * joints_basis[e, 3 * j + axis]
     corrections = np.zeros(max(0, 9 * (joints.shape[0] - 1)), F)
     _joint_transforms(pose, translation, moved, parents, corrections, transforms)
-    points[: template.shape[0]] = template
+    for k in range(template.shape[0]):  # an assignment of slices compiles for two seconds
+        points[k] = template[k]
     for e in range(expression.shape[0]):
         if abs(expression[e]) > _LEAST_WEIGHT:
             for run in range(run_starts[e], run_starts[e + 1]):
@@ -125,7 +126,9 @@ def _add_run(points, column, values, run, weight):
 @inlined
 def _blend_transforms(transforms, skin, start, count, matrix):
     """Joint transforms blended by the weights of a block of vertices -> [12, count]."""
-    matrix[:, :count] = F(0)
+    for row in range(matrix.shape[0]):
+        for j in range(count):
+            matrix[row, j] = F(0)
     for joint in range(transforms.shape[0]):
         weights = skin[joint]
         any_weight = F(0)

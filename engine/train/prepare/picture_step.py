@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from engine.train.data.pose_numbers import PoseNumbers
@@ -18,6 +17,7 @@ from engine.train.surface.free_surfels import FreeSurfels
 from engine.train.surface.raster import see
 from engine.train.surface.regions import in_picture
 from render.camera import Camera
+from render.machine_code import kept_njit
 
 Array = NDArray[np.float32]
 
@@ -140,7 +140,7 @@ def _continued(triangle: NDArray[np.int32], reach_px: float) -> tuple[NDArray[np
     return np.where(distance.ravel() > reach_px, -1, triangle.ravel()[source]).astype(np.int32), away
 
 
-@njit(cache=True, nogil=True)
+@kept_njit(nogil=True)
 def _barycentric(points: Array, corners: NDArray[np.int32], place: Array) -> Array:
     """Corner weights [n, 3] in space of the triangles `corners` [n, 3] at pixels `place` [n, 2]."""
     out = np.full((corners.shape[0], 3), 1 / 3, np.float32)

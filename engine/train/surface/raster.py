@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
+
+from render.machine_code import kept_njit
 
 Array = NDArray[np.float32]
 
@@ -38,7 +40,7 @@ def see(
     return Samples(triangle, inverse, s)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _see(points: Array, faces: NDArray[np.int32], triangle: NDArray[np.int32], inverse: Array) -> None:
     height, width = triangle.shape
     rows = (height + _BANDS - 1) // _BANDS
@@ -92,7 +94,7 @@ def resolve(
     return mean, cover
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _resolve(
     triangle: NDArray[np.int32],
     points: Array,
@@ -132,7 +134,7 @@ def _resolve(
                     mean[y, x, c] /= count
 
 
-@njit(cache=True, nogil=True)
+@kept_njit(nogil=True)
 def depth_map(points: Array, faces: NDArray[np.int32], size: int) -> Array:
     """Largest z [size, size] over a parallel projection; `points` [V, 3]: x, y in texels, z any unit."""
     out = np.full((size, size), -1e9, np.float32)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from engine.train.surface.raster import depth_map
+from render.machine_code import kept_njit
 from render.making.people.fields import unit
 from render.making.people.light import Environment
 
@@ -46,7 +47,7 @@ def light(
     return _gather(normals, wrap, visible, lights.towards, lights.radiance), visible
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _mixed(values: Array, corners: NDArray[np.int32], weights: Array) -> Array:
     out = np.empty((corners.shape[0], values.shape[1]), np.float32)
     for i in prange(corners.shape[0]):
@@ -58,7 +59,7 @@ def _mixed(values: Array, corners: NDArray[np.int32], weights: Array) -> Array:
     return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _shadow(points: Array, seen: Array, visible: Array, number: int) -> None:
     size = seen.shape[0]
     for i in prange(points.shape[0]):
@@ -76,7 +77,7 @@ def _shadow(points: Array, seen: Array, visible: Array, number: int) -> None:
         visible[i, number] = total
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _gather(normals: Array, wrap: Array, visible: Array, towards: Array, radiance: Array) -> Array:
     out = np.zeros((normals.shape[0], 3), np.float32)
     num = towards.shape[0]
@@ -121,7 +122,7 @@ def shine(
     return _shine(visible, towards, radiance, strongest, points, normals, along, strength, gloss, eye)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def _shine(
     visible: Array,
     towards: Array,

@@ -45,8 +45,7 @@ _VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexd
 
 def kernel(function: Any) -> Any:
     """`render.cpu.lanes.kernel`, compiled anew when a file of this folder changes."""
-    function.__qualname__ += f"_{_VERSION}"
-    return lanes.kernel(function)
+    return lanes.kernel(function, _VERSION)
 
 
 inlined = lanes.inlined

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from render.machine_code import kept_njit
 from render.making.people.fields import unit, value_noise
 from render.making.people.gaussians.sampling import BROW, GLINT, HAIR, LASH, MOUTH, SKIN, UNDERLAY, Cloud
 from render.making.people.light import DRY_WRAP, FLESH_WRAP, Environment
@@ -37,7 +37,7 @@ def view_directions() -> Array:
     return unit(np.array(views))
 
 
-@njit(fastmath=True, cache=True)
+@kept_njit(fastmath=True)
 def _visible(
     points: Array,
     occluders: Array,
@@ -79,7 +79,7 @@ def _visible(
         out[i] = total / max(taps, 1)
 
 
-@njit(fastmath=True, cache=True)
+@kept_njit(fastmath=True)
 def _add_highlights(
     normal: Array,
     tangent: Array,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from render.machine_code import kept_njit
 from render.making.people.fields import unit
 from render.making.people.head import Head
 from render.making.people.mesh.surface import phong_points
@@ -101,7 +101,7 @@ def poisson_samples(
     return samples_at(head, face[kept], bary[kept], np.minimum(reached, 1.6 * radius[kept]))
 
 
-@njit(cache=True)
+@kept_njit()
 def _eliminate(points: Array, other: Array, radius: Array, cell: float) -> Indices:
     """Greedy dart throwing: keeps a point unless a kept one is nearer than its radius in both places."""
     low = np.array([points[:, 0].min(), points[:, 1].min(), points[:, 2].min()])

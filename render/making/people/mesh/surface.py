@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
+from render.machine_code import kept_njit
 from render.rigs.head import HeadSurface
 from render.rigs.rig import Rig
 
@@ -85,7 +86,7 @@ def _split(faces: NDArray[np.int64], level: int) -> tuple[NDArray[np.int64], Arr
     return corners[first], weights[first].astype(np.float32) / n, inverse.ravel()[triangles]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kept_njit(parallel=True, nogil=True)
 def phong_points(
     corners: NDArray[Any], weights: Array, vertices: Array, normals: Array, share: float | np.float32
 ) -> Array:
