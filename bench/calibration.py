@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from render.machine_code import kept_njit
 
 REPEATS = 7  # of which the median counts
-# Processor time of the parts on the reference, which is gone, by way of a slower machine with the same kind of
-# processor. There, in turns with this work, the renderer of the reference's day took 10.7 ms or more for a
-# picture of vera on one core, 7.28 ms on the reference; splatting here took 33.7 ms: 33.7 * 7.28 / 10.7. The
-# other parts are that machine's own (least of many), since posing, of which both figures exist too, was not
-# slower there.
+# Processor time of the parts on the reference, which is gone, by way of a slower machine with the same kind
+# of processor. There, in turns with this work, the renderer of the reference's day took 10.7 ms or more for
+# a picture of vera on one core, 7.28 ms on the reference; splatting here took 33.7 ms: 33.7 * 7.28 / 10.7.
+# The other parts are that machine's own (least of many), since posing, of which both figures exist too, was
+# not slower there.
 REFERENCE_MS = {"splat": 23.0, "stream": 9.1, "interpreter": 9.0}
 
 _SPLATS, _VISITS = 43_868, 1_200_000  # the built-in avatar's number

@@ -1,6 +1,6 @@
-"""What machine the figures are of, how fast it is and whether it was quiet: a part of every benchmark's result.
+"""What machine the figures are of, how fast it is and whether it was quiet: a part of every result.
 
-Two machines' figures compare by the factor of `bench.calibration`, which every benchmark times in its own run.
+Two machines' figures compare by the factor of `bench.calibration`, which every benchmark times in its run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def describe_machine(before: Calibration, after: Calibration, load: float | None
 
     "factor" is the machine's speed against the reference's and "parts" that of each part of the calibration;
     "factors" and "shares" (of a core) are those of `before` and `after`, and "load_1min" is the larger of
-    `load`, that of the beginning, and the present one. "quiet" says whether other work left the figures alone.
+    `load`, that of the beginning, and the present one. "quiet" says whether other work left them alone.
     """
     loads = [known for known in (load, _load()) if known is not None]
     factors = [before.factor, after.factor]

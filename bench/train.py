@@ -110,7 +110,8 @@ def _summary(seconds: np.ndarray) -> dict[str, float]:
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     rows = [
-        f"{'on ' + str(result['cores']) + ' cores':40}{'forward':>10}{'backward':>10}{'both':>10}{'p95':>10}{'cpu':>10}",
+        f"{'on ' + str(result['cores']) + ' cores':40}{'forward':>10}{'backward':>10}{'both':>10}"
+        f"{'p95':>10}{'cpu':>10}",
     ]
     for name, scene in result["scenes"].items():
         for maps, figures in scene.items():

@@ -10,28 +10,13 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
+from engine.compiling import compile_ahead
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from render.drawing import Backend
 
 BACKENDS = ("auto", "cpu", "cuda")  # what --backend takes
-
-
-@cache
-def announce_compiling() -> None:
-    """Say once on stderr that the first picture takes long, when the CPU's kernels were never compiled here.
-
-    For after the user's input was found good: a refusal is one line alone.
-    """
-    from render.cpu.rigs import compiled
-
-    if not compiled():
-        print(
-            "visavis: compiling the renderer for this processor, once: about 15 s",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 @cache
@@ -43,7 +28,7 @@ def open_backend(name: str) -> Backend:
     from render.cpu.backend import CpuBackend
 
     if name == "cpu":
-        return CpuBackend(announce_compiling)
+        return CpuBackend(compile_ahead)
     reason = cuda_refusal()
     if reason is None:
         from render.cuda.backend import CudaBackend
@@ -54,7 +39,7 @@ def open_backend(name: str) -> Backend:
     if name == "cuda":
         raise UsageError(f"--backend cuda: {reason}; use --backend cpu, docs/gpu.md says what CUDA needs")
     print(f"visavis: drawing on the processor, not with CUDA: {reason}", file=sys.stderr, flush=True)
-    return CpuBackend(announce_compiling)
+    return CpuBackend(compile_ahead)
 
 
 @cache

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, on_air, parse_server, serve, warm_up
+from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
@@ -55,15 +55,11 @@ def _write_video(args: argparse.Namespace, look: Look) -> int:
 
 
 def _serve(args: argparse.Namespace, look: Look) -> int:
+    from engine.live.casting import Casting
+    from engine.live.settings import LiveSettings
+
     server = parse_server(args)
     check_timecode(args, look)
-    # torch and numba load from here on
-    from engine.live.casting import Casting
-    from engine.live.loop import LiveSettings
-
     casting = Casting(args.avatar, driven=False)
-    cast = casting.cast(casting.first)
-    warm_up(cast, look)
     settings = LiveSettings(look, "motion", timecode=args.timecode)
-    show = on_air(settings, server, cast, casting.cast)
-    return serve(show, open_page=args.open, seconds=args.seconds)
+    return serve(settings, server, casting, open_page=args.open, seconds=args.seconds)

@@ -11,7 +11,7 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, on_air, parse_server, serve, warm_up
+from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
     look = parse_look(args)
     server = parse_server(args)
     check_timecode(args, look)
-    # torch and numba load from here on
     from engine.live.casting import Casting
-    from engine.live.loop import LiveSettings
+    from engine.live.settings import LiveSettings
     from engine.model_fetch import ensure_model
     from tracking.detect.face_detector import FaceDetectorFactory
     from tracking.detect.process import DetectorProcess
@@ -63,13 +62,12 @@ def run(args: argparse.Namespace) -> int:
         # The model loads while the avatar does.
         detector = stack.enter_context(DetectorProcess(FaceDetectorFactory()))
         casting = Casting(args.avatar, driven=True)
-        cast = casting.cast(casting.first)
-        warm_up(cast, look)
         settings = LiveSettings(
             look, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
         )
-        show = on_air(settings, server, cast, casting.cast, source, detector, visitor)
-        return serve(show, open_page=args.open, seconds=args.seconds)
+        return serve(
+            settings, server, casting, source, detector, visitor, open_page=args.open, seconds=args.seconds
+        )
 
 
 def _open_source(args: argparse.Namespace) -> tuple[LiveSource, SourceKind, BrowserCamera | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from capture.closing import Closing
 from engine.backends import open_backend
@@ -16,27 +15,14 @@ from engine.live.lifeline import Lifeline
 from engine.live.lookahead import Lookahead
 from engine.live.painter import Painter
 from engine.live.scene import Cast, Scene, View
+from engine.live.settings import MOTION_FPS, LiveSettings
 from engine.live.sources import LiveSource
 from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
-from engine.look import Look
-from transport.http.controls import SourceKind
 from transport.sink import Sink
 
 LOOK_UP_S = 0.2  # between looks at the detector while waiting
 JOIN_S = 5.0  # a detector that does not answer for so long at the end is killed
-MOTION_FPS = 30.0
-
-
-@dataclass(frozen=True)
-class LiveSettings:
-    """What a loop shows, and how."""
-
-    look: Look
-    source_kind: SourceKind
-    timecode: bool = False
-    predict: bool = False
-    mirror: bool = False
 
 
 class LiveLoop(Closing):
@@ -54,15 +40,19 @@ class LiveLoop(Closing):
         sinks: Sequence[Sink],
         source: LiveSource | None = None,
         detector: Detector | None = None,
+        lifeline: Lifeline | None = None,
     ) -> None:
-        """`make_cast` opens another avatar by name. No `source` and `detector`: the built-in motion plays."""
+        """`make_cast` opens another avatar by name. No `source` and `detector`: the built-in motion plays.
+
+        `lifeline`: what something around the loop, started before it, fails by.
+        """
         if (source is None) != (detector is None):
             raise ValueError("a source needs a detector, and a detector a source")
         self.statistics = LiveStatistics()
         self._sinks = sinks
         self._source = source
         self._detector = detector
-        self._lifeline = Lifeline()
+        self._lifeline = lifeline or Lifeline()
         self._started_s = time.monotonic()
         width, height = settings.look.width, settings.look.height
         self.scene = Scene(cast, View(settings.look.background, settings.mirror))

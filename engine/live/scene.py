@@ -6,10 +6,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from render.avatars.avatar import Avatar
-from render.drawing import Background
-
 if TYPE_CHECKING:
+    from render.avatars.avatar import Avatar
+    from render.drawing import Background
     from tracking.face.driver import Driver
 
 

@@ -8,15 +8,19 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.encoding import live_encoders
 from engine.errors import UsageError
+from engine.live.lifeline import Lifeline
+from engine.live.opening import OpeningControls
+from engine.live.settings import MOTION_FPS, LiveSettings
 
 if TYPE_CHECKING:
+    from engine.live.casting import Casting
     from engine.live.detecting import Detector
-    from engine.live.loop import LiveLoop, LiveSettings
+    from engine.live.loop import LiveLoop
     from engine.live.scene import Cast
     from engine.live.sources import LiveSource
     from engine.look import Look
@@ -122,11 +126,6 @@ def warm_up(cast: Cast, look: Look) -> None:
     from engine.live.scene import View
     from render.motion import Motion
 
-    print(
-        f"visavis: preparing {cast.avatar.name}; the very first time takes longer",
-        file=sys.stderr,
-        flush=True,
-    )
     painter = Painter(look.width, look.height, open_backend(look.backend))
     try:
         with torch.inference_mode():
@@ -140,38 +139,59 @@ def warm_up(cast: Cast, look: Look) -> None:
 def on_air(
     settings: LiveSettings,
     server_settings: ServerSettings,
-    cast: Cast,
-    make_cast: Callable[[str], Cast],
+    casting: Casting,
     source: LiveSource | None = None,
     detector: Detector | None = None,
     camera: BrowserCamera | None = None,
+    *,
+    up: Callable[[LiveServer], None] = lambda server: None,
 ) -> Iterator[tuple[LiveLoop, LiveServer]]:
     """One participant and a server of their own, from the first request to the last thread's end.
 
-    `camera` takes what a visitor sends. The other arguments, and what becomes of them: see `LiveLoop`. Raises
-    OutputError as `LiveServer` does; nothing is left running then.
+    The page answers at once, and `up` is called; torch is loaded, kernels are compiled and the avatar is made
+    ready while it says so. `camera` takes what a visitor sends. The other arguments, and what becomes of
+    them: see `LiveLoop`. Raises OutputError as `LiveServer` does; nothing is left running then.
     """
-    from engine.encoding import live_encoders
-    from engine.live.loop import MOTION_FPS, LiveLoop
     from transport.http.server import LiveServer
     from transport.http.server_thread import ServerThread
     from transport.http.stream import DEFAULT_STREAM, Stream
     from transport.webrtc.broadcast import Broadcast
 
-    broadcast = Broadcast(
-        fps=MOTION_FPS if source is None else source.fps, encoders=live_encoders(settings.look)
-    )
+    fps = MOTION_FPS if source is None else source.fps
+    broadcast = Broadcast(fps=fps)
     sinks: list[Sink] = [broadcast]  # wherever else the pictures shall go is added here
-    with LiveLoop(settings, cast, make_cast, sinks, source, detector) as loop:
-        stream = Stream(broadcast, loop.controls, camera)
-        server = LiveServer({DEFAULT_STREAM: stream}, server_settings)
-        with ServerThread(server, on_error=loop.fail):
-            loop.start()
-            yield loop, server
+    opening = OpeningControls(settings, casting.first, fps)
+    server = LiveServer({DEFAULT_STREAM: Stream(broadcast, opening, camera)}, server_settings)
+    lifeline = Lifeline()  # of the server, before there is a loop
+    rest = contextlib.ExitStack()
+    for part in (detector, source):
+        if part is not None:
+            rest.callback(part.close)  # until there is a loop, nobody else does
+    with (
+        rest,  # ends after the server
+        ServerThread(server, on_error=lifeline.fail),
+        contextlib.closing(opening),
+    ):
+        up(server)
+        cast = casting.cast(casting.first, opening.tell)
+        warm_up(cast, settings.look)
+        broadcast.encode_with(live_encoders(settings.look))  # a card was looked for now
+        from engine.live.loop import LiveLoop
+
+        loop = LiveLoop(settings, cast, casting.cast, sinks, source, detector, lifeline)
+        rest.enter_context(loop)
+        opening.hand_over(loop.controls)
+        loop.start()
+        yield loop, server
 
 
 def serve(
-    show: AbstractContextManager[tuple[LiveLoop, LiveServer]],
+    settings: LiveSettings,
+    server_settings: ServerSettings,
+    casting: Casting,
+    source: LiveSource | None = None,
+    detector: Detector | None = None,
+    camera: BrowserCamera | None = None,
     *,
     open_page: bool,
     seconds: float | None = None,
@@ -180,11 +200,8 @@ def serve(
     # A thread that waits for the interpreter's lock gets it after this long, not after 5 ms: the server's
     # packets must not wait for the renderer.
     sys.setswitchinterval(0.001)
-    with show as (loop, server):
-        # What is loaded by now stays: a full garbage collection that walks through it stops every thread
-        # 170 ms.
-        gc.collect()
-        gc.freeze()
+
+    def tell_address(server: LiveServer) -> None:
         print(server.address, flush=True)
         for note in server.notes:
             print(f"visavis: {note}", file=sys.stderr)
@@ -194,6 +211,14 @@ def serve(
 
             if not webbrowser.open(server.address):
                 print("visavis: there is no browser here to open it in", file=sys.stderr, flush=True)
+
+    casting.check()
+    show = on_air(settings, server_settings, casting, source, detector, camera, up=tell_address)
+    with show as (loop, _):
+        # What is loaded by now stays: a full garbage collection that walks through it stops every thread
+        # 170 ms.
+        gc.collect()
+        gc.freeze()
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)
     gc.unfreeze()

@@ -12,26 +12,27 @@ if TYPE_CHECKING:
     from render.rigs.params import RigParams
 
 
-def _nothing() -> None:
+def _nothing(pose: Callable[[], object]) -> None:
     pass
 
 
 class CpuBackend:
     """See `render.drawing.Backend`; poses to `Gaussians`, which a `CpuRenderer` draws.
 
-    `before_posing` is called before every pose: the first one compiles, which the user may want to know.
+    `before_posing` is called before every pose, with what poses: the first one compiles, which it may do
+    ahead, and tell.
     """
 
     name = "cpu"
 
-    def __init__(self, before_posing: Callable[[], None] = _nothing) -> None:
+    def __init__(self, before_posing: Callable[[Callable[[], object]], None] = _nothing) -> None:
         self._before_posing = before_posing
 
     def pose(self, avatar: Avatar, params: RigParams) -> Gaussians:
         import torch
 
-        self._before_posing()
         with torch.inference_mode():
+            self._before_posing(lambda: avatar.pose(params))
             return avatar.pose(params)
 
     def drawer(self, width: int, height: int) -> CpuRenderer:

@@ -52,7 +52,8 @@ def kernel(function: Any, version: str = "") -> Any:
 
 def inlined(function: Any) -> Any:
     """The same as a part of the calling loop, which LLVM can then vectorise; never called from Python."""
-    return njit(**_OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    options = {**_OPTIONS, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(**options)(function)
 
 
 lane_operation: Any = intrinsic

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.cpu.lanes import inlined, kernel
-from render.machine_code import is_kept
 from render.rigs.params import RigParams
 from render.rigs.rig import PosedRig, Rig
 
@@ -48,14 +47,6 @@ class CpuRig:
             self._skin, *self._expression, self._corrections, self._joints_basis, self._points, *self._out,
         )  # fmt: skip
         return self._posed
-
-
-def compiled() -> bool:
-    """Whether the CPU's kernels lie on disk as machine code; else the first pose and picture wait for them.
-
-    Every avatar is posed by this kernel first.
-    """
-    return is_kept(_pose_rig)
 
 
 def _given(basis: Tensor | None, size: int) -> Tensor:

@@ -198,6 +198,10 @@ class Broadcast:
         """Whether anyone takes pictures; rendering for nobody can be spared."""
         return bool(self._rungs)
 
+    def encode_with(self, encoders: Mapping[Codec, MakeEncoder]) -> None:
+        """Take these encoders instead; before the first picture."""
+        self._encoders = encoders
+
     def put(self, picture: NDArray[np.uint8], capture_ns: int) -> None:
         """Show this picture next; any thread, never blocks. A picture not yet encoded is replaced.
 

@@ -45,6 +45,17 @@ def avatar() -> Avatar:
     return small_avatar()
 
 
+class CastingOf:
+    """Has one avatar under every name."""
+
+    def __init__(self, cast: Cast) -> None:
+        self.first = cast.choice
+        self._cast = cast
+
+    def cast(self, choice: str, tell: Callable[[str], None] = lambda line: None) -> Cast:
+        return replace(self._cast, choice=choice)
+
+
 def show(
     cast: Cast,
     source: LiveSource | None = None,
@@ -57,8 +68,7 @@ def show(
     return on_air(
         LiveSettings(LOOK, kind),
         ServerSettings(port=port),
-        cast,
-        lambda name: replace(cast, choice=name),
+        CastingOf(cast),
         source,
         detector,
     )
