@@ -109,7 +109,9 @@ def _compile(missing: Sequence[str], pose: Callable[[], object], tell: Callable[
         shower.start()
         stack.callback(shower.join)
         stack.callback(over.set)
-        others = [stack.enter_context(_other_process(part, tally)) for part in missing if part in PARTS]
+        others: list[subprocess.Popen[str]] = []
+        with contextlib.suppress(OSError):  # no more processes, no memory for them: less is done side by side
+            others.extend(stack.enter_context(_other_process(part, tally)) for part in missing if part in PARTS)
         with told_kernels(tally.add):
             pose()
         for other in others:
