@@ -111,7 +111,9 @@ def _compile(missing: Sequence[str], pose: Callable[[], object], tell: Callable[
         stack.callback(over.set)
         others: list[subprocess.Popen[str]] = []
         with contextlib.suppress(OSError):  # no more processes, no memory for them: less is done side by side
-            others.extend(stack.enter_context(_other_process(part, tally)) for part in missing if part in PARTS)
+            others.extend(
+                stack.enter_context(_other_process(part, tally)) for part in missing if part in PARTS
+            )
         with told_kernels(tally.add):
             pose()
         for other in others:

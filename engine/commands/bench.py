@@ -3,6 +3,7 @@
 render   posing and splatting: on the processor, or with CUDA beside gsplat
 track    detecting a face and driving an avatar with it: time per frame, jitter of a still face
 encode   the recorder: time, size and quality
+start    `visavis demo`: from the command to the page and to the first picture
 record   a whole `visavis record`, tracking and encoding included
 live     `visavis live` watched by a headless Chromium: frames shown and latency to the display (two minutes)
 
@@ -31,6 +32,7 @@ BENCHES = {
     "render": "bench.render",
     "track": "bench.track",
     "encode": "bench.encode",
+    "start": "bench.start",
     "record": "bench.record",
     "live": "bench.live",
     "train": "bench.train",

@@ -44,6 +44,7 @@ def first_picture(cache: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_all_of_the_first_picture_is_compiled_ahead_and_said_once(tmp_path: Path) -> None:
     cold = first_picture(tmp_path)
     assert cold.stdout.strip() == "late:"  # each part knows the types that are drawn
