@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.errors import SourceError
+from capture.frame_rate import plausible
 
 _SYSFS = Path("/sys/class/video4linux")
 _OPEN_TIMEOUT_S = 10.0
@@ -125,7 +126,7 @@ class _AvCamera:
 
     @property
     def fps(self) -> float:
-        return float(self._stream.average_rate or self._stream.guessed_rate or 30.0)
+        return plausible((self._stream.average_rate, self._stream.guessed_rate))
 
     @property
     def size(self) -> tuple[int, int]:

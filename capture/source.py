@@ -34,6 +34,10 @@ class Source(Protocol):
     def num_frames(self) -> int | None:
         """About how many frames will come, for progress bars; None when nobody knows."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of what is read, one line each; complete after the end."""
+
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end or after `close`. Raises SourceError on failure."""
 

@@ -48,6 +48,10 @@ class SyntheticSource(Closing):
     def num_frames(self) -> int | None:
         return self._num_frames
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def read(self) -> Frame | None:
         """The next picture; None after the last or after `close`."""
         index = self._index

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
-from numpy.typing import NDArray
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
 
 from capture.closing import Closing
 from capture.errors import SourceError
 from capture.frame import Frame
+from capture.frame_rate import frame_rate
+from capture.media import open_media, reason
+from capture.upright import Upright, side_data
 
-_FALLBACK_FPS = 30.0
-# A file without a frame count is called cut when it holds less than this share of its stated duration; a
-# frame rate that varies makes the estimate rough.
+# A file without a frame count is called cut when its last frame comes before this share of its stated
+# duration.
 _CUT_SHARE = 0.8
+# Packets read ahead, undecoded, to measure the frame rate: 8 s at 30 frames a second.
+_AHEAD_PACKETS = 240
+_AHEAD_BYTES = 64 << 20
 
 
 class VideoFile(Closing):
@@ -38,7 +43,7 @@ class VideoFile(Closing):
         self._num_bad_packets = 0
         self._cut_short: str | None = None
         self._last_ns = -1
-        self._container = _open_container(self._path)
+        self._container = open_media(self._path)
         try:
             # FFmpeg's choice, not simply the first: a cover picture may come before the film.
             stream = self._container.streams.best("video")
@@ -47,7 +52,8 @@ class VideoFile(Closing):
             self._stream = stream
             self._stream.thread_type = "AUTO"
             self._time_base = self._stream.time_base or Fraction(1, 90_000)
-            self._fps = _frame_rate(self._stream)
+            self._packets = _Ahead(self._container.demux(stream))
+            self._fps = _frame_rate(stream, self._packets.waiting)
             self._decoded = self._decode()
             # The first frame is decoded here: only it tells the size shown, and an undecodable file must fail
             # now.
@@ -55,8 +61,10 @@ class VideoFile(Closing):
             if self._next is None:
                 raise SourceError(f"{self._path} is damaged, not one frame of it decodes: give another file")
             first_pts = self._next.pts
-            self._first_pts = int(first_pts) if first_pts is not None else 0
-            self._upright = _Upright(self._next, self._stream)
+            self._first_pts = int(first_pts) if first_pts is not None else None
+            aspect = stream.sample_aspect_ratio
+            self._upright = Upright(self._next, float(aspect) if aspect else 1.0)
+            self._notes = _notes(self._path, self._container, stream, self._next)
         except BaseException:
             self._container.close()
             raise
@@ -67,7 +75,7 @@ class VideoFile(Closing):
 
     @property
     def fps(self) -> float:
-        """Average frames per second."""
+        """Usual frames per second, measured on the first frames' times."""
         return self._fps
 
     @property
@@ -97,7 +105,7 @@ class VideoFile(Closing):
     @property
     def start_s(self) -> float:
         """The first frame's time on the file's own clock: take it off the sound's times when copying it."""
-        return float(self._first_pts * self._time_base)
+        return float((self._first_pts or 0) * self._time_base)
 
     @property
     def problem(self) -> str | None:
@@ -105,8 +113,13 @@ class VideoFile(Closing):
         if self._cut_short is None and not self._num_bad_packets:
             return None
         expected = f" of about {self.num_frames}" if self.num_frames else ""
-        reason = self._cut_short or f"{self._num_bad_packets} damaged packets were left out"
-        return f"{self._path} is damaged ({reason}): read {self._num_read}{expected} frames"
+        lost = self._cut_short or f"{self._num_bad_packets} damaged packets were left out"
+        return f"{self._path} is damaged ({lost}): read {self._num_read}{expected} frames"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the file, a line each; with its damage, if any, after the end."""
+        return self._notes + ((self.problem,) if self.problem else ())
 
     def read(self) -> Frame | None:
         """The next frame; None at the end."""
@@ -128,6 +141,9 @@ class VideoFile(Closing):
         if decoded.pts is None:
             time_ns = self._last_ns + step_ns if self._last_ns >= 0 else 0
         else:
+            if self._first_pts is None:  # the frames before had no time: they came a step apart
+                before = round(self._num_read / (Fraction(self._fps) * self._time_base))
+                self._first_pts = int(decoded.pts) - before
             # In integers: 1/90000 s ticks of a long file do not fit a float's 53 bits at nanosecond
             # resolution.
             time_ns = round((decoded.pts - self._first_pts) * self._time_base * 1_000_000_000)
@@ -138,12 +154,11 @@ class VideoFile(Closing):
 
     def _decode(self) -> Generator[av.VideoFrame]:
         """Every frame that decodes; packets that do not are counted and left out."""
-        packets = self._container.demux(self._stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(self._packets, None)
             except av.FFmpegError as error:
-                self._cut_short = _reason(error)
+                self._cut_short = reason(error)
                 return
             if packet is None:
                 self._cut_short = self._ends_early()
@@ -161,60 +176,68 @@ class VideoFile(Closing):
         # Without a count, the stated duration: the sound's may be longer, so it must be the picture's own.
         if self._stream.duration is None and self.has_audio:
             return None
-        seconds = self._num_packets / self._fps
+        seconds = max(self._num_packets / self._fps, self._last_ns / 1e9)
         stated = self.duration_s
         return "it ends early" if stated is not None and seconds < _CUT_SHARE * stated else None
 
 
-class _Upright:
-    """Turns decoded frames into RGB pictures as a player shows them: rotated, with square pixels."""
+class _Ahead(Iterator[av.Packet]):
+    """Packets in order, the first of which may be looked at before they are taken.
 
-    def __init__(self, first: av.VideoFrame, stream: av.VideoStream) -> None:
-        aspect = stream.sample_aspect_ratio
-        self._pixel_aspect = float(aspect) if aspect else 1.0
-        self._quarter_turns = round((first.rotation or 0) / 90) % 4
-        width, height = self._square_size(first)
-        self.size = (height, width) if self._quarter_turns % 2 else (width, height)
+    An error on the way is raised when its place is reached.
+    """
 
-    def _square_size(self, decoded: av.VideoFrame) -> tuple[int, int]:
-        return max(1, round(decoded.width * self._pixel_aspect)), decoded.height
+    def __init__(self, packets: Iterator[av.Packet]) -> None:
+        self._packets = packets
+        self._error: av.FFmpegError | None = None
+        self.waiting: deque[av.Packet] = deque()
+        num_bytes = 0
+        try:
+            while len(self.waiting) < _AHEAD_PACKETS and num_bytes < _AHEAD_BYTES:
+                self.waiting.append(packet := next(packets))
+                num_bytes += packet.size
+        except StopIteration:
+            pass
+        except av.FFmpegError as error:
+            self._error = error
 
-    def __call__(self, decoded: av.VideoFrame) -> NDArray[np.uint8]:
-        width, height = self._square_size(decoded)
-        # By itself swscale wakes dozens of threads for a picture, which costs more than converting it.
-        rgb = decoded.to_ndarray(format="rgb24", width=width, height=height, threads=1)
-        # FFmpeg's rotation, like np.rot90's, counts counter-clockwise.
-        return np.ascontiguousarray(np.rot90(rgb, self._quarter_turns))
-
-
-def _open_container(path: Path) -> av.container.InputContainer:
-    try:
-        if not path.exists():
-            raise SourceError(f"{path} does not exist: check the path")
-        if path.is_dir():
-            raise SourceError(f"{path} is a folder: give a video file")
-        if path.is_file() and path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty (0 bytes): give another file")
-        # A leading "file:" keeps FFmpeg from reading a colon in the name as a protocol.
-        return av.open(f"file:{path}", metadata_errors="replace")
-    except SourceError:
-        raise
-    except PermissionError as error:
-        raise SourceError(
-            f"{path} cannot be read (permission denied): check the file's permissions"
-        ) from error
-    except (av.FFmpegError, OSError) as error:
-        raise SourceError(
-            f"{path} is no video FFmpeg can read ({_reason(error)}): give another file"
-        ) from error
+    def __next__(self) -> av.Packet:
+        if self.waiting:
+            return self.waiting.popleft()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return next(self._packets)
 
 
-def _frame_rate(stream: av.VideoStream) -> float:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and math.isfinite(rate) and 0 < rate <= 1000:
-            return float(rate)
-    return _FALLBACK_FPS
+def _frame_rate(stream: av.VideoStream, ahead: deque[av.Packet]) -> float:
+    """The film's rate from its first packets: their times, else the durations that its coding gives them."""
+    packets = [packet for packet in ahead if packet.size]
+    tick_s = stream.time_base or Fraction(1, 90_000)
+    stated = [stream.average_rate, stream.codec_context.framerate, stream.guessed_rate]
+    ticks = [packet.pts for packet in packets]
+    if sum(tick is not None for tick in ticks) < 2:
+        ticks = [packet.dts for packet in packets]
+    if sum(tick is not None for tick in ticks) < 2:
+        # A raw stream has no times; its average rate is a constant of FFmpeg's.
+        durations = sorted(packet.duration for packet in packets if packet.duration)
+        if durations:
+            stated.insert(0, 1 / (durations[len(durations) // 2] * tick_s))
+    return frame_rate(ticks, tick_s, stated)
 
 
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+def _notes(
+    path: Path, container: av.container.InputContainer, chosen: av.VideoStream, first: av.VideoFrame
+) -> tuple[str, ...]:
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    films = [stream for stream in container.streams.video if not stream.disposition & stills]
+    notes = []
+    if len(films) > 1:
+        notes.append(f"{path} holds {len(films)} films: number {films.index(chosen) + 1} is used")
+    dolby = side_data(first, Type.DOVI_METADATA) is not None
+    if dolby and first.color_trc == 2 and first.color_primaries == 2:  # unspecified: only Dolby can read it
+        notes.append(
+            f"{path} is Dolby Vision without a picture for other players (profile 5): its colours are wrong "
+            "here, export it as HDR10, HLG or SDR"
+        )
+    return tuple(notes)

@@ -66,6 +66,10 @@ class Webcam(Closing):
         return None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def name(self) -> str:
         return self._info.name
 

@@ -17,6 +17,8 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
+from capture.media import create_media
+from render.whole_file import temporary_name
 from transport.errors import OutputError
 from transport.files.sound import Sound
 
@@ -67,7 +69,7 @@ class Mp4Writer:
             path: the mp4 to write; replaced when it exists.
             width, height: of every picture, pixels, both even.
             frame_rate: nominal frames per second: gives the last frame its duration.
-            sound_from: media file whose first audio stream is kept.
+            sound_from: media file whose sound is kept, the one that a player would play.
             sound_origin_s: that file's time which is time 0 of the pictures, seconds.
             encoder: what encodes the pictures; the caller knows that it works here.
 
@@ -79,7 +81,7 @@ class Mp4Writer:
         if width % 2 or height % 2:
             raise OutputError(f"H.264 needs even picture sizes, got {width}x{height}; choose an even size")
         self._width, self._height = width, height
-        self._temporary = self._path.with_name(f".{self._path.stem}.{os.getpid()}.part.mp4")
+        self._temporary = temporary_name(self._path)
         self._last_pts = -1
         self._frame_ticks = max(1, round(1 / (TIME_BASE * frame_rate)))
         self._error: BaseException | None = None
@@ -87,12 +89,11 @@ class Mp4Writer:
         self._sound: Sound | None = None
         self.encode_ms: list[float] = []  # one entry per picture
         try:
-            self._container = av.open(
-                str(self._temporary),
-                "w",
-                format="mp4",
+            self._container = create_media(
+                self._temporary,
+                "mp4",
                 # the fine movie time scale keeps a late first picture to the tick, not the millisecond
-                options={"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)},
+                {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)},
             )
             self._stream = self._open_stream(frame_rate, encoder)
             if sound_from is not None:
@@ -120,8 +121,13 @@ class Mp4Writer:
 
     @property
     def sound_broken(self) -> str | None:
-        """Why the driver's sound ends early, or None."""
+        """Why the driver's sound ends early or has gaps, or None."""
         return self._sound.broken if self._sound is not None else None
+
+    @property
+    def sound_note(self) -> str | None:
+        """What of the driver's sound and subtitles is not in the file as it was, in one line, or None."""
+        return self._sound.note if self._sound is not None else None
 
     def write(self, picture: NDArray[np.uint8], presentation_ns: int) -> None:
         """Queue a copy of one picture: RGB [H, W, 3] or planar I420 [H * 3/2, W] (BT.709 limited range).

@@ -14,6 +14,8 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
+from capture.media import create_media
+from render.whole_file import temporary_name
 from transport.errors import OutputError
 from transport.webrtc.encoders import CLOCK_RATE, TIME_BASE, EncodedPicture
 
@@ -48,7 +50,7 @@ class PacketRecording:
         self._path = Path(path)
         if self._path.exists():
             raise OutputError(f"cannot record to {str(path)!r}: it exists; choose another name")
-        self._temporary = self._path.with_name(f".{self._path.stem}.{os.getpid()}.part.mp4")
+        self._temporary = temporary_name(self._path)
         try:
             self._temporary.touch()
         except OSError as error:
@@ -160,7 +162,7 @@ class PacketRecording:
         self.num_bytes += len(picture.data)
 
     def _open(self, key: EncodedPicture) -> None:
-        self._container = av.open(str(self._temporary), "w", format="mp4", options=CONTAINER_OPTIONS)
+        self._container = create_media(self._temporary, "mp4", CONTAINER_OPTIONS)
         # the key frame carries the parameter sets; reading it as a file yields the stream's description
         with av.open(io.BytesIO(key.data), format="h264") as source:
             self._stream = self._container.add_stream_from_template(source.streams.video[0])
