@@ -31,7 +31,7 @@ def open_media(path: str | os.PathLike[str]) -> InputContainer:
     path = Path(path)
     _check_regular(path)
     try:
-        return _opened(path)
+        container = _opened(path)
     except PermissionError as error:
         raise SourceError(
             f"{path} cannot be read (permission denied): check the file's permissions"
@@ -42,6 +42,7 @@ def open_media(path: str | os.PathLike[str]) -> InputContainer:
             if is_heic(path)
             else f"{path} is no video FFmpeg can read ({reason(error)}): give another file"
         ) from error
+    return _whole(path, container)
 
 
 def open_picture(path: str | os.PathLike[str]) -> InputContainer:
@@ -52,18 +53,14 @@ def open_picture(path: str | os.PathLike[str]) -> InputContainer:
     path = Path(path)
     _check_regular(path)
     try:
-        container = av.open(BytesIO(path.read_bytes()), metadata_errors="replace")
+        container = av.open(BytesIO(path.read_bytes()), "r", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise SourceError(
             heic_advice(path)
             if is_heic(path)
             else f"{path} is no picture FFmpeg can read ({reason(error)}): remove it or mend it"
         ) from error
-    # FFmpeg gives the tiles of a HEIC one by one, and would take the first for the picture.
-    if any(stream.disposition & Disposition.dependent for stream in container.streams):
-        container.close()
-        raise SourceError(heic_advice(path))
-    return container
+    return _whole(path, container)
 
 
 def create_media(
@@ -107,8 +104,17 @@ def _opened(path: Path) -> InputContainer:
     except UnicodeEncodeError:  # bytes that are no UTF-8: PyAV takes text only
         with path.open("rb") as file:
             return av.open(f"file:/proc/self/fd/{file.fileno()}", metadata_errors="replace")
-    # A leading "file:" keeps FFmpeg from reading a colon in the name as a protocol.
-    return av.open(f"file:{name}", metadata_errors="replace")
+    # "file:" keeps FFmpeg from reading a colon in the name as a protocol, the option a % as a number.
+    return av.open(f"file:{name}", metadata_errors="replace", options={"pattern_type": "none"})
+
+
+def _whole(path: Path, container: InputContainer) -> InputContainer:
+    """Refuse a picture of tiles: FFmpeg gives them one by one, and would take the first for the picture."""
+    tiles = any(stream.disposition & Disposition.dependent for stream in container.streams.video)
+    if not tiles:
+        return container
+    container.close()
+    raise SourceError(heic_advice(path))
 
 
 def _check_regular(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -68,5 +69,6 @@ def open_input(path: str | Path, fps: float | None = None) -> Source:
     from capture.images import ImageFolder
     from capture.video import VideoFile
 
-    path = Path(path)
-    return ImageFolder(path, fps if fps is not None else 25.0) if path.is_dir() else VideoFile(path)
+    if os.path.isdir(path):  # False, where Path's own would raise on a name that no file can have
+        return ImageFolder(path, fps if fps is not None else 25.0)
+    return VideoFile(path)

@@ -1,4 +1,4 @@
-"""Decoded frames as pictures: turned as the camera was held, with square pixels, in an ordinary screen's colours."""
+"""Decoded frames as pictures: upright, with square pixels, in the colours of an ordinary screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import cast
 
 import av.filter
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -60,7 +60,7 @@ class _Turn:
 
     def __init__(self, frame: VideoFrame) -> None:
         self.transposes = self._mirrors_x = self._mirrors_y = False
-        matrix = side_data(frame, Type.DISPLAYMATRIX)
+        matrix = side_data(frame, "DISPLAYMATRIX")
         if matrix is None:
             return
         # Source: libavutil/display.h. A picture's point (p, q) is shown at (a p + c q, b p + d q).
@@ -78,13 +78,13 @@ class _Turn:
         return np.ascontiguousarray(rgb)
 
 
-def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    """What a frame carries beside its pixels of one kind; None where it has nothing of it."""
+def side_data(frame: VideoFrame, kind: str) -> bytes | None:
+    """What a frame carries of one kind (a name of PyAV's) beside its pixels; None where it has nothing."""
     try:
         found = frame.side_data.get(kind)
     except ValueError:  # a kind that PyAV does not know keeps it from telling any
         found = _without_exif(frame).side_data.get(kind)
-    return None if found is None else bytes(found)
+    return None if found is None else bytes(cast(Buffer, found))
 
 
 def _without_exif(frame: VideoFrame) -> VideoFrame:

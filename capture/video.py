@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
 from capture.closing import Closing
@@ -234,7 +233,7 @@ def _notes(
     notes = []
     if len(films) > 1:
         notes.append(f"{path} holds {len(films)} films: number {films.index(chosen) + 1} is used")
-    dolby = side_data(first, Type.DOVI_METADATA) is not None
+    dolby = side_data(first, "DOVI_METADATA") is not None
     if dolby and first.color_trc == 2 and first.color_primaries == 2:  # unspecified: only Dolby can read it
         notes.append(
             f"{path} is Dolby Vision without a picture for other players (profile 5): its colours are wrong "

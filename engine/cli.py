@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import select
 import signal
@@ -184,6 +185,9 @@ def _stdout_reader_left() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name in bytes that are no UTF-8 is printed as those bytes
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with _orderly_signals():
             code = _run(sys.argv[1:] if argv is None else argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_motion(path: str | Path) -> MotionClip:
 
     Raises UsageError naming the file and what is wrong.
     """
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise UsageError(f"no motion file {str(path)!r}; `visavis track INPUT -o {path}` makes one")
     try:
         with np.load(path, allow_pickle=False) as file:

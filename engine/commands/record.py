@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         write_json(args.report, recording.report)
     for warning in recording.warnings:
-        print(f"visavis: {warning}", file=sys.stderr)
+        print(f"visavis: {' '.join(warning.split())}", file=sys.stderr)
     print(recording.summary())
     return 0

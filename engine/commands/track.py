@@ -46,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
     check_motion_output(args.output, [args.input])
     # torch loads from here on
     from capture.source import open_input
-    from capture.video import VideoFile
     from engine.model_fetch import ensure_model
     from engine.model_motion import model_params
     from engine.offline.track import track_source
@@ -58,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
         ensure_model("face_landmarker")
         with Bars() as bars:
             motion = track_source(source, avatar, StageTimes(), bars)
-        problem = source.problem if isinstance(source, VideoFile) else None
+        notes = source.notes
     save_motion(motion, args.output, model_params(motion, avatar))
-    if problem:
-        print(f"visavis: {problem}", file=sys.stderr)
+    for note in notes:
+        print(f"visavis: {' '.join(note.split())}", file=sys.stderr)
     if not motion.face_seen.any():
         print(f"visavis: no face was found in {args.input}: the motion rests", file=sys.stderr)
     found = 100 * motion.face_seen.mean()

@@ -92,7 +92,7 @@ def _prepare(args: argparse.Namespace) -> int:
     with Bars() as bars:
         prepared = prepare(args.inputs, args.output, options, bars)
     for warning in prepared.warnings:
-        print(f"visavis: {warning}", file=sys.stderr)
+        print(f"visavis: {' '.join(warning.split())}", file=sys.stderr)
     print(prepared.summary)
     print(
         f"train on it: visavis train {DEFAULT} {args.output} -o {args.output.with_suffix('.avatar')} "

@@ -61,23 +61,24 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
     from engine.offline.track import track_source  # a motion file plays without the tracker
 
     times = StageTimes()
-    warnings = []
+    warnings: list[str] = []
     with ExitStack() as stack:
         driver = stack.enter_context(open_input(source))
         ensure_model("face_landmarker")
         start_s = driver.start_s if isinstance(driver, VideoFile) else 0.0
         offset_s = start_s if 0 < start_s <= KEPT_OFFSET_S else 0.0
-        sound = source if driver.has_audio else None
+        sound = source if isinstance(driver, VideoFile) else None
         recorder = stack.enter_context(
             _open_recorder(output, look, driver.fps, sound_from=sound, sound_origin_s=start_s - offset_s)
         )
         bars = stack.enter_context(Bars())
         motion = track_source(driver, avatar, times, bars)
-        if isinstance(driver, VideoFile) and driver.problem:
-            warnings.append(driver.problem)
+        warnings += driver.notes
         _write(motion, avatar, look, recorder, times, bars, offset_s=offset_s)
+    if recorder.sound_note:
+        warnings.append(recorder.sound_note)
     if recorder.sound_broken:
-        warnings.append(f"the sound of {source} ends early ({recorder.sound_broken})")
+        warnings.append(f"the sound of {source} is damaged ({recorder.sound_broken})")
     if not motion.face_seen.any():
         warnings.append(f"no face was found in {source}: the avatar rests in {output}")
     seconds = time.perf_counter() - start
@@ -109,9 +110,8 @@ def _open_recorder(
         output,
         width=look.width,
         height=look.height,
-        frame_rate=Fraction(fps).limit_denominator(
-            1001
-        ),  # the standard rates are whole numbers over 1 or 1001
+        # the standard rates are whole numbers over 1 or 1001; a slide show may be slower than that can say
+        frame_rate=max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001)),
         sound_from=sound_from,
         sound_origin_s=sound_origin_s,
         encoder=choose_h264(look),  # says what was chosen, before minutes of tracking

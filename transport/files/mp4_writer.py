@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from capture.media import create_media
+from capture.media import create_media, reason
 from render.whole_file import temporary_name
 from transport.errors import OutputError
 from transport.files.sound import Sound
@@ -254,9 +254,8 @@ class Mp4Writer:
             raise error
 
     def _failed(self, error: BaseException) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
         return OutputError(
-            f"cannot write {str(self._path)!r}: {reason}; free some space or choose another -o"
+            f"cannot write {str(self._path)!r}: {reason(error)}; free some space or choose another -o"
         )
 
     def _discard(self) -> None:
@@ -274,6 +273,12 @@ def check_writable(path: str | os.PathLike[str], inputs: list[str | os.PathLike[
     """Raise OutputError, before any work starts, when `path` cannot be written or is one of `inputs`."""
     target = Path(path)
     folder = target.parent
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # a new file, or a folder that is looked at below
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise OutputError(f"cannot write {str(path)!r}: {reason(error)}; choose another -o") from error
     if target.is_dir():
         raise OutputError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
     if not folder.is_dir():
@@ -283,5 +288,5 @@ def check_writable(path: str | os.PathLike[str], inputs: list[str | os.PathLike[
     if not os.access(folder, os.W_OK | os.X_OK) or (target.exists() and not os.access(target, os.W_OK)):
         raise OutputError(f"cannot write {str(path)!r}: permission denied; choose another -o")
     for source in inputs or []:
-        if target.exists() and Path(source).exists() and target.samefile(source):
+        if target.exists() and os.path.exists(source) and target.samefile(source):
             raise OutputError(f"cannot write {str(path)!r}: it is also the input; choose another -o")

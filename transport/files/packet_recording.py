@@ -14,7 +14,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from capture.media import create_media
+from capture.media import create_media, reason
 from render.whole_file import temporary_name
 from transport.errors import OutputError
 from transport.webrtc.encoders import CLOCK_RATE, TIME_BASE, EncodedPicture
@@ -171,8 +171,7 @@ class PacketRecording:
         self._size = (key.width, key.height)
 
     def _failed(self, error: BaseException) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"cannot record to {str(self._path)!r}: {reason}; choose another folder")
+        return OutputError(f"cannot record to {str(self._path)!r}: {reason(error)}; choose another folder")
 
 
 def discard(recording: PacketRecording) -> None:

@@ -27,7 +27,10 @@ PROBED_PACKETS = 25  # of a track, to see whether it can be decoded: half a seco
 # A gap or an overlap this long between decoded blocks is real, and no rounding of a file's clock.
 OUT_OF_STEP_S = 0.05
 _NOT_FOR_ALL = (
-    Disposition.comment | Disposition.hearing_impaired | Disposition.visual_impaired | Disposition.descriptions
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.descriptions
 )
 
 
@@ -210,7 +213,9 @@ def _choice(path: Path) -> _Choice:
         why = f", which {silent[index]}" if index in silent else ""
         left_out.append(f"{names[index]}{why} is left out")
     if subtitles:
-        left_out.append("its subtitles are left out" if subtitles == 1 else f"{subtitles} subtitles are left out")
+        left_out.append(
+            "its subtitles are left out" if subtitles == 1 else f"{subtitles} subtitles are left out"
+        )
     return _Choice(kept, tuple(left_out))
 
 

@@ -75,7 +75,9 @@ class DatasetWriter:
         self._views: list[dict[str, Any]] = []
         self._params: list[RigParams] = []
         try:
-            self._part = Path(tempfile.mkdtemp(prefix=f".{self._folder.name}.part-", dir=self._folder.parent))
+            # no more of the name than leaves room for the rest, at four bytes a letter
+            prefix = f".{self._folder.name[:40]}.part-"
+            self._part = Path(tempfile.mkdtemp(prefix=prefix, dir=self._folder.parent))
             self._part.chmod(0o755)  # mkdtemp's folders are for their owner alone
             for sub in ("images", "masks"):
                 (self._part / sub).mkdir()

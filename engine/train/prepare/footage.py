@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.frame import Frame
-from capture.images import ImageFolder, read_picture
+from capture.images import read_picture
 from capture.source import Source, open_input
+from capture.upright import fitted
 from engine.errors import UsageError
 from engine.offline.detection_log import DetectionLog
 from engine.progress import Bars
@@ -22,12 +24,12 @@ from tracking.fit.face_fit import interocular
 
 Array = NDArray[np.float64]
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 _THUMB = 32  # pixels of the grey pictures that cuts show in
 _CUT_CORRELATION = 0.65  # of the frame before; people who move in front of their wall stay above 0.9
 _CUT_JUMP = 0.9  # interocular distances within 40 ms: no head is that fast
 _FACE_PX = 96  # side of the face's picture that sharpness and light are measured in
 _LEAST_SECONDS = 3.0
+_LONGEST_STEP = 5.0  # usual steps that a frame is shown at most, where a film's rate varies
 _LEAST_INTEROCULAR_PX = 24
 _SEVERAL_SHARE = 0.3  # a second face at least this large, beside the first, in over half of the samples
 _NUM_FACE_SAMPLES = 7
@@ -60,7 +62,8 @@ class Shot:
         """The pixels once more, frame by frame."""
         if not self.film:
             for path, detection in zip(self.paths, self.detections, strict=True):
-                yield Frame(read_picture(path), detection.capture_ns, detection.index)
+                picture = fitted(read_picture(path), self.size)
+                yield Frame(picture, detection.capture_ns, detection.index)
             return
         wanted = {d.index for d in self.detections}
         last = max(wanted)
@@ -70,17 +73,42 @@ class Shot:
                     yield frame
 
 
-def look_at_film(path: Path, every: int, most: int | None, bars: Bars) -> Shot:
+@dataclass(frozen=True)
+class Thinning:
+    """Which frames of a film are looked at."""
+
+    every: int = 1  # each n-th
+    fps: float | None = None  # at most so many a second of the film's own time; wins over `every`
+
+    def rate(self, source: Source) -> float:
+        """Frames a second that are left."""
+        return source.fps / self.every if self.fps is None else min(source.fps, self.fps)
+
+    def thinned(self, source: Source) -> Iterator[tuple[Frame, bool]]:
+        """Every frame, and whether it is one of them."""
+        due_s = 0.0
+        while (frame := source.read()) is not None:
+            if self.fps is None:
+                yield frame, frame.index % self.every == 0
+                continue
+            # a film's clock is rounded: a frame a little early is the one that was due
+            now_s = frame.capture_ns * 1e-9
+            taken = now_s > due_s - 0.2 / source.fps
+            if taken:
+                due_s = max(due_s, now_s - 1 / self.fps) + 1 / self.fps
+            yield frame, taken
+
+
+def look_at_film(path: Path, thinning: Thinning, most: int | None, bars: Bars) -> Shot:
     """The longest usable shot of a film. Raises SourceError and UsageError saying what is wrong with it."""
     with open_input(path) as source:
-        log, looks, count = _look(source, every, bars)
-        fps, size = source.fps / every, source.size
+        log, looks, count = _look(source, thinning, bars)
+        fps, size, notes = thinning.rate(source), source.size, list(source.notes)
     detections = log.detections()
     found = np.array([d.found for d in detections], bool)
     if not found.any():
         raise UsageError(f"no face was found in {path}: film your face from the front, in good light")
-    notes = []
-    rows, num_shots = _longest_shot(detections, looks, every / max(source.fps, 1e-6))
+    rows, num_shots = _longest_shot(detections, looks)
     if num_shots > 1:
         first, last = (detections[rows[i]].capture_ns * 1e-9 for i in (0, -1))
         notes.append(
@@ -90,7 +118,7 @@ def look_at_film(path: Path, every: int, most: int | None, bars: Bars) -> Shot:
     faces = rows[found[rows]]
     if len(faces) < len(rows):
         notes.append(f"{len(rows) - len(faces)} of {len(rows)} frames show no face and were left out")
-    seconds = len(faces) / fps
+    seconds = _seconds(detections, faces)
     if seconds < _LEAST_SECONDS:
         where = "its longest shot shows" if num_shots > 1 else "it shows"
         raise UsageError(
@@ -115,23 +143,24 @@ def look_at_film(path: Path, every: int, most: int | None, bars: Bars) -> Shot:
 
 
 def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
-    """Pictures of one person, each on its own. Raises SourceError and UsageError."""
+    """Pictures of one person, each on its own, all of one size. Raises SourceError and UsageError."""
+    size, num_fitted = _common_size([read_picture(path).shape for path in paths])
     detections: list[Detection] = []
     looks: list[_Look] = []
     notes: list[str] = []
+    if num_fitted:
+        notes.append(
+            f"the pictures are of several sizes: {num_fitted} of {len(paths)} were fitted into "
+            f"{size[0]}x{size[1]}, which holds for pictures of one camera that nobody has cropped"
+        )
     used: list[Path] = []
     with DetectorProcess(FaceDetectorFactory("image")) as detector:
         for index, path in enumerate(bars.over(paths, "looking", len(paths))):
-            frame = Frame(read_picture(path), index * 40_000_000, index)
+            frame = Frame(fitted(read_picture(path), size), index * 40_000_000, index)
             detection = detector.detect(frame)
             if not detection.found:
                 notes.append(f"{path.name} shows no face and was left out")
                 continue
-            if used and (frame.width, frame.height) != (detections[0].width, detections[0].height):
-                raise UsageError(
-                    f"{path} is {frame.width}x{frame.height}, {used[0].name} is "
-                    f"{detections[0].width}x{detections[0].height}: give pictures of one camera and one size"
-                )
             used.append(path)
             detections.append(detection)
             looks.append(_Look.at(frame, detection))
@@ -145,7 +174,7 @@ def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
         np.array([look.brightness for look in looks]),
         False,
         1.0,
-        (detections[0].width, detections[0].height),
+        size,
         len(paths),
         tuple(notes),
     )
@@ -153,9 +182,16 @@ def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
     return shot
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order. Raises SourceError when it has none."""
-    return ImageFolder(folder).paths
+def _common_size(shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, int], int]:
+    """Width and height that hold pictures [H, W, 3] of these shapes, and how many of them it changes.
+
+    All are scaled to the longer side of the largest. One camera turned on its side has then one focal length
+    and one centre in all of them.
+    """
+    longest = max(max(shape[:2]) for shape in shapes)
+    scaled = [[round(side * longest / max(shape[:2])) for side in shape[:2]] for shape in shapes]
+    height, width = (max(sides) for sides in zip(*scaled, strict=True))
+    return (width, height), sum(shape[:2] != (height, width) for shape in shapes)
 
 
 @dataclass(frozen=True)
@@ -187,30 +223,30 @@ class _Look:
         return cls(thumb, sharp, float(face.mean()) / 255)
 
 
-def _look(source: Source, every: int, bars: Bars) -> tuple[DetectionLog, list[_Look], int]:
+def _look(source: Source, thinning: Thinning, bars: Bars) -> tuple[DetectionLog, list[_Look], int]:
     log, looks, kept = DetectionLog(), [], []
     count = 0
 
     def chosen() -> Iterator[Frame]:
         nonlocal count
-        while (frame := source.read()) is not None:
+        for frame, taken in thinning.thinned(source):
             count += 1
-            if frame.index % every == 0:
+            if taken:
                 kept.append(frame)
                 yield frame
 
     with DetectorProcess(FaceDetectorFactory()) as detector:
-        total = None if source.num_frames is None else -(-source.num_frames // every)
+        share = thinning.rate(source) / source.fps
+        total = None if source.num_frames is None else math.ceil(source.num_frames * share)
         for detection in bars.over(detector.detect_all(chosen()), "tracking", total):
             log.append(detection)
             looks.append(_Look.at(kept.pop(0), detection))
     return log, looks, count
 
 
-def _longest_shot(
-    detections: Sequence[Detection], looks: Sequence[_Look], step_s: float
-) -> tuple[NDArray[np.intp], int]:
+def _longest_shot(detections: Sequence[Detection], looks: Sequence[_Look]) -> tuple[NDArray[np.intp], int]:
     """Rows of the shot with most faces, and how many shots there are."""
+    step_s = _step_s(detections)
     cuts = []
     for i in range(1, len(looks)):
         before, now = detections[i - 1], detections[i]
@@ -225,6 +261,20 @@ def _longest_shot(
     faces = [sum(detections[i].found for i in shot) for shot in shots]
     num_real = sum(len(shot) * step_s > 0.2 for shot in shots)  # a flash is no shot
     return shots[int(np.argmax(faces))], max(1, num_real)
+
+
+def _step_s(detections: Sequence[Detection]) -> float:
+    """Usual seconds from one frame to the next."""
+    steps = np.diff([detection.capture_ns for detection in detections])
+    return float(np.median(steps)) * 1e-9 if len(steps) else 1 / 30
+
+
+def _seconds(detections: Sequence[Detection], rows: NDArray[np.intp]) -> float:
+    """How long these frames are shown together; a pause between them is not counted in."""
+    times_ns = np.array([detection.capture_ns for detection in detections])
+    usual_ns = _step_s(detections) * 1e9
+    shown_ns = np.append(np.diff(times_ns), usual_ns)
+    return float(np.minimum(shown_ns, _LONGEST_STEP * usual_ns)[rows].sum()) * 1e-9
 
 
 def _check(shot: Shot, what: str) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from capture.images import PICTURE_SUFFIXES, ImageFolder
+from capture.media import HEIC_SUFFIXES
 from engine.errors import UsageError
 from engine.model_fetch import ensure_model
 from engine.progress import Bars
 from engine.train.data.dataset import DatasetWriter, check_new_folder
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Split
-from engine.train.prepare.footage import PICTURES, Shot, look_at_film, look_at_pictures, pictures_in
+from engine.train.prepare.footage import Shot, Thinning, look_at_film, look_at_pictures
 
 _LEAST_FOR_TEST = 10  # pictures; of fewer none is held out
 
@@ -68,7 +71,7 @@ def prepare(
     if not paths:
         raise UsageError("nothing to prepare: name a film, pictures or a capture's folder")
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise UsageError(f"{path} does not exist: check the path")
     if len(paths) == 1 and paths[0].is_dir() and any(paths[0].glob("transforms*.json")):
         return _prepare_capture(paths[0], folder, options, progress)
@@ -80,24 +83,22 @@ def _look(paths: Sequence[Path], options: PrepareOptions, progress: Bars) -> Sho
     ensure_model("face_landmarker")
     ensure_model("selfie_segmenter")
     pictures: list[Path] = []
+    notes: tuple[str, ...] = ()
     for path in paths:
         if path.is_dir():
-            pictures += pictures_in(path)
-        elif path.suffix.lower() in PICTURES:
+            with ImageFolder(path) as folder:
+                pictures += folder.paths
+                notes += folder.notes
+        elif path.suffix.lower() in PICTURE_SUFFIXES | HEIC_SUFFIXES:
             pictures.append(path)
         elif len(paths) > 1:
             raise UsageError(f"{path} is no picture: give one film, or pictures only")
     if pictures:
         if options.max_frames is not None:
             pictures = pictures[: options.max_frames]
-        return look_at_pictures(pictures, progress)
-    every = options.every
-    if options.fps is not None:
-        from capture.source import open_input
-
-        with open_input(paths[0]) as source:
-            every = max(1, round(source.fps / options.fps))
-    return look_at_film(paths[0], every, options.max_frames, progress)
+        shot = look_at_pictures(pictures, progress)
+        return replace(shot, notes=(*notes, *shot.notes))
+    return look_at_film(paths[0], Thinning(options.every, options.fps), options.max_frames, progress)
 
 
 def _prepare_shot(shot: Shot, folder: Path, options: PrepareOptions, progress: Bars) -> Prepared:
