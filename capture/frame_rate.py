@@ -50,7 +50,8 @@ def _measured(ticks: list[int], tick_s: Fraction, stated: Sequence[Fraction | No
     if len(pairs) > 2 and _spread(pairs) < 0.5 * _spread(steps):
         steps = pairs
     step = float(np.sort(steps)[(len(steps) - 1) // 2])  # one that there is, and not between two
-    near = steps[np.abs(steps - step) <= max(_NEAR * step, 1.0)]
+    # a tick more or less is rounding, but where frames are a tick apart it is a dropped one
+    near = steps[np.abs(steps - step) <= min(max(_NEAR * step, 1.0), 0.6 * step)]
     step = float(near.mean())
     fps = 1 / (step * float(tick_s))
     if not 0 < fps <= _MOST_FPS:

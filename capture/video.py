@@ -20,6 +20,7 @@ from capture.upright import Upright, side_data
 # A file without a frame count is called cut when its last frame comes before this share of its stated
 # duration.
 _CUT_SHARE = 0.8
+_CUT_STEPS = 1.5  # with one: when it ends this many frames before its stated duration
 # Packets read ahead, undecoded, to measure the frame rate: 8 s at 30 frames a second.
 _AHEAD_PACKETS = 240
 _AHEAD_BYTES = 64 << 20
@@ -42,6 +43,8 @@ class VideoFile(Closing):
         self._num_bad_packets = 0
         self._cut_short: str | None = None
         self._last_ns = -1
+        self._last_s = 0.0  # where the packets so far end
+        self._first_pts: int | None = None
         self._container = open_media(self._path)
         try:
             # FFmpeg's choice, not simply the first: a cover picture may come before the film.
@@ -163,6 +166,9 @@ class VideoFile(Closing):
                 self._cut_short = self._ends_early()
                 return
             self._num_packets += packet.size > 0
+            if packet.pts is not None and self._first_pts is not None:
+                length = packet.pts + (packet.duration or 0) - self._first_pts
+                self._last_s = max(self._last_s, float(length * self._time_base))
             try:
                 yield from packet.decode()
             except av.FFmpegError:
@@ -170,13 +176,13 @@ class VideoFile(Closing):
 
     def _ends_early(self) -> str | None:
         """FFmpeg ends a file that was cut off as if it were whole; the stated length gives it away."""
+        # The sound's may be longer, so it must be the picture's own.
+        stated = None if self._stream.duration is None and self.has_audio else self.duration_s
+        seconds = max(self._num_packets / self._fps, self._last_s)
         if self._stream.frames:
-            return "it ends early" if self._num_packets < self._stream.frames else None
-        # Without a count, the stated duration: the sound's may be longer, so it must be the picture's own.
-        if self._stream.duration is None and self.has_audio:
-            return None
-        seconds = max(self._num_packets / self._fps, self._last_ns / 1e9)
-        stated = self.duration_s
+            # an AVI counts the frames that a camera dropped, which are not there to read
+            short = stated is None or seconds < stated - _CUT_STEPS / self._fps
+            return "it ends early" if short and self._num_packets < self._stream.frames else None
         return "it ends early" if stated is not None and seconds < _CUT_SHARE * stated else None
 
 
