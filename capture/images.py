@@ -129,7 +129,7 @@ def _left_out(shown: Iterable[Path], taken: set[Path]) -> str:
     for kind, names in sorted(kinds.items()):
         some = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         parts.append(f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({some})")
-    return " and ".join(parts)
+    return ", ".join(parts)
 
 
 def _kind(path: Path) -> str | None:

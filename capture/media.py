@@ -17,6 +17,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
 from capture.errors import SourceError
+from capture.matroska import mended
 
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -42,7 +43,7 @@ def open_media(path: str | os.PathLike[str]) -> InputContainer:
             if is_heic(path)
             else f"{path} is no video FFmpeg can read ({reason(error)}): give another file"
         ) from error
-    return _whole(path, container)
+    return _whole(path, _mended(path, container))
 
 
 def open_picture(path: str | os.PathLike[str]) -> InputContainer:
@@ -106,6 +107,15 @@ def _opened(path: Path) -> InputContainer:
             return av.open(f"file:/proc/self/fd/{file.fileno()}", metadata_errors="replace")
     # "file:" keeps FFmpeg from reading a colon in the name as a protocol, the option a % as a number.
     return av.open(f"file:{name}", metadata_errors="replace", options={"pattern_type": "none"})
+
+
+def _mended(path: Path, container: InputContainer) -> InputContainer:
+    """The same film read around a damaged header, where FFmpeg saw no picture for it."""
+    blind = any(not stream.codec_context.width for stream in container.streams.video)
+    if not blind or "matroska" not in container.format.name or (file := mended(path)) is None:
+        return container
+    container.close()
+    return av.open(file, "r", metadata_errors="replace")
 
 
 def _whole(path: Path, container: InputContainer) -> InputContainer:

@@ -100,9 +100,12 @@ class VideoFile(Closing):
         """Length in seconds as the file states it; None when it does not."""
         if self._stream.duration is not None:
             return float(self._stream.duration * self._time_base)
-        if self._container.duration is not None:
-            return float(self._container.duration / av.time_base)
-        return None
+        if self._container.duration is None:
+            return None
+        duration_s = self._container.duration / av.time_base
+        # Matroska states when a film ends on its own clock, which need not begin at 0.
+        begin_s = self.start_s if "matroska" in self._container.format.name else 0.0
+        return float(duration_s - max(begin_s, 0.0))
 
     @property
     def start_s(self) -> float:

@@ -26,6 +26,7 @@ AAC_BITS_PER_SECOND = 160_000
 PROBED_PACKETS = 25  # of a track, to see whether it can be decoded: half a second
 # A gap or an overlap this long between decoded blocks is real, and no rounding of a file's clock.
 OUT_OF_STEP_S = 0.05
+NEW_CLOCK_S = 1.0  # times that fall back by more are those of another recording, appended
 _NOT_FOR_ALL = (
     Disposition.comment
     | Disposition.hearing_impaired
@@ -108,11 +109,15 @@ class Sound:
         origin = round(origin_s / time_base)
         last_dts: int | None = None
         next_dts = 0
+        begins_anew = 0  # added to the times of what was appended to the file with a clock of its own
         for packet in self._container.demux(source):
             if not packet.size:
                 continue  # the demuxer's end mark
             dts = packet.dts if packet.dts is not None else packet.pts if packet.pts is not None else next_dts
             pts = packet.pts if packet.pts is not None else dts
+            if last_dts is not None and (dts + begins_anew - next_dts) * time_base < -NEW_CLOCK_S:
+                begins_anew = next_dts - dts
+            dts, pts = dts + begins_anew, pts + begins_anew
             next_dts = dts + (packet.duration or 0)
             if origin > 0 and pts + (packet.duration or 0) <= origin:
                 continue
@@ -143,11 +148,15 @@ class Sound:
         kind: object = None
         begin_s: float | None = None
         heard_s = 0.0  # where the blocks so far end
+        begins_anew_s = 0.0  # as in `_copied`
         for decoded in self._decoded(source):
             time_s = float(decoded.time) if decoded.time is not None else heard_s
             length_s = decoded.samples / decoded.sample_rate
             if begin_s is None:
                 begin_s = heard_s = time_s
+            if time_s + begins_anew_s < heard_s - NEW_CLOCK_S:
+                begins_anew_s = heard_s - time_s
+            time_s += begins_anew_s
             if time_s < heard_s - OUT_OF_STEP_S:
                 continue  # a second time of what was heard already
             changed = (decoded.format.name, decoded.layout.name, decoded.sample_rate)
@@ -210,8 +219,8 @@ def _choice(path: Path) -> _Choice:
     if kept is not None and len(wanted) > 1:
         left_out.append(f"{names[kept]} of {len(wanted)} tracks is kept")
     for index in sorted(set(wanted) - {kept}):
-        why = f", which {silent[index]}" if index in silent else ""
-        left_out.append(f"{names[index]}{why} is left out")
+        why = f", it {silent[index]}" if index in silent else ""
+        left_out.append(f"{names[index]} is left out{why}")
     if subtitles:
         left_out.append(
             "its subtitles are left out" if subtitles == 1 else f"{subtitles} subtitles are left out"
