@@ -12,6 +12,7 @@ FALLBACK_FPS = 30.0
 # the frames'. Cameras that film faster store slow motion.
 _MOST_STATED = 480.0
 _MOST_FPS = 1000.0
+_ALIKE = 0.002  # share of a rate
 _NEAR = 0.1  # of the usual step: frames this near count, dropped and doubled ones do not
 _USUAL_RATES = (
     *(Fraction(rate) for rate in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)),
@@ -60,7 +61,9 @@ def _measured(ticks: list[int], tick_s: Fraction, stated: Sequence[Fraction | No
     jitter = float(near.std())
     doubt = 1e-5 + (1 / len(near) + (2 * jitter / len(near) ** 0.5 if jitter > 1 else 0)) / step
     known = [float(rate) for rate in (*stated, *_USUAL_RATES) if rate]
-    return next((rate for rate in known if abs(rate - fps) <= doubt * fps), fps)
+    meant = [rate for rate in known if abs(rate - fps) <= doubt * fps]
+    # of two as near as 24 and 23.976, the first
+    return min(meant, key=lambda rate: int(abs(rate / fps - 1) / _ALIKE), default=fps)
 
 
 def _spread(steps: np.ndarray) -> float:

@@ -45,7 +45,7 @@ class Mended(io.BufferedIOBase):
 
 
 def mended(path: Path) -> Mended | None:
-    """The file without the stray bytes in its descriptions of tracks; None when there are none to be found."""
+    """The file without the stray bytes in its descriptions of tracks; None when none are found."""
     with path.open("rb") as file:
         head = bytearray(file.read(_MOST_HEADER_BYTES))
     changed = False

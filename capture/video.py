@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -100,12 +101,13 @@ class VideoFile(Closing):
         """Length in seconds as the file states it; None when it does not."""
         if self._stream.duration is not None:
             return float(self._stream.duration * self._time_base)
-        if self._container.duration is None:
-            return None
-        duration_s = self._container.duration / av.time_base
         # Matroska states when a film ends on its own clock, which need not begin at 0.
-        begin_s = self.start_s if "matroska" in self._container.format.name else 0.0
-        return float(duration_s - max(begin_s, 0.0))
+        begin_s = max(self.start_s, 0.0) if "matroska" in self._container.format.name else 0.0
+        if (end_s := self._tagged_end_s()) is not None:
+            return end_s - begin_s
+        if self._container.duration is not None:
+            return float(self._container.duration / av.time_base) - begin_s
+        return None
 
     @property
     def start_s(self) -> float:
@@ -140,6 +142,14 @@ class VideoFile(Closing):
         self._next = None
         self._decoded.close()
         self._container.close()
+
+    def _tagged_end_s(self) -> float | None:
+        """When the picture alone ends, as most programs that write Matroska note it in a tag."""
+        tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))
+        if tag is None:
+            return None
+        hours, minutes, seconds = (float(part) for part in tag.groups())
+        return 3600 * hours + 60 * minutes + seconds
 
     def _presentation_ns(self, decoded: av.VideoFrame) -> int:
         step_ns = round(1e9 / self._fps)
@@ -180,7 +190,8 @@ class VideoFile(Closing):
     def _ends_early(self) -> str | None:
         """FFmpeg ends a file that was cut off as if it were whole; the stated length gives it away."""
         # The sound's may be longer, so it must be the picture's own.
-        stated = None if self._stream.duration is None and self.has_audio else self.duration_s
+        own = self._stream.duration is not None or self._tagged_end_s() is not None
+        stated = self.duration_s if own or not self.has_audio else None
         seconds = max(self._num_packets / self._fps, self._last_s)
         if self._stream.frames:
             # an AVI counts the frames that a camera dropped, which are not there to read
