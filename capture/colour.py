@@ -18,7 +18,7 @@ _UNSPECIFIED = 2  # in all of H.273's tables
 # Larger than either, a film that does not say its matrix is high definition, BT.709; else BT.601.
 _SD_WIDTH, _SD_HEIGHT = 1279, 576
 
-_GRID = 33  # steps along each side of the table of colours
+_GRID = 49  # steps along each side of the table of colours: half a 255th off in the mean
 # BT.2408: the white of paper in an HDR film, which is what full white means on an ordinary screen.
 _PAPER_NITS = 203.0
 _HLG_NITS = 1000.0  # of the screen that BT.2100 thinks of for HLG, which gives it its gamma of 1.2
@@ -155,5 +155,5 @@ def _cube(frame: VideoFrame) -> str:
     blue, green, red = np.meshgrid(side, side, side, indexing="ij")  # red changes fastest in the file
     codes = np.stack([red, green, blue], -1).reshape(-1, 3)
     shown = screen_colours(codes, int(frame.color_trc), _primaries(frame))
-    rows = "\n".join(f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in shown)
-    return f"LUT_3D_SIZE {_GRID}\n{rows}\n"
+    rows = "%.5f %.5f %.5f\n" * len(shown) % tuple(shown.ravel())
+    return f"LUT_3D_SIZE {_GRID}\n{rows}"

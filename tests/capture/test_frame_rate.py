@@ -65,7 +65,9 @@ def test_without_two_times_a_stated_rate_counts_if_it_can_be_one() -> None:
     assert plausible([None, 0, 1000.0]) == FALLBACK_FPS
 
 
-def write_film(path: Path, rate: Fraction, times: list[int], tick_s: Fraction, codec: str = "libx264") -> Path:
+def write_film(
+    path: Path, rate: Fraction, times: list[int], tick_s: Fraction, codec: str = "libx264"
+) -> Path:
     with av.open(str(path), "w", options={"live": "1"} if path.suffix == ".webm" else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
@@ -110,7 +112,9 @@ def test_the_browsers_recording_of_the_cases(testdata_dir: Path) -> None:
         assert len(list(frames(video))) == 120
 
 
-@pytest.mark.parametrize("rate", [Fraction(120), Fraction(25, 2), Fraction(24000, 1001), Fraction(60000, 1001)])
+@pytest.mark.parametrize(
+    "rate", [Fraction(120), Fraction(25, 2), Fraction(24000, 1001), Fraction(60000, 1001)]
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".h264"])
 def test_files_of_odd_rates(tmp_path: Path, rate: Fraction, suffix: str) -> None:
     # 90 frames: what Matroska's milliseconds need to tell 23.976 from 24; a raw stream has no times at all

@@ -91,3 +91,66 @@ def test_the_made_up_picture_ends_when_closed_and_refuses_senseless_sizes():
     for width, height, fps in ((0, 8, 30.0), (8, 8, 0.0), (8, 8, float("inf"))):
         with pytest.raises(SourceError):
             SyntheticSource(width, height, fps)
+
+
+def test_what_systems_and_cameras_leave_in_a_folder(tmp_path):
+    for number, name in enumerate(("IMG_10.PNG", "IMG_9.png", "img_11.Png"), 1):
+        write_picture(tmp_path / name, 10 * number)
+    for junk in ("._IMG_9.png", ".hidden.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt"):
+        (tmp_path / junk).write_bytes(b"\0\5\x16\7 no picture")
+    (tmp_path / "__MACOSX").mkdir()
+    with ImageFolder(tmp_path) as folder:
+        assert [path.name for path in folder.paths] == ["IMG_9.png", "IMG_10.PNG", "img_11.Png"]
+        assert [int(frame.rgb[0, 0, 0]) for frame in frames(folder)] == [20, 10, 30]
+        assert folder.notes == ()
+
+
+def test_what_may_have_been_meant_is_said(tmp_path):
+    write_picture(tmp_path / "1.png", 1)
+    (tmp_path / "more").mkdir()
+    for name in ("1.CR2", "1.MOV", "2.HEIC", "3.heic"):
+        (tmp_path / name).write_bytes(b"something")
+    with ImageFolder(tmp_path) as folder:
+        (note,) = folder.notes
+    for words in (
+        "2 HEIC pictures (2.HEIC, 3.heic)",
+        "1 raw picture",
+        "1 film (1.MOV)",
+        "1 subfolder (more)",
+    ):
+        assert words in note
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(SourceError, match=r"2\.HEIC is a HEIC picture.*save it as JPEG"):
+        ImageFolder(tmp_path)
+
+
+def test_pictures_of_other_sizes_are_fitted_into_the_first(tmp_path):
+    write_picture(tmp_path / "1.png", 100, (60, 40))
+    write_picture(tmp_path / "2.png", 100, (40, 60))
+    write_picture(tmp_path / "3.png", 100, (120, 80))
+    with ImageFolder(tmp_path) as folder:
+        read = [frame.rgb for frame in frames(folder)]
+        (note,) = folder.notes
+    assert {rgb.shape for rgb in read} == {(40, 60, 3)}
+    shown = [(rgb[..., 0] == 100).sum() for rgb in read]
+    assert shown == [60 * 40, 27 * 40, 60 * 40]  # a turned one stands in the middle, black beside it
+    assert read[1][:, :16].max() == 0
+    assert "2 of 3 pictures are not 60x40" in note
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_and_mirrors(tmp_path, suffix, orientation):
+    image = pytest.importorskip("PIL.Image")
+    ops = pytest.importorskip("PIL.ImageOps")
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    rgb[:20, :30], rgb[:20, 30:], rgb[20:, :30] = 220, 60, 140
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{suffix}"
+    image.fromarray(rgb).save(path, exif=exif)
+    with image.open(path) as saved:
+        expected = np.asarray(ops.exif_transpose(saved).convert("RGB")).astype(int)
+    seen = read_picture(path).astype(int)
+    assert seen.shape == expected.shape
+    assert np.abs(seen - expected).mean() < 4  # another decoder of JPEG and WebP
