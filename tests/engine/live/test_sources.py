@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import av
 import pytest
 
 from capture.errors import SourceError
-from capture.source import Source
+from capture.source import Source, open_input
 from capture.synthetic import SyntheticSource
 from engine.live.sources import FilePlayer
 from tests.engine.live.fakes import FakeClock
@@ -125,3 +126,13 @@ def test_a_visitors_camera_says_that_nobody_sends() -> None:
         source.read(0.001)
     source.close()
     assert source.read(1) is None
+
+
+def test_a_browsers_recording_plays_at_its_frames_own_rate(testdata_dir: Path) -> None:
+    """That file states no rate; what is sent out is encoded for the one that is found here."""
+    playing = FilePlayer(lambda: open_input(testdata_dir / "cases" / "browser_recording.webm"))
+    try:
+        assert playing.fps == 30
+        assert playing.read(10) is not None
+    finally:
+        playing.close()

@@ -99,6 +99,23 @@ def test_record_keeps_frames_times_and_sound_and_reports(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "report.json"]
 
 
+def test_a_film_as_people_bring_it(
+    models_dir: Path, testdata_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A title that is no UTF-8, a colon and a line's end in its name, an output's name as long as may be."""
+    source = tmp_path / "take:2\n.avi"
+    source.write_bytes((testdata_dir / "cases" / "latin1_title.avi").read_bytes())
+    out = tmp_path / "out" / ("é" * 125 + ".mp4")
+    out.parent.mkdir()
+    assert cli.main(["record", str(source), "-o", str(out), "--size", "128", "--backend", "cpu"]) == 0
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    times, sound = video_facts(out)
+    assert (len(times), sound) == (60, "mp3")
+    with av.open("file:" + str(out)) as container:
+        assert container.streams.video[0].guessed_rate == 30
+
+
 def test_a_tracked_motion_renders_the_identical_picture(
     clip: Path, models_dir: Path, tmp_path: Path, avatar: Avatar, written: list[bytes]
 ) -> None:
