@@ -13,12 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
+from capture.media import open_media
 from engine.demo_motion import demo_motion
 from engine.look import Look
 from engine.offline.play import pictures
@@ -49,7 +49,7 @@ def _encode(drawn: list[NDArray[np.uint8]], width: int, height: int) -> dict[str
         with Mp4Writer(path, width=width, height=height, frame_rate=Fraction(FPS)) as recorder:
             for i, picture in enumerate(drawn):
                 recorder.write(picture, round(i * 1e9 / FPS))
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             decoded = [frame.to_ndarray()[:height] for frame in container.decode(video=0)]
         kbit = path.stat().st_size * 8 / 1e3
     squares = [np.mean((a.astype(np.float32) - b[:height]) ** 2) for a, b in zip(decoded, drawn, strict=True)]

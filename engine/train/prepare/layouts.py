@@ -266,9 +266,15 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
     """[H, W, 3 or 4] RGB(A); OpenCV, since PyAV would drop the alpha. Raises UsageError."""
     import cv2
 
-    data = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        # OpenCV's own reading takes no name that is not UTF-8
+        data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error) as error:
+        raise UsageError(f"{path} is no picture") from error
     if data is None:
         raise UsageError(f"{path} is no picture")
+    if data.dtype == np.uint16:
+        data = (data >> 8).astype(np.uint8)
     if data.ndim == 2:
         data = np.repeat(data[..., None], 3, 2)
     order = [2, 1, 0, 3][: data.shape[2]]
