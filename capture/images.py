@@ -85,8 +85,8 @@ class ImageFolder(Closing):
         if self._num_fitted:
             width, height = self._size
             notes.append(
-                f"{self._folder}: {self._num_fitted} of {len(self._paths)} pictures are not {width}x{height} "
-                "as the first and were fitted into it"
+                f"{self._folder}: {self._num_fitted} of {len(self._paths)} pictures have another size than "
+                f"the first, {width}x{height}, and were fitted into it"
             )
         return tuple(notes)
 

@@ -21,6 +21,7 @@ from capture.upright import Upright, side_data
 # A file without a frame count is called cut when its last frame comes before this share of its stated
 # duration.
 _CUT_SHARE = 0.8
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails  # a cover makes a song no film
 _CUT_STEPS = 1.5  # with one: when it ends this many frames before its stated duration
 # Packets read ahead, undecoded, to measure the frame rate: 8 s at 30 frames a second.
 _AHEAD_PACKETS = 240
@@ -50,7 +51,7 @@ class VideoFile(Closing):
         try:
             # FFmpeg's choice, not simply the first: a cover picture may come before the film.
             stream = self._container.streams.best("video")
-            if not isinstance(stream, av.VideoStream):
+            if not isinstance(stream, av.VideoStream) or (stream.disposition & _STILLS and self.has_audio):
                 raise SourceError(f"{self._path} has no picture, only sound: give a video")
             self._stream = stream
             self._stream.thread_type = "AUTO"
@@ -248,8 +249,7 @@ def _frame_rate(stream: av.VideoStream, ahead: deque[av.Packet]) -> float:
 def _notes(
     path: Path, container: av.container.InputContainer, chosen: av.VideoStream, first: av.VideoFrame
 ) -> tuple[str, ...]:
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails
-    films = [stream for stream in container.streams.video if not stream.disposition & stills]
+    films = [stream for stream in container.streams.video if not stream.disposition & _STILLS]
     notes = []
     if len(films) > 1:
         notes.append(f"{path} holds {len(films)} films: number {films.index(chosen) + 1} is used")

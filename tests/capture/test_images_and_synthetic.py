@@ -135,7 +135,7 @@ def test_pictures_of_other_sizes_are_fitted_into_the_first(tmp_path):
     shown = [(rgb[..., 0] == 100).sum() for rgb in read]
     assert shown == [60 * 40, 27 * 40, 60 * 40]  # a turned one stands in the middle, black beside it
     assert read[1][:, :16].max() == 0
-    assert "2 of 3 pictures are not 60x40" in note
+    assert "2 of 3 pictures have another size than the first, 60x40" in note
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])

@@ -234,6 +234,22 @@ def sound_only(folder: Path) -> Path:
     return path
 
 
+def song_with_a_cover(folder: Path) -> Path:
+    path = folder / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = 1024  # an attached picture
+        container.mux(cover.encode(av.VideoFrame(32, 32, "yuvj420p")))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def unreadable(folder: Path) -> Path:
     # a link to itself cannot be opened by anyone, root included
     path = folder / "loop.mp4"
@@ -248,6 +264,7 @@ def unreadable(folder: Path) -> Path:
         (text_named_mp4, "is no video FFmpeg can read"),
         (empty_file, "is empty \\(0 bytes\\): give another file"),
         (sound_only, "has no picture, only sound: give a video"),
+        (song_with_a_cover, "has no picture, only sound: give a video"),
         (unreadable, "loop.mp4"),
     ],
 )

@@ -26,6 +26,7 @@ AAC_BITS_PER_SECOND = 160_000
 PROBED_PACKETS = 25  # of a track, to see whether it can be decoded: half a second
 # A gap or an overlap this long between decoded blocks is real, and no rounding of a file's clock.
 OUT_OF_STEP_S = 0.05
+SAID_EARLY_S = 0.1  # of sound before the first picture: less is an encoder's run-up
 NEW_CLOCK_S = 1.0  # times that fall back by more are those of another recording, appended
 _NOT_FOR_ALL = (
     Disposition.comment
@@ -39,13 +40,14 @@ class Sound:
     """Packets of the sound that a player would play, in order of time, on the time line of the pictures.
 
     `origin_s` is the file's own time (seconds) that becomes 0; sound before it is dropped. A stream that
-    breaks off ends the sound there and leaves the reason in `broken`: it must not cost the pictures. `note`
-    says in one line what else of the file's sound and subtitles was not kept as it is.
+    breaks off ends the sound there and leaves the reason in `broken`: it must not cost the pictures.
     """
 
     def __init__(self, path: Path, output: OutputContainer, origin_s: float = 0.0) -> None:
         self.broken: str | None = None
-        self.note: str | None = None
+        self._said: list[str] = []
+        self._path = path
+        self._early_s = 0.0
         self._container: InputContainer | None = None
         self._waiting: av.Packet | None = None
         try:
@@ -62,8 +64,15 @@ class Sound:
             changes += [change] if change else []
         else:
             self.close()
-        said = [*changes, *chosen.left_out]
-        self.note = f"the sound of {path}: {'; '.join(said)}" if said else None
+        self._said = [*changes, *chosen.left_out]
+
+    @property
+    def note(self) -> str | None:
+        """What of the file's sound and subtitles was not kept as it is, in one line; complete at the end."""
+        said = list(self._said)
+        if self._early_s > SAID_EARLY_S:
+            said.append(f"its {self._early_s:.1f} s before the first picture are left out")
+        return f"the sound of {self._path}: {'; '.join(said)}" if said else None
 
     def mux_until(self, output: OutputContainer, until_s: float) -> None:
         """Mux every packet that starts before `until_s`, so that sound and pictures lie interleaved."""
@@ -99,7 +108,7 @@ class Sound:
     def _next(self) -> av.Packet | None:
         try:
             return next(self._packets, None)
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError, ValueError) as error:  # the last: what PyAV cannot resample
             self.broken = reason(error)
             return None
 
@@ -120,6 +129,7 @@ class Sound:
             dts, pts = dts + begins_anew, pts + begins_anew
             next_dts = dts + (packet.duration or 0)
             if origin > 0 and pts + (packet.duration or 0) <= origin:
+                self._early_s += float((packet.duration or 0) * time_base)
                 continue
             packet.pts = pts - origin
             packet.dts = dts - origin
@@ -137,6 +147,7 @@ class Sound:
                 position = round((begin_s - origin_s) * rate)
             start, position = position, position + frame.samples
             if position <= 0:
+                self._early_s += frame.samples / rate
                 continue
             frame.pts, frame.time_base = start, Fraction(1, rate)
             yield from stream.encode(frame)

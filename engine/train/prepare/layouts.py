@@ -274,7 +274,7 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
     if data is None:
         raise UsageError(f"{path} is no picture")
     if data.dtype == np.uint16:
-        data = (data >> 8).astype(np.uint8)
+        data = (data // 256).astype(np.uint8)
     if data.ndim == 2:
         data = np.repeat(data[..., None], 3, 2)
     order = [2, 1, 0, 3][: data.shape[2]]

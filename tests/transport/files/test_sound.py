@@ -188,6 +188,24 @@ def test_a_clock_that_begins_anew_loses_no_sound(tmp_path: Path, codec: str) -> 
     assert np.abs(wave[3 * RATE : RATE * 7 // 2]).max() > 0.1
 
 
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_sound_before_the_first_picture_is_said(tmp_path: Path, codec: str) -> None:
+    source = media(tmp_path / "talk.mkv", {"codec": codec})
+    note = recorded(source, tmp_path / "out.mp4", origin_s=0.7).sound_note
+    assert note is not None
+    assert "its 0.7 s before the first picture are left out" in note
+    assert len(heard(tmp_path / "out.mp4")[1]) / RATE == pytest.approx(1.3, abs=0.06)
+
+
+@pytest.mark.parametrize("codec", ["ac3", "eac3", "flac", "libmp3lame", "alac"])
+def test_codecs_that_mp4_holds_are_copied(tmp_path: Path, codec: str) -> None:
+    source = media(tmp_path / "talk.mkv", {"codec": codec, "hz": 880})
+    assert recorded(source, tmp_path / "out.mp4").sound_note is None
+    name, wave = heard(tmp_path / "out.mp4")
+    assert name == codec.replace("libmp3lame", "mp3")
+    assert pitch(wave) == pytest.approx(880, abs=5)
+
+
 def test_names_of_every_kind_keep_their_sound(tmp_path: Path) -> None:
     data = media(tmp_path / "plain.mp4", {"codec": "aac"}, seconds=1).read_bytes()
     for name in ("take:2.mp4", "50%d.mp4", "é" * 125 + ".mp4", "two\nlines.mp4"):
