@@ -57,13 +57,15 @@ def _measured(ticks: list[int], tick_s: Fraction, stated: Sequence[Fraction | No
     fps = 1 / (step * float(tick_s))
     if not 0 < fps <= _MOST_FPS:
         return None
-    # A usual rate that the ticks, or a jitter above them, cannot tell from the measured one is meant.
+    # A stated or usual rate is meant that the ticks, or a jitter above them, cannot tell from the measured one.
     jitter = float(near.std())
     doubt = 1e-5 + (1 / len(near) + (2 * jitter / len(near) ** 0.5 if jitter > 1 else 0)) / step
-    known = [float(rate) for rate in (*stated, *_USUAL_RATES) if rate]
-    meant = [rate for rate in known if abs(rate - fps) <= doubt * fps]
-    # of two as near as 24 and 23.976, the first
-    return min(meant, key=lambda rate: int(abs(rate / fps - 1) / _ALIKE), default=fps)
+    for known in (stated, _USUAL_RATES):
+        meant = [float(rate) for rate in known if rate and abs(float(rate) - fps) <= doubt * fps]
+        if meant:
+            # of two as near as 24 and 23.976, the first
+            return min(meant, key=lambda rate: int(abs(rate / fps - 1) / _ALIKE))
+    return fps
 
 
 def _spread(steps: np.ndarray) -> float:

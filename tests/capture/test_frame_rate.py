@@ -65,6 +65,11 @@ def test_without_two_times_a_stated_rate_counts_if_it_can_be_one() -> None:
     assert plausible([None, 0, 1000.0]) == FALLBACK_FPS
 
 
+def test_of_rates_that_a_short_film_cannot_tell_apart_the_stated_one_counts() -> None:
+    for stated in (Fraction(30), Fraction(30000, 1001)):
+        assert frame_rate([0, 33, 67], MS, [stated]) == float(stated)
+
+
 def write_film(
     path: Path, rate: Fraction, times: list[int], tick_s: Fraction, codec: str = "libx264"
 ) -> Path:
