@@ -57,7 +57,7 @@ def _measured(ticks: list[int], tick_s: Fraction, stated: Sequence[Fraction | No
     fps = 1 / (step * float(tick_s))
     if not 0 < fps <= _MOST_FPS:
         return None
-    # A stated or usual rate is meant that the ticks, or a jitter above them, cannot tell from the measured one.
+    # A stated or usual rate is meant where ticks, or jitter above them, cannot tell it from the measured one.
     jitter = float(near.std())
     doubt = 1e-5 + (1 / len(near) + (2 * jitter / len(near) ** 0.5 if jitter > 1 else 0)) / step
     for known in (stated, _USUAL_RATES):
