@@ -11,6 +11,7 @@ from torch import Tensor
 from render.rotations import quaternion_to_matrix
 
 SH_C0 = 0.28209479177387814
+MAX_SH_DEGREE = 3
 
 
 def sh_basis(directions: Tensor, degree: int) -> Tensor:
@@ -19,8 +20,8 @@ def sh_basis(directions: Tensor, degree: int) -> Tensor:
     Raises ValueError for a degree outside 0..3.
     Source: Kerbl et al. 2023 (`eval_sh`); the signs are those of its published code.
     """
-    if not 0 <= degree <= 3:
-        raise ValueError(f"SH degree must be 0 to 3, got {degree}")
+    if not 0 <= degree <= MAX_SH_DEGREE:
+        raise ValueError(f"SH degree must be 0 to {MAX_SH_DEGREE}, got {degree}")
     x, y, z = directions.unbind(-1)
     basis = [torch.full_like(x, SH_C0)]
     if degree >= 1:

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument(
         "source",
         type=Path,
-        help="LAM folder (skin.glb + offset.ply), a Gaussian .ply, or a face model's file, as a bare head",
+        help="LAM folder or .zip (skin.glb + offset.ply), Gaussians (.ply, also compressed, .spz, .splat, .sog), "
+        "or a face model's file, as a bare head",
     )
     _add_output(importing, "the .avatar file to write")
     models = importing.add_mutually_exclusive_group()
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shapes", type=int, metavar="N", help="identity columns of a model file of no known layout"
     )
     importing.add_argument(
-        "--axes", choices=("y-up", "y-down", "z-up"), default="y-up", help="where up is in a plain .ply"
+        "--axes", choices=("y-up", "y-down", "z-up"), default="y-up", help="where up is in bare Gaussians"
     )
     importing.add_argument("--name", help="the avatar's name (default: the file's)")
     importing.add_argument("--licence", default="", help="licence of the likeness and of what made it")
@@ -181,31 +182,28 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _read_source(args: argparse.Namespace) -> Avatar:
+    from render.importers.recognise import import_splats, kind_of
+
     source: Path = args.source
     if not source.exists():
-        raise UsageError(f"{source} does not exist; name a LAM folder or a .ply file")
-    if source.is_dir():
+        raise UsageError(f"{source} does not exist; name a LAM folder or a file of Gaussians, such as a .ply")
+    kind = kind_of(source)
+    if kind == "lam":
         from render.importers.lam import import_lam
 
         return import_lam(source)
-    if source.suffix.lower() in (".pkl", ".npz"):
+    if kind == "model":
         from render.importers.bare_model import bare_avatar
         from render.rigs.model_file import open_model
 
         return bare_avatar(open_model(source, args.shapes))
-    if source.suffix.lower() != ".ply":
-        raise UsageError(
-            f"{source} is no LAM folder, no .ply and no face model (.pkl, .npz); those can be imported"
-        )
-    for kind, row in RIGS.items():
-        model = getattr(args, kind) if row.opened is not None else None
+    for rig, row in RIGS.items():
+        model = getattr(args, rig) if row.opened is not None else None
         if model is not None:
             from render.importers.gaussian_avatars import import_gaussian_avatars
 
-            return import_gaussian_avatars(source, model, kind=kind, num_shapes=args.shapes)
-    from render.importers.ply import import_ply
-
-    return import_ply(source, axes=args.axes)
+            return import_gaussian_avatars(source, model, kind=rig, num_shapes=args.shapes)
+    return import_splats(source, axes=args.axes)
 
 
 def _export(args: argparse.Namespace) -> int:

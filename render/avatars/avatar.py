@@ -172,7 +172,7 @@ class Avatar:
     def _portrait(self) -> Framing:
         with torch.no_grad():
             rest = self.pose(self.rig.neutral_params())
-        return framing_of(self.rig, rest.means, self.gaussians.opacities())
+        return framing_of(self.rig, rest.means, self.gaussians.opacities(), rest.scales())
 
     def default_camera(
         self, width: int, height: int, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0

@@ -5,19 +5,17 @@ Source: S. Qian et al., "GaussianAvatars: Photorealistic Head Avatars with Rigge
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import TriangleBinding
 from render.errors import AvatarError
-from render.gaussians import Gaussians
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
+from render.importers.sound import selected, sound
 from render.rigs.flame import reference_of_person
 from render.rigs.reference import KeptRig, RigReference
 from render.rigs.table import RIGS
@@ -60,17 +58,20 @@ def import_gaussian_avatars(
             f"{ply} has no Gaussian on the {base.faces.shape[0]} triangles of {model}; "
             f"name the {row.title} model it was made with"
         )
+    gaussians, whole, broken = sound(selected(gaussians_from_columns(columns, ply), known), ply)
     reference = _reference(ply.with_name(_SIDE_FILE.format(kind=kind)), kept)
     left_out = int((~known).sum())
     provenance = f"GaussianAvatars .ply on {model.name}"
     if left_out:
         provenance += f"; {left_out} Gaussians on triangles that model does not have were left out"
+    if broken:
+        provenance += f"; {broken}"
     default = AvatarInfo(name=ply.stem)
     return Avatar(
         info=replace(info or default, provenance=provenance),
         rig=reference.rebuild(base),
-        bindings=(TriangleBinding(face_index[known]),),
-        gaussians=_selected(gaussians_from_columns(columns, ply), known),
+        bindings=(TriangleBinding(face_index[known][whole]),),
+        gaussians=gaussians,
         rig_reference=reference,
     )
 
@@ -87,9 +88,3 @@ def _reference(side_file: Path, model: KeptRig) -> RigReference:
             f"{side_file} cannot be read ({reason}); move it away or export it again"
         ) from error
     return reference_of_person(model, arrays, side_file)
-
-
-def _selected(gaussians: Gaussians, rows: Tensor) -> Gaussians:
-    tensors = {f.name: v for f in fields(gaussians) if isinstance(v := getattr(gaussians, f.name), Tensor)}
-    chosen: dict[str, Any] = {name: v[rows] for name, v in tensors.items()}
-    return replace(gaussians, **chosen)

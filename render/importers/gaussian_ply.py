@@ -1,10 +1,13 @@
-"""Reading the 3DGS .ply layout into arrays, whatever else the file carries."""
+"""Reading the 3DGS .ply layout into Gaussians, whatever else the file carries."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,84 +16,110 @@ from torch import Tensor
 
 from render.errors import AvatarError
 from render.gaussians import Gaussians
-from render.sh import SH_C0
+from render.importers.ply_file import PlyFile
+from render.importers.sound import check_count
+from render.importers.splats import logits, sh_of
+from render.sh import MAX_SH_DEGREE, SH_C0
 
-_MAX_HEADER_BYTES = 1 << 16
-_REST_COUNTS = {0: 0, 9: 1, 24: 2, 45: 3}
+Columns = Mapping[str, NDArray[Any]]
+
+_REST = re.compile(r"f_rest_(\d+)")
+_RGB, _ALPHA = (("red", "green", "blue"), ("r", "g", "b")), ("alpha", "a")
 
 
-def read_vertices(path: Path) -> Mapping[str, NDArray[np.float32]]:
+def read_vertices(path: Path) -> Columns:
     """Columns of the `vertex` element by name. Raises AvatarError when the file is no readable .ply."""
-    from plyfile import PlyData, PlyParseError
+    with open_ply(path) as ply:
+        return ply.columns("vertex")
 
+
+@contextmanager
+def open_ply(path: Path) -> Iterator[PlyFile]:
+    """The .ply at `path`. Raises AvatarError when there is none."""
     try:
-        _check_counts(path)
-        with path.open("rb") as file:
-            vertex = PlyData.read(file)["vertex"]
-            return {p.name: np.array(vertex[p.name]) for p in vertex.properties}
+        with path.open("rb") as stream:
+            yield PlyFile(stream, path)
     except OSError as error:
         raise AvatarError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
-    except (PlyParseError, KeyError, ValueError, MemoryError, OverflowError) as error:
-        if isinstance(error, AvatarError):
-            raise
-        reason = " ".join(str(error).split())[:160]
-        raise AvatarError(
-            f"{path} is no whole .ply file with vertices ({reason}); export it again"
-        ) from error
 
 
-def gaussians_from_columns(
-    columns: Mapping[str, NDArray[np.float32]], path: Path, *, colours_are_rgb: bool = False
-) -> Gaussians:
-    """3DGS columns -> Gaussians; two scale columns make surfels.
+def gaussians_from_columns(columns: Columns, path: Path, *, colours_are_rgb: bool = False) -> Gaussians:
+    """3DGS columns -> Gaussians as they stand in the file; two scale columns make surfels.
 
-    `colours_are_rgb`: f_dc holds plain colours in 0..1 (LAM) instead of SH coefficients.
-    Raises AvatarError when a column is missing, or a value is not finite.
+    Colours are `f_dc_*` or red, green and blue; opacities `opacity` or alpha. `f_rest_*` of a degree that no
+    renderer here draws are cut (`sh_degree` tells). `colours_are_rgb`: f_dc holds plain colours in 0..1
+    (LAM) instead of SH coefficients. Raises AvatarError when a column is missing.
     """
     axes = 3 if "scale_2" in columns else 2
-    rest = sorted((c for c in columns if c.startswith("f_rest_")), key=lambda c: int(c[7:]))
-    if len(rest) not in _REST_COUNTS:
+    check_count(len(_column(columns, "x", path)), path)
+    dc = _colours(columns, path)
+    if colours_are_rgb:
+        dc = (dc - 0.5) / SH_C0
+    rest = _rest_names(columns)
+    stored = sh_degree(columns)
+    if ((stored + 1) ** 2 - 1) * 3 != len(rest):
         raise AvatarError(
             f"{path} has {len(rest)} f_rest columns, 0, 9, 24 or 45 make an SH degree; export it again"
         )
-    dc = _matrix(columns, [f"f_dc_{i}" for i in range(3)], path)[:, None]
-    if colours_are_rgb:
-        dc = (dc - 0.5) / SH_C0
-    count = (_REST_COUNTS[len(rest)] + 1) ** 2 - 1
+    if rest and rest[-1] != f"f_rest_{len(rest) - 1}":
+        raise AvatarError(f"{path} has {len(rest)} f_rest columns up to {rest[-1]}; export it again")
     # 3DGS stores all red coefficients, then green, then blue.
-    higher = _matrix(columns, rest, path).reshape(-1, 3, count).transpose(1, 2) if rest else dc[:, :0]
+    higher = _matrix(columns, rest, path).reshape(len(dc), 3, -1).transpose(0, 2, 1)
     return Gaussians(
-        means=_matrix(columns, ["x", "y", "z"], path),
-        quats=_matrix(columns, [f"rot_{i}" for i in range(4)], path),
-        log_scales=_matrix(columns, [f"scale_{i}" for i in range(axes)], path),
-        logit_opacities=_matrix(columns, ["opacity"], path)[:, 0],
-        sh=torch.cat([dc, higher], 1).contiguous(),
+        means=torch.from_numpy(_matrix(columns, ["x", "y", "z"], path)),
+        quats=torch.from_numpy(_matrix(columns, [f"rot_{i}" for i in range(4)], path)),
+        log_scales=torch.from_numpy(_matrix(columns, [f"scale_{i}" for i in range(axes)], path)),
+        logit_opacities=_logit_opacities(columns, path),
+        sh=sh_of(dc, higher),
         antialiased=False,  # trained with the plain low-pass of 3DGS
     )
 
 
-def _matrix(columns: Mapping[str, NDArray[np.float32]], names: list[str], path: Path) -> Tensor:
-    missing = [n for n in names if n not in columns]
-    if missing:
-        raise AvatarError(
-            f"{path} has no column {missing[0]}; it is no 3D Gaussian .ply, choose another file"
-        )
-    values = np.stack([np.asarray(columns[n], np.float32) for n in names], 1)
-    bad = ~np.isfinite(values).all(1)
-    if bad.any():
-        raise AvatarError(
-            f"{path} holds {int(bad.sum())} Gaussians with a {names[0]} that is not finite; export it again"
-        )
-    return torch.from_numpy(values)
+def sh_degree(columns: Columns) -> int:
+    """The degree that a file's `f_rest_*` make, drawn or not; 3 numbers each."""
+    return math.isqrt(len(_rest_names(columns)) // 3 + 1) - 1
 
 
-def _check_counts(path: Path) -> None:
-    """Refuse element counts the file cannot hold before anything is allocated for them."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_MAX_HEADER_BYTES)
-    if not head.startswith(b"ply") or b"end_header" not in head:
-        raise ValueError("it does not start as one")
-    for count in re.findall(rb"element\s+\S+\s+(\d+)", head.split(b"end_header")[0]):
-        if int(count) > size:
-            raise ValueError(f"it claims {int(count)} elements in {size} bytes")
+def _rest_names(columns: Columns) -> list[str]:
+    return sorted((c for c in columns if _REST.fullmatch(c)), key=lambda c: int(c[7:]))
+
+
+def _colours(columns: Columns, path: Path) -> NDArray[np.float32]:
+    """SH coefficients of degree 0, [N, 3]."""
+    if "f_dc_0" not in columns:
+        for names in _RGB:
+            if set(names) <= columns.keys():
+                return (np.stack([_unit(columns[name]) for name in names], 1) - 0.5) / SH_C0
+    return _matrix(columns, [f"f_dc_{i}" for i in range(3)], path)
+
+
+def _logit_opacities(columns: Columns, path: Path) -> Tensor:
+    if "opacity" not in columns:
+        for name in _ALPHA:
+            if name in columns:
+                return logits(_unit(columns[name]))
+    return torch.from_numpy(_matrix(columns, ["opacity"], path)[:, 0])
+
+
+def _unit(values: NDArray[Any]) -> NDArray[np.float32]:
+    """A colour or opacity in 0..1: integers fill their type; real numbers are in 0..1, or count as bytes."""
+    if values.dtype.kind in "iu":
+        full = float(np.iinfo(values.dtype).max)
+    else:
+        full = 255.0 if np.nanmax(values, initial=0.0) > 2.0 else 1.0
+    return (values / full).astype(np.float32)
+
+
+def _matrix(columns: Columns, names: list[str], path: Path) -> NDArray[np.float32]:
+    """Columns side by side, [N, names]."""
+    out = np.empty((len(_column(columns, "x", path)), len(names)), np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is looked for later
+        for i, name in enumerate(names):
+            out[:, i] = _column(columns, name, path)
+    return out
+
+
+def _column(columns: Columns, name: str, path: Path) -> NDArray[Any]:
+    if name not in columns:
+        raise AvatarError(f"{path} has no column {name}; it is no 3D Gaussian .ply, choose another file")
+    return columns[name]

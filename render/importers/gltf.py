@@ -35,9 +35,10 @@ class GlbFile:
     JSON.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        """`data`: what the file holds, where it lies in an archive."""
         try:
-            data = path.read_bytes()
+            data = path.read_bytes() if data is None else data
         except OSError as error:
             raise AvatarError(f"{path} cannot be read: {error.strerror}; check the path") from error
         self.path = path

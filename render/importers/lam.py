@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,26 @@ from numpy.typing import NDArray
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import VertexBinding
 from render.errors import AvatarError
-from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
+from render.importers.container import Container
+from render.importers.gaussian_ply import gaussians_from_columns
 from render.importers.gltf import GlbFile
+from render.importers.ply_file import PlyFile
+from render.importers.sound import sound
 from render.rigs.rig import Rig
 
 
-def import_lam(folder: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
-    """A LAM folder as an avatar whose rig is an ARKit-driven skin with root, neck and head joints.
+def import_lam(source: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
+    """A LAM folder or .zip as an avatar whose rig is an ARKit-driven skin with root, neck and head joints.
 
-    The origin is moved to the head joint. Raises AvatarError when a file is missing, damaged, or of another
-    layout.
+    The two files may lie in a folder of their own in it. The origin is moved to the head joint. A few broken
+    Gaussians are left out, which the provenance says. Raises AvatarError when a file is missing, damaged, or
+    of another layout.
     """
-    folder = Path(folder)
-    skin_file, gaussian_file = folder / "skin.glb", folder / "offset.ply"
-    for file in (skin_file, gaussian_file):
-        if not file.is_file():
-            raise AvatarError(
-                f"{folder} holds no {file.name}; name a LAM folder with skin.glb and offset.ply"
-            )
-    glb = GlbFile(skin_file)
+    source = Path(source)
+    with Container(source, "skin.glb") as files:
+        skin_file, gaussian_file = files.where("skin.glb"), files.where("offset.ply")
+        glb = GlbFile(skin_file, files.read("skin.glb"))
+        columns = PlyFile(BytesIO(files.read("offset.ply")), gaussian_file).columns("vertex")
     try:
         rig = _read_rig(glb)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -48,17 +50,22 @@ def import_lam(folder: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
             f"{skin_file} is no skinned face with morph targets ({reason}); export it again"
         ) from error
     # Means are offsets from the vertices; f_dc holds plain colours, unlike any other 3DGS file.
-    gaussians = gaussians_from_columns(read_vertices(gaussian_file), gaussian_file, colours_are_rgb=True)
+    gaussians = gaussians_from_columns(columns, gaussian_file, colours_are_rgb=True)
     if gaussians.num_gaussians != rig.num_vertices:
         raise AvatarError(
             f"{gaussian_file} has {gaussians.num_gaussians} Gaussians, {skin_file} has "
             f"{rig.num_vertices} vertices; take both files from one LAM export"
         )
-    default = AvatarInfo(name=folder.resolve().name, provenance="LAM folder (skin.glb + offset.ply)")
+    gaussians, kept, left_out = sound(gaussians, gaussian_file)
+    place = source.resolve()
+    default = AvatarInfo(
+        name=place.name if source.is_dir() else place.stem,
+        provenance="; ".join(["LAM folder (skin.glb + offset.ply)", *([left_out] if left_out else [])]),
+    )
     return Avatar(
         info=info or default,
         rig=rig,
-        bindings=(VertexBinding(torch.arange(rig.num_vertices)),),
+        bindings=(VertexBinding(torch.arange(rig.num_vertices)[kept]),),
         gaussians=gaussians,
     )
 

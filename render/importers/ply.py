@@ -1,4 +1,4 @@
-"""Import of plain 3DGS .ply files: Gaussians without expressions, one rigid body that follows the head."""
+"""Bare Gaussians as an avatar: without expressions, one rigid body that follows the head; from .ply files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from torch import Tensor
 
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import SkinningBinding
+from render.avatars.framing import reach_of
 from render.errors import AvatarError
 from render.gaussians import Gaussians
-from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
+from render.importers.compressed_ply import is_compressed, read_compressed
+from render.importers.gaussian_ply import gaussians_from_columns, open_ply, sh_degree
+from render.importers.ply_file import PlyFile
+from render.importers.sound import sound
+from render.importers.splats import Splats, cut_note
 from render.rigs.rig import Rig
 from render.rotations import quaternion_multiply, quaternion_to_matrix
 from render.sh import rotate_sh
@@ -27,27 +32,66 @@ _TO_Y_UP = {
     "y-down": (0.0, 1.0, 0.0, 0.0),
     "z-up": (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0),
 }
+_VEIL = 100.0  # a Gaussian this many times wider than the subject lies over the picture like fog
 
 
 def import_ply(path: Path | str, *, axes: Axes = "y-up", info: AvatarInfo | None = None) -> Avatar:
-    """A 3DGS .ply as a static avatar; `axes` says where up is in the file.
-
-    The origin is moved to the middle of the Gaussians. Raises AvatarError when the file is not one.
-    """
+    """A 3DGS or compressed .ply as a static avatar. Raises AvatarError when the file is neither."""
     path = Path(path)
-    columns = read_vertices(path)
-    if "binding_0" in columns:
-        raise AvatarError(f"{path} is bound to a FLAME mesh; import it with --flame and the FLAME model file")
-    gaussians = rotated(gaussians_from_columns(columns, path), torch.tensor(_TO_Y_UP[axes]))
-    if not gaussians.num_gaussians:
-        raise AvatarError(f"{path} holds no Gaussians; export it again")
+    return static_avatar(read_splat_ply(path), path, axes=axes, info=info)
+
+
+def static_avatar(
+    splats: Splats, path: Path, *, axes: Axes = "y-up", info: AvatarInfo | None = None
+) -> Avatar:
+    """What a reader made of `path` as an avatar; `axes` says where up is in the file.
+
+    The origin is moved to the middle of the Gaussians. A few broken ones are left out, which the provenance
+    says; raises AvatarError when many are.
+    """
+    g = splats.gaussians
+    centre, reach = reach_of(g.means, g.opacities(), g.scales())
+    widest = g.scales().max(1).values
+    veils = {"a size beyond reason for the rest": widest > _VEIL * reach}
+    gaussians, _, left_out = sound(g, path, veils if math.isfinite(reach) and reach > 0 else {})
+    gaussians = rotated(gaussians, torch.tensor(_TO_Y_UP[axes]))
     middle = gaussians.means.median(0).values
+    notes = [f"plain {splats.what}, static", *splats.notes, *([left_out] if left_out else [])]
     return Avatar(
-        info=info or AvatarInfo(name=path.stem, provenance="plain 3DGS .ply, static"),
+        info=replace(info or AvatarInfo(name=path.stem), provenance="; ".join(notes)),
         rig=still_rig(),
         bindings=(SkinningBinding(torch.ones(gaussians.num_gaussians, 1)),),
         gaussians=replace(gaussians, means=gaussians.means - middle),
     )
+
+
+def read_splat_ply(path: Path) -> Splats:
+    """Gaussians of a .ply, plain or compressed. Raises AvatarError when it holds none."""
+    with open_ply(path) as ply:
+        smooth = _antialiased(ply)
+        if is_compressed(ply):
+            what, gaussians, notes = "compressed .ply", read_compressed(ply, path), ()
+        else:
+            columns = ply.columns("vertex")
+            if "binding_0" in columns:
+                raise AvatarError(
+                    f"{path} is bound to a FLAME mesh; import it with --flame and the FLAME model file"
+                )
+            what, notes = "3DGS .ply", cut_note(sh_degree(columns))
+            gaussians = gaussians_from_columns(columns, path)
+    return Splats(replace(gaussians, antialiased=smooth), what, notes)
+
+
+def _antialiased(ply: PlyFile) -> bool:
+    """Which low-pass the Gaussians were made for, by the comments of those who say it (Brush, Postshot)."""
+    smooth = False
+    for comment in ply.comments:
+        match comment.lower().split():
+            case ["splatrendermode:", mode]:
+                smooth = mode == "mip"
+            case ["antialiased", value]:
+                smooth = value == "1"
+    return smooth
 
 
 def rotated(gaussians: Gaussians, quat: Tensor) -> Gaussians:

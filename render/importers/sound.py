@@ -1,0 +1,99 @@
+"""What of a file's Gaussians can be drawn: a few broken ones are left out and counted, many are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from render.errors import AvatarError
+from render.gaussians import Gaussians
+
+MAX_GAUSSIANS = 10_000_000  # the limit of the .spz format's own readers
+
+_SHARE, _FEW = 0.01, 10  # broken ones that are left out: one in a hundred, or ten where ten are one in ten
+_LOG_SCALES = (-30.0, 20.0)  # below lies nothing anybody sees (1e-13); above, no unit of length makes sense
+_LOGIT = 30.0  # opaque and transparent to the last bit of float32
+_SH = 1e4  # thousands of times white
+_PLACE = 1e7  # where float32 has no millimetres left, nor metres that add up
+
+
+def check_count(count: int, path: Path) -> None:
+    """Raise AvatarError for a number of Gaussians that is no avatar's, before anything is allocated."""
+    if not count:
+        raise AvatarError(f"{path} holds no Gaussians; export it again")
+    if count > MAX_GAUSSIANS:
+        raise AvatarError(
+            f"{path} claims {count} Gaussians, more than the {MAX_GAUSSIANS} that are taken; cut it first"
+        )
+
+
+def sound(
+    gaussians: Gaussians, path: Path, more: Mapping[str, Tensor] | None = None
+) -> tuple[Gaussians, Tensor, str]:
+    """The Gaussians that can be drawn, which rows of the file they are (bool [N]), and what was left out.
+
+    `more`: further broken rows [N] by what is wrong with them. What is legal at infinity (a fully opaque or
+    transparent one, a side of no length) becomes finite; one without an orientation stays unturned.
+    Raises AvatarError when more are broken than a slip of an exporter explains.
+    """
+    g = gaussians
+    finite = "that is not finite"
+    faults = {
+        f"a x {finite}": ~g.means.isfinite().all(1),
+        f"a f_dc_0 {finite}": ~g.sh.isfinite().flatten(1).all(1),
+        f"a rot_0 {finite}": ~g.quats.isfinite().all(1),
+        f"a scale_0 {finite}": (g.log_scales.isnan() | (g.log_scales == torch.inf)).any(1),
+        f"an opacity {finite}": g.logit_opacities.isnan(),
+        "a size beyond reason": (g.log_scales > _LOG_SCALES[1]).any(1),
+        "a place beyond reason": (g.means.abs() > _PLACE).any(1),
+        "a colour beyond reason": (g.sh.abs() > _SH).flatten(1).any(1),
+        **(more or {}),
+    }
+    count, kept, said = g.num_gaussians, torch.ones(g.num_gaussians, dtype=torch.bool), {}
+    for fault, rows in faults.items():
+        if new := int((rows & kept).sum()):
+            said[fault] = new
+        kept &= ~rows
+    broken = count - int(kept.sum())
+    if broken > max(_SHARE * count, min(_FEW, count / 10)):
+        what = " and ".join(f"{number} Gaussians with {fault}" for fault, number in said.items())
+        raise AvatarError(f"{path} holds {what}, of {count}; export it again")
+    g, unturned = _bounded(selected(g, kept) if broken else g)
+    notes = []
+    if broken:
+        what = ", ".join(f"{number} with {fault}" for fault, number in said.items())
+        notes.append(f"{broken} of {count} Gaussians left out ({what})")
+    if unturned:
+        notes.append(f"{unturned} Gaussians without an orientation left unturned")
+    return g, kept, "; ".join(notes)
+
+
+def selected(gaussians: Gaussians, rows: Tensor) -> Gaussians:
+    """Some rows (bool or index) of every array."""
+    tensors = {f.name: v for f in fields(gaussians) if isinstance(v := getattr(gaussians, f.name), Tensor)}
+    chosen: dict[str, Any] = {name: v[rows] for name, v in tensors.items()}
+    return replace(gaussians, **chosen)
+
+
+def _bounded(g: Gaussians) -> tuple[Gaussians, int]:
+    """Infinities and lengths that arithmetic cannot use become the nearest that it can.
+
+    Also gives how many have no orientation where it matters.
+    """
+    length = g.quats.double().norm(dim=1, keepdim=True)
+    none = (length == 0)[:, 0]
+    round_ = (g.log_scales == g.log_scales[:, :1]).all(1)
+    unit = torch.where(length > 0, g.quats / length, torch.tensor([1.0, 0.0, 0.0, 0.0])).float()
+    usable = (length > 1e-3) & (length < 1e3)
+    bounded = replace(
+        g,
+        quats=torch.where(usable, g.quats, unit),
+        log_scales=g.log_scales.clamp_min(_LOG_SCALES[0]),
+        logit_opacities=g.logit_opacities.clamp(-_LOGIT, _LOGIT),
+    )
+    return bounded, int((none & ~round_).sum())
