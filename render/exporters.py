@@ -51,7 +51,9 @@ def export_ply(gaussians: Gaussians, path: Path | str) -> None:
     rows = np.empty(n, [(name, "<f4") for name in columns])
     for name, values in columns.items():
         rows[name] = values
-    data = PlyData([PlyElement.describe(rows, "vertex")], byte_order="<")
+    # As Brush and splat-transform say which low-pass the Gaussians were made for.
+    comments = ["SplatRenderMode: mip"] if g.antialiased else []
+    data = PlyData([PlyElement.describe(rows, "vertex")], byte_order="<", comments=comments)
     write_atomically(Path(path), data.write)
 
 

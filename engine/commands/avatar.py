@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument(
         "source",
         type=Path,
-        help="LAM folder or .zip (skin.glb + offset.ply), Gaussians (.ply, also compressed, .spz, .splat, .sog), "
-        "or a face model's file, as a bare head",
+        help="LAM folder or .zip (skin.glb + offset.ply), Gaussians (.ply, also compressed; .spz, .splat, "
+        ".sog), or a face model's file, as a bare head",
     )
     _add_output(importing, "the .avatar file to write")
     models = importing.add_mutually_exclusive_group()
@@ -175,6 +175,7 @@ def _import(args: argparse.Namespace) -> int:
         avatar = calibrated_if_seen(avatar, "imported without calibration")
     for name, loss in save_avatar(avatar, output, compact=args.compact).items():
         print(f"{name:<28} changed by at most {loss.maximum:.2g}, rms {loss.rms:.2g}")
+    print(f"{args.source}: {avatar.info.provenance}")  # what was left out, too
     print(f"{output}: {avatar.name}, {avatar.gaussians.num_gaussians} Gaussians on a {avatar.rig.kind} rig")
     if not args.licence or not args.consent:
         print("say whose face it is and how it may be used: --licence, --consent", file=sys.stderr)

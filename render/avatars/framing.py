@@ -40,6 +40,8 @@ def framing_of(rig: Rig, means: Tensor, opacities: Tensor, scales: Tensor | None
             low, high = _box_of_subject(means, opacities, scales)
         else:
             points = means[on_head & (opacities > _OPAQUE)]
+            middle, reach = reach_of(points, torch.ones(len(points)))
+            points = points[(points - middle).norm(dim=1) <= _AROUND * reach]
             if not len(points):
                 points = torch.zeros(1, 3)
             # The outermost half percent is floaters in a scanned scene, and no part of a head.

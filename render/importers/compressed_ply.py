@@ -70,15 +70,15 @@ def read_compressed(ply: PlyFile, path: Path) -> Gaussians:
     )
 
 
-def _harmonics(ply: PlyFile, count: int, path: Path) -> NDArray[np.float32]:
+def _harmonics(ply: PlyFile, count: int, path: Path) -> NDArray[np.float64]:
     """Higher coefficients [N, K, 3]; K is 0 without an `sh` element."""
     if ply.element("sh") is None:
-        return np.zeros((count, 0, 3), np.float32)
+        return np.zeros((count, 0, 3))
     columns = ply.columns("sh")
     names = [f"f_rest_{i}" for i in range(len(columns))]
     if columns.keys() != set(names) or len(names) not in (9, 24, 45) or len(columns[names[0]]) != count:
         raise AvatarError(f"{path} has an sh element of another layout; export it again")
-    stored = np.stack([columns[n] for n in names], 1).astype(np.float32)
+    stored = np.stack([columns[n] for n in names], 1).astype(np.float64)
     middle = np.select([stored == 0, stored == 255], [0.0, 1.0], (stored + 0.5) / 256)
     return ((middle - 0.5) * _SH_RANGE).reshape(count, 3, -1).transpose(0, 2, 1)
 

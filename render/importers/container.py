@@ -1,4 +1,4 @@
-"""A few files that belong together, in a folder or in a .zip of one, read within bounds and never unpacked."""
+"""Files that belong together, in a folder or in a .zip of one, read within bounds and never unpacked."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from render.errors import AvatarError
+from render.importers.sound import check_expansion
 
-_MAX_FILE_BYTES = 256 << 20  # a head of LAM takes 4 MiB, ten million Gaussians of SOG 40 in the largest picture
+_MAX_FILE_BYTES = (
+    256 << 20
+)  # a head of LAM takes 4 MiB, ten million Gaussians of SOG 40 in the largest picture
 _MAX_ENTRIES = 100_000
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
 class Container:
-    """Files by name in the one folder that holds `marker`: `path` itself or a folder in it, in an archive too.
+    """Files by name in the one folder that holds `marker`: `path` itself, or the outermost one in it.
 
-    Raises AvatarError, in one line with the path, when `path` cannot be read as either, when no folder or more
-    than one holds the marker, and when an archive is damaged, encrypted or a trap.
+    Raises AvatarError, in one line with the path, when `path` is neither a folder nor an archive, when no
+    folder or more than one holds the marker, and when an archive is damaged, encrypted or a trap.
     """
 
     def __init__(self, path: Path, marker: str) -> None:
@@ -44,15 +47,16 @@ class Container:
             raise AvatarError(f"{self.path} names {name!r}, which is no file beside it; export it again")
         try:
             if self._zip is None:
-                size = where.stat().st_size
-                _check_size(where, size)
+                _check_size(where, where.stat().st_size)
                 return where.read_bytes()
             entry = self._entries.get(str(PurePosixPath(self._folder, name)))
             if entry is None:
                 raise FileNotFoundError
-            _check_size(where, entry.file_size)
+            _check_size(where, entry.file_size, entry.compress_size)
             if entry.flag_bits & 1:
-                raise AvatarError(f"{self.path} is encrypted; unpack it with its password and name the folder")
+                raise AvatarError(
+                    f"{self.path} is encrypted; unpack it with its password and name the folder"
+                )
             with self._zip.open(entry) as file:
                 return file.read(_MAX_FILE_BYTES + 1)
         except FileNotFoundError as error:
@@ -110,6 +114,8 @@ def _only(folders: list[Path] | list[PurePosixPath], path: Path, marker: str) ->
     return outermost[0]
 
 
-def _check_size(where: Path, size: int) -> None:
+def _check_size(where: Path, size: int, packed: int | None = None) -> None:
     if size > _MAX_FILE_BYTES:
         raise AvatarError(f"{where} claims {size} bytes, more than the {_MAX_FILE_BYTES} that are read")
+    if packed is not None:
+        check_expansion(where, packed, size)

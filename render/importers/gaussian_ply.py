@@ -19,7 +19,7 @@ from render.gaussians import Gaussians
 from render.importers.ply_file import PlyFile
 from render.importers.sound import check_count
 from render.importers.splats import logits, sh_of
-from render.sh import MAX_SH_DEGREE, SH_C0
+from render.sh import SH_C0
 
 Columns = Mapping[str, NDArray[Any]]
 

@@ -18,7 +18,7 @@ from render.gaussians import Gaussians
 from render.importers.compressed_ply import is_compressed, read_compressed
 from render.importers.gaussian_ply import gaussians_from_columns, open_ply, sh_degree
 from render.importers.ply_file import PlyFile
-from render.importers.sound import sound
+from render.importers.sound import selected, sound
 from render.importers.splats import Splats, cut_note
 from render.rigs.rig import Rig
 from render.rotations import quaternion_multiply, quaternion_to_matrix
@@ -32,6 +32,8 @@ _TO_Y_UP = {
     "y-down": (0.0, 1.0, 0.0, 0.0),
     "z-up": (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0),
 }
+_FAINT = 1 / 255
+_FAR = 20.0  # times the distance that half of it keeps from its middle
 _VEIL = 100.0  # a Gaussian this many times wider than the subject lies over the picture like fog
 
 
@@ -50,36 +52,51 @@ def static_avatar(
     says; raises AvatarError when many are.
     """
     g = splats.gaussians
-    centre, reach = reach_of(g.means, g.opacities(), g.scales())
-    widest = g.scales().max(1).values
-    veils = {"a size beyond reason for the rest": widest > _VEIL * reach}
-    gaussians, _, left_out = sound(g, path, veils if math.isfinite(reach) and reach > 0 else {})
-    gaussians = rotated(gaussians, torch.tensor(_TO_Y_UP[axes]))
-    middle = gaussians.means.median(0).values
+    gaussians, _, left_out = sound(g, path, {"a size beyond reason for the rest": _veils(g)})
     notes = [f"plain {splats.what}, static", *splats.notes, *([left_out] if left_out else [])]
+    if float(gaussians.opacities().max()) < _FAINT:
+        notes.append("all transparent, so that nothing can be seen")
+    gaussians = rotated(gaussians, torch.tensor(_TO_Y_UP[axes]))
+    gaussians = replace(gaussians, means=gaussians.means - gaussians.means.median(0).values)
+    near, far = _floaters_apart(gaussians)
+    place = path.resolve()
+    default = AvatarInfo(name=place.name if path.is_dir() else place.stem)
     return Avatar(
-        info=replace(info or AvatarInfo(name=path.stem), provenance="; ".join(notes)),
+        info=replace(info or default, provenance="; ".join(notes)),
         rig=still_rig(),
-        bindings=(SkinningBinding(torch.ones(gaussians.num_gaussians, 1)),),
-        gaussians=replace(gaussians, means=gaussians.means - middle),
+        bindings=tuple(SkinningBinding(torch.ones(len(run), 1)) for run in (near, far) if len(run)),
+        gaussians=selected(gaussians, torch.cat([near, far])) if len(far) else gaussians,
     )
+
+
+def _veils(g: Gaussians) -> Tensor:
+    """Which Gaussians [N] are so wide that nothing else could be seen."""
+    widest = g.scales().max(1).values
+    _, reach = reach_of(g.means, g.opacities(), g.scales())
+    return widest > _VEIL * max(reach, float(widest.nanmedian()))
+
+
+def _floaters_apart(g: Gaussians) -> tuple[Tensor, Tensor]:
+    """Rows of what belongs together, and of what is far away: compact files store each in its own box."""
+    middle, reach = reach_of(g.means, g.opacities(), g.scales())
+    far = (g.means - middle).norm(dim=1) > _FAR * reach
+    return (~far).nonzero()[:, 0], far.nonzero()[:, 0]
 
 
 def read_splat_ply(path: Path) -> Splats:
     """Gaussians of a .ply, plain or compressed. Raises AvatarError when it holds none."""
     with open_ply(path) as ply:
-        smooth = _antialiased(ply)
         if is_compressed(ply):
-            what, gaussians, notes = "compressed .ply", read_compressed(ply, path), ()
+            splats = Splats(read_compressed(ply, path), "compressed .ply")
         else:
             columns = ply.columns("vertex")
             if "binding_0" in columns:
                 raise AvatarError(
                     f"{path} is bound to a FLAME mesh; import it with --flame and the FLAME model file"
                 )
-            what, notes = "3DGS .ply", cut_note(sh_degree(columns))
             gaussians = gaussians_from_columns(columns, path)
-    return Splats(replace(gaussians, antialiased=smooth), what, notes)
+            splats = Splats(gaussians, "3DGS .ply", cut_note(sh_degree(columns)))
+        return replace(splats, gaussians=replace(splats.gaussians, antialiased=_antialiased(ply)))
 
 
 def _antialiased(ply: PlyFile) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.errors import AvatarError
+from render.importers.sound import MAX_GAUSSIANS, check_count
 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_NUMBER_BYTES = 64  # of a number in a text file, with the space around it
@@ -48,8 +49,8 @@ class PlyElement:
 class PlyFile:
     """The header of a .ply, and its elements on demand.
 
-    Reads nothing but the header until an element is asked for, and nothing that the file does not hold. Raises
-    AvatarError, with `path` in its one line, when it is no whole .ply.
+    Reads nothing but the header until an element is asked for, and nothing that the file does not hold.
+    Raises AvatarError, with `path` in its one line, when it is no whole .ply.
     """
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
@@ -70,6 +71,8 @@ class PlyFile:
         element = self.element(name)
         if element is None:
             raise self._error(f"it has no {name} element")
+        if element.count > MAX_GAUSSIANS:
+            check_count(element.count, self._path)
         before = self.elements[: self.elements.index(element)]
         lists = [e.name for e in (*before, element) if not e.fixed]
         if lists:
@@ -86,7 +89,7 @@ class PlyFile:
             raise self._error(f"it holds {whole} of the {element.count} rows of its {element.name} element")
         self._stream.seek(start)
         rows = np.frombuffer(self._stream.read(element.count * row.itemsize), row)
-        return {p: rows[p].astype(row[p].newbyteorder("=")) for p in element.types}
+        return {p: rows[p].astype(row[p].newbyteorder("="), copy=False) for p in element.types}
 
     def _text(self, before: list[PlyElement], element: PlyElement) -> dict[str, NDArray[Any]]:
         skipped = sum(e.count * len(e.types) for e in before)
@@ -108,7 +111,9 @@ class PlyFile:
             rows = max(0, len(values) - skipped) // len(element.types)
             raise self._error(f"it holds {rows} of the {element.count} rows of its {element.name} element")
         if len(values) > skipped + wanted and element is self.elements[-1]:
-            raise self._error(f"it holds more numbers than {element.count} rows of its {element.name} element")
+            raise self._error(
+                f"it holds more numbers than {element.count} rows of its {element.name} element"
+            )
         table = values[skipped : skipped + wanted].reshape(element.count, -1)
         with np.errstate(all="ignore"):  # what a type cannot hold is looked for where the values are used
             return {p: table[:, i].astype(t) for i, (p, t) in enumerate(element.types.items())}

@@ -43,7 +43,7 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of a file or folder. Raises AvatarError, which says what it is, for one that cannot be read."""
+    """The kind of a file or folder. Raises AvatarError that says what it is for one that cannot be read."""
     if path.is_dir():
         return "lam" if (path / "skin.glb").is_file() or not (path / sog.MARKER).is_file() else "sog"
     if not path.is_file():
@@ -75,7 +75,7 @@ def import_splats(path: Path | str, *, axes: Axes = "y-up") -> Avatar:
         raise AvatarError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
     except MemoryError as error:
         raise AvatarError(f"{path} needs more memory than there is; cut it first") from error
-    return static_avatar(splats, place.resolve(), axes=axes)
+    return static_avatar(splats, place, axes=axes)
 
 
 def _kind_of_bytes(head: bytes, path: Path) -> Kind:
@@ -87,7 +87,9 @@ def _kind_of_bytes(head: bytes, path: Path) -> Kind:
         inside = spz.gzip_begins_with(path)
         if inside.startswith(spz.MAGIC):
             return "spz"
-        raise AvatarError(f"{path} is {'a .ply' if inside[:3] == b'ply' else 'a file'} in gzip; unpack it first")
+        raise AvatarError(
+            f"{path} is {'a .ply' if inside[:3] == b'ply' else 'a file'} in gzip; unpack it first"
+        )
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_archive(path)
     if path.suffix.lower() == ".splat" and looks_like_splat(head):

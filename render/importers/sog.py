@@ -1,4 +1,4 @@
-"""SOG, PlayCanvas' Gaussians as WebP pictures beside a meta.json, in a folder or a .sog archive; both versions.
+"""SOG, PlayCanvas' Gaussians as WebP pictures beside a meta.json, in a folder or a .sog; both versions.
 
 Source: PlayCanvas, "The SOG Format", and splat-transform's `read-sog-v1.ts` for the first version.
 """
@@ -56,7 +56,9 @@ def read_sog(path: Path) -> Splats:
 def _read(files: Container, meta: Mapping[str, Any]) -> Splats:
     version = int(meta.get("version", 1))
     if not 1 <= version <= _LATEST:
-        raise AvatarError(f"{files.path} is SOG version {version}, 1 and 2 can be read; export a .ply instead")
+        raise AvatarError(
+            f"{files.path} is SOG version {version}, 1 and 2 can be read; export a .ply instead"
+        )
     count = int(meta["count"] if version == 2 else meta["means"]["shape"][0])
     check_count(count, files.path)
     low, high = (_picture(files, name, count)[:, :3].astype(np.float64) for name in meta["means"]["files"])
@@ -118,7 +120,9 @@ def _picture(files: Container, name: str, count: int) -> NDArray[np.uint8]:
     """The first `count` pixels [count, 4] RGBA, row by row."""
     pixels = _pixels(files, name).reshape(-1, 4)
     if len(pixels) < count:
-        raise AvatarError(f"{files.where(name)} has {len(pixels)} pixels for {count} Gaussians; export it again")
+        raise AvatarError(
+            f"{files.where(name)} has {len(pixels)} pixels for {count} Gaussians; export it again"
+        )
     return pixels[:count]
 
 
@@ -136,7 +140,8 @@ def _pixels(files: Container, name: str) -> NDArray[np.uint8]:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4):
         raise AvatarError(f"{files.where(name)} is no whole WebP picture; export it again")
-    return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA if picture.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
+    opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)  # what a file without it means
+    return np.concatenate([picture[..., 2::-1], picture[..., 3:] if picture.shape[2] == 4 else opaque], 2)
 
 
 def _size(data: bytes) -> tuple[int, int]:

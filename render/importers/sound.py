@@ -15,6 +15,9 @@ from render.gaussians import Gaussians
 
 MAX_GAUSSIANS = 10_000_000  # the limit of the .spz format's own readers
 
+_EXPANSION = 64  # of data that deserves its memory: real files reach 4, empty ones 1,000
+_FREE_BYTES = 64 << 20  # what may be unpacked whatever it came from
+
 _SHARE, _FEW = 0.01, 10  # broken ones that are left out: one in a hundred, or ten where ten are one in ten
 _LOG_SCALES = (-30.0, 20.0)  # below lies nothing anybody sees (1e-13); above, no unit of length makes sense
 _LOGIT = 30.0  # opaque and transparent to the last bit of float32
@@ -32,14 +35,20 @@ def check_count(count: int, path: Path) -> None:
         )
 
 
+def check_expansion(path: Path, packed: int, unpacked: int) -> None:
+    """Raise AvatarError for a file that would fill the memory with what was packed out of next to nothing."""
+    if unpacked > max(_FREE_BYTES, _EXPANSION * packed):
+        raise AvatarError(f"{path} claims to unpack from {packed} bytes to {unpacked}; do not trust it")
+
+
 def sound(
-    gaussians: Gaussians, path: Path, more: Mapping[str, Tensor] | None = None
+    gaussians: Gaussians, path: Path, unwanted: Mapping[str, Tensor] | None = None
 ) -> tuple[Gaussians, Tensor, str]:
     """The Gaussians that can be drawn, which rows of the file they are (bool [N]), and what was left out.
 
-    `more`: further broken rows [N] by what is wrong with them. What is legal at infinity (a fully opaque or
-    transparent one, a side of no length) becomes finite; one without an orientation stays unturned.
-    Raises AvatarError when more are broken than a slip of an exporter explains.
+    `unwanted`: rows [N] that are whole and left out all the same, by what is wrong with them. What is legal
+    at infinity (a fully opaque or transparent one, a side of no length) becomes finite; one without an
+    orientation stays unturned. Raises AvatarError when more are broken than a slip of an exporter explains.
     """
     g = gaussians
     finite = "that is not finite"
@@ -52,22 +61,21 @@ def sound(
         "a size beyond reason": (g.log_scales > _LOG_SCALES[1]).any(1),
         "a place beyond reason": (g.means.abs() > _PLACE).any(1),
         "a colour beyond reason": (g.sh.abs() > _SH).flatten(1).any(1),
-        **(more or {}),
     }
     count, kept, said = g.num_gaussians, torch.ones(g.num_gaussians, dtype=torch.bool), {}
-    for fault, rows in faults.items():
+    for fault, rows in {**faults, **(unwanted or {})}.items():
         if new := int((rows & kept).sum()):
             said[fault] = new
         kept &= ~rows
-    broken = count - int(kept.sum())
-    if broken > max(_SHARE * count, min(_FEW, count / 10)):
-        what = " and ".join(f"{number} Gaussians with {fault}" for fault, number in said.items())
+    broken = {fault: number for fault, number in said.items() if fault in faults}
+    if sum(broken.values()) > max(_SHARE * count, min(_FEW, count / 10)):
+        what = " and ".join(f"{number} Gaussians with {fault}" for fault, number in broken.items())
         raise AvatarError(f"{path} holds {what}, of {count}; export it again")
-    g, unturned = _bounded(selected(g, kept) if broken else g)
+    g, unturned = _bounded(selected(g, kept) if said else g)
     notes = []
-    if broken:
+    if said:
         what = ", ".join(f"{number} with {fault}" for fault, number in said.items())
-        notes.append(f"{broken} of {count} Gaussians left out ({what})")
+        notes.append(f"{sum(said.values())} of {count} Gaussians left out ({what})")
     if unturned:
         notes.append(f"{unturned} Gaussians without an orientation left unturned")
     return g, kept, "; ".join(notes)

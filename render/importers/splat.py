@@ -37,7 +37,7 @@ def read_splat(path: Path) -> Splats:
     count, rest = divmod(size, _ROW.itemsize)
     if rest:
         raise AvatarError(
-            f"{path} is no whole .splat: its {size} bytes are not a multiple of {_ROW.itemsize}; copy it again"
+            f"{path} is no whole .splat: {size} bytes are no multiple of {_ROW.itemsize}; copy it again"
         )
     check_count(count, path)
     rows = np.fromfile(path, _ROW, count)

@@ -6,6 +6,7 @@ Source: Niantic spz, `load-spz.cc`. Its axes are RUB, which are this program's.
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,13 @@ from numpy.typing import NDArray
 
 from render.errors import AvatarError
 from render.gaussians import Gaussians
-from render.importers.sound import check_count
+from render.importers.sound import check_count, check_expansion
 from render.importers.splats import Splats, cut_note, from_smallest_three, logits, sh_of
 
 MAGIC = b"NGSP"
 _GZIP = b"\x1f\x8b"
 _LATEST, _FRAMES_SINCE = 4, 4
 _ANTIALIASED, _EXTENDED = 1, 2  # flags
-_MAX_EXPANSION = 64  # of data that deserves its memory: real files reach 4, empty ones 1,000
-_ANY_EXPANSION_BYTES = 64 << 20  # what may be unpacked whatever it came from
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,11 @@ def _header(data: bytes, path: Path) -> _Header:
     header = _Header(*struct.unpack_from("<IIBBBB", data, 4))
     if not 1 <= header.version <= _LATEST:
         raise AvatarError(
-            f"{path} is an .spz of version {header.version}, 1 to {_LATEST} can be read; export a .ply instead"
+            f"{path} is .spz version {header.version}, 1 to {_LATEST} can be read; export a .ply instead"
         )
     if header.degree > 4 or header.fraction_bits > 24:
-        raise _damaged(path, f"degree {header.degree}, {header.fraction_bits} bits of fraction")
+        what = f"harmonics of degree {header.degree}, {header.fraction_bits} bits of fraction"
+        raise _damaged(path, what)
     check_count(header.count, path)
     return header
 
@@ -85,7 +85,7 @@ def _header(data: bytes, path: Path) -> _Header:
 def _one_stream(path: Path, header: _Header, packed: bool) -> list[NDArray[np.uint8]]:
     sizes = [16] + [header.count * width for width in header.widths()]
     wanted = sum(sizes)
-    _check_expansion(path, wanted)
+    check_expansion(path, path.stat().st_size, wanted)
     with path.open("rb") as file:
         data = file.read(wanted + (1 << 20))  # a gzip of noise is larger than what it holds, by little
     if packed:
@@ -105,7 +105,7 @@ def _one_stream(path: Path, header: _Header, packed: bool) -> list[NDArray[np.ui
 def _frames(path: Path, header: _Header) -> list[NDArray[np.uint8]]:
     zstd = _zstd(path)
     sizes = [header.count * width for width in header.widths()]
-    _check_expansion(path, sum(sizes))
+    check_expansion(path, path.stat().st_size, sum(sizes))
     data = path.read_bytes()
     try:
         (at,) = struct.unpack_from("<I", data, 16)
@@ -116,8 +116,10 @@ def _frames(path: Path, header: _Header) -> list[NDArray[np.uint8]]:
     lengths = iter(zip(table[::2], table[1::2], strict=True))
     for size in sizes:
         length, claimed = next(lengths, (0, 0)) if size else (0, 0)  # nothing has no frame
-        if claimed != size or start + length > len(data):
+        if claimed != size:
             raise _damaged(path, f"a frame of {claimed} bytes where {size} belong")
+        if start + length > len(data):
+            raise _damaged(path, f"it ends after {len(data)} bytes, in a frame up to {start + length}")
         frame = data[start : start + length]
         start += length
         try:
@@ -133,15 +135,15 @@ def _frames(path: Path, header: _Header) -> list[NDArray[np.uint8]]:
 def _zstd(path: Path) -> Any:
     """Python's own module, or what stands in for it before 3.14."""
     try:
-        from compression import zstd
-    except ModuleNotFoundError:
-        try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
             from backports import zstd
-        except ModuleNotFoundError as error:
-            raise AvatarError(
-                f"{path} is an .spz of version 4, which takes zstd; pip install backports.zstd, "
-                "or export version 3 or a .ply"
-            ) from error
+    except ModuleNotFoundError as error:
+        raise AvatarError(
+            f"{path} is an .spz of version 4, which takes zstd; pip install backports.zstd, "
+            "or export version 3 or a .ply"
+        ) from error
     return zstd
 
 
@@ -175,12 +177,6 @@ def _smallest(words: NDArray[np.uint32]) -> NDArray[np.float64]:
     codes = np.stack([words >> np.uint32(low) & np.uint32(1023) for low in (20, 10, 0)], 1)
     sizes = (codes & np.uint32(511)) / 511 * np.sqrt(0.5)
     return np.where(codes & np.uint32(512), -sizes, sizes)
-
-
-def _check_expansion(path: Path, wanted: int) -> None:
-    size = path.stat().st_size
-    if wanted > max(_ANY_EXPANSION_BYTES, _MAX_EXPANSION * size):
-        raise _damaged(path, f"it claims to unpack from {size} bytes to {wanted}")
 
 
 def _damaged(path: Path, reason: str) -> AvatarError:
