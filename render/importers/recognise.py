@@ -92,8 +92,8 @@ def _kind_of_bytes(head: bytes, path: Path) -> Kind:
         )
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_archive(path)
-    if path.suffix.lower() == ".splat" and looks_like_splat(head):
-        return "splat"  # it has no magic of its own, and may begin like anything
+    if looks_like_splat(head):
+        return "splat"  # before all that a few bytes tell: it has no magic of its own, and may begin like any
     if path.suffix.lower() == ".pkl" or head[:2] in _PICKLES:
         return "model"
     for place, magic, what in _OTHERS:
@@ -106,8 +106,6 @@ def _kind_of_bytes(head: bytes, path: Path) -> Kind:
         return "sog"
     if text[:1] == b"<":
         raise AvatarError(f"{path} is a web page or XML, no avatar; download the file itself")
-    if looks_like_splat(head):
-        return "splat"
     raise AvatarError(
         f"{path} is no LAM folder, no .ply and no face model (.pkl, .npz), and no LAM .zip, .spz, .splat or "
         ".sog; those can be imported"

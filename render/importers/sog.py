@@ -74,8 +74,10 @@ def _read(files: Container, meta: Mapping[str, Any]) -> Splats:
         dc, logit_opacities = base[:, :3], torch.from_numpy(base[:, 3].astype(np.float32))
     # The last byte names the largest component: 252 for w, then x, y, z.
     quats = from_smallest_three((turns[:, :3] / 255 * 2 - 1) / math.sqrt(2), turns[:, 3].astype(int) - 252)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for later
+        means = (np.sign(logged) * np.expm1(np.abs(logged))).astype(np.float32)
     gaussians = Gaussians(
-        means=torch.from_numpy((np.sign(logged) * np.expm1(np.abs(logged))).astype(np.float32)),
+        means=torch.from_numpy(means),
         quats=quats,
         log_scales=torch.from_numpy(log_scales.astype(np.float32)),
         logit_opacities=logit_opacities,
