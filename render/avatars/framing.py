@@ -16,7 +16,7 @@ _OPAQUE = 0.3
 # A head with some neck and hair around its eyes, in distances between these: people's eyes are 6 cm apart.
 _LOW, _HIGH = (-2.6, -2.3, -5.0), (2.6, 4.0, 2.0)
 _LARGEST = 0.9  # what counts of a Gaussian's area ends at that of nine in ten: one veil is not the subject
-_AROUND = 5.0  # the subject ends within so many times the distance that half of it keeps
+_AROUND = 3.0  # the subject ends within so many times the distance that half of it keeps; arms spread do
 _EDGE = 0.01  # of the subject's area on each side, which may float about it
 
 

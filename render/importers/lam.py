@@ -41,7 +41,8 @@ def import_lam(source: Path | str, *, info: AvatarInfo | None = None) -> Avatar:
         glb = GlbFile(skin_file, files.read("skin.glb"))
         columns = PlyFile(BytesIO(files.read("offset.ply")), gaussian_file).columns("vertex")
     try:
-        rig = _read_rig(glb)
+        with np.errstate(all="ignore"):  # what is not finite is looked for at the end
+            rig = _read_rig(glb)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, AvatarError):
             raise

@@ -1,6 +1,7 @@
 """The avatar command from its arguments to its files, and one line for every mistake."""
 
 import json
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -110,6 +111,60 @@ def test_ply_files_become_avatars_and_come_back(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "back.spz").stat().st_size > 100
 
 
+@pytest.mark.parametrize("name", ["compressed.ply", "nan2.ply"])
+def test_the_files_that_users_met_are_imported(
+    name: str, testdata_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = testdata_dir / "cases" / name, tmp_path / "x.avatar"
+    assert main(["avatar", "import", str(source), "-o", str(out), "--licence", "CC0", "--consent", "no"]) == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    if name == "nan2.ply":
+        assert said.endswith(
+            "3DGS .ply, static; 2 of 1200 Gaussians left out (2 with a x that is not finite)"
+        )
+    else:
+        assert said.endswith("compressed .ply, static; all transparent, so that nothing can be seen")
+    assert load_avatar(out).gaussians.num_gaussians == {"compressed.ply": 256, "nan2.ply": 1198}[name]
+    assert main(["avatar", "info", str(out)]) == 0
+    assert main(["avatar", "preview", str(out), "-o", str(tmp_path / "x.png"), "--size", "32"]) == 0
+
+
+def test_our_own_exports_come_back_and_lam_comes_in_a_zip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.avatar"
+    for suffix in (".ply", ".spz"):
+        exported = tmp_path / f"vera{suffix}"
+        assert main(["avatar", "export", DEFAULT_AVATAR, "-o", str(exported)]) == 0
+        assert main(["avatar", "import", str(exported), "-o", str(out), "--name", "again"]) == 0
+        again = load_avatar(out)
+        assert again.name == "again"
+        assert again.gaussians.antialiased
+    archive = tmp_path / "head.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in write_lam_folder(tmp_path / "lam").iterdir():
+            file.write(path, f"head/{path.name}")
+    assert main(["avatar", "import", str(archive), "-o", str(out), "--no-calibrate"]) == 0
+    assert load_avatar(out).rig.num_expressions == 3
+    assert "LAM folder" in capsys.readouterr().out
+
+
+def test_far_floaters_cost_a_compact_file_nothing(tmp_path: Path) -> None:
+    g = random_gaussians(300)
+    alone, among = tmp_path / "alone.ply", tmp_path / "among.ply"
+    export_ply(g, alone)
+    g.means[::30] *= 1000
+    export_ply(g, among)
+    near = torch.ones(300, dtype=torch.bool)
+    near[::30] = False
+    for source in (alone, among):
+        out = source.with_suffix(".avatar")
+        assert main(["avatar", "import", str(source), "-o", str(out), "--compact", "--no-calibrate"]) == 0
+    first, second = (load_avatar(p.with_suffix(".avatar")).gaussians.means for p in (alone, among))
+    moved = (first[near] - first[near].mean(0)) - (second[:290] - second[:290].mean(0))
+    assert float(moved.abs().max()) < 1e-3  # two steps of 16 bits in a box of 8
+
+
 def test_export_takes_expressions_and_head_angles(avatar_file: Path, tmp_path: Path) -> None:
     plain, posed = tmp_path / "plain.ply", tmp_path / "posed.ply"
     assert main(["avatar", "export", str(avatar_file), "-o", str(plain)]) == 0
@@ -191,6 +246,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["import", "{good}", "-o", "{folder}/x.ply"], "must end in .avatar"),
     (["import", "{badply}", "-o", "{folder}/x.avatar"], "no whole .ply"),
     (["import", "{badply}", "-o", "{folder}/x.avatar", "--flame", "{folder}/no.pkl"], "no whole .ply"),
+    (["import", "{good}", "-o", "{folder}/x.avatar"], "needs no import"),
+    (["import", "/dev/zero", "-o", "{folder}/x.avatar"], "neither a file nor a folder"),
     (["import", "{good}"], "required"),
     (["info", "{good}", "--jsn"], "unknown option"),
     (["mend", "{good}"], "mend"),

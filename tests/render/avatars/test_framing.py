@@ -11,6 +11,7 @@ from render.avatars.framing import framing_of
 from render.cpu.renderer import CpuRenderer
 from render.gaussians import Gaussians
 from render.importers.gaussian_avatars import import_gaussian_avatars
+from render.importers.ply import still_rig
 from tests.render.avatars.small_avatars import random_avatar
 from tracking.detect.face_detector import FaceDetector
 
@@ -19,7 +20,7 @@ SIZE = 512
 
 def portrait(avatar):
     rest = avatar.pose(avatar.rig.neutral_params())
-    return framing_of(avatar.rig, rest.means, avatar.gaussians.opacities())
+    return framing_of(avatar.rig, rest.means, avatar.gaussians.opacities(), rest.scales())
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,75 @@ def test_a_rig_with_neck_and_head_is_framed_above_its_neck():
     points = g.means[(avatar.gaussians.opacities() > 0.3) & (g.means[:, 1] > neck)]
     low, high = torch.quantile(points, torch.tensor([0.005, 0.995]), dim=0)
     assert portrait(avatar).target == pytest.approx(((low + high) / 2).tolist())
+
+
+def bare_head(count=1200, seed=0):
+    """Means [N, 3], opacities [N] and scales [N, 3] on an egg 26 cm high, of the sizes that a capture has."""
+    rng = torch.Generator().manual_seed(seed)
+    means = torch.nn.functional.normalize(torch.randn(count, 3, generator=rng), dim=1)
+    scales = (torch.randn(count, 3, generator=rng) * 0.7 - 5.5).exp()
+    opacities = torch.rand(count, generator=rng)
+    return means * torch.tensor([0.09, 0.13, 0.1]) + torch.tensor([0.3, -1.0, 2.0]), opacities, scales
+
+
+def test_bare_gaussians_fill_the_picture():
+    framing = framing_of(still_rig(), *bare_head())
+    assert framing.target == pytest.approx((0.3, -1.0, 2.0), abs=0.005)
+    height = 0.26 / (2 * framing.distance_m * np.tan(np.radians(framing.vertical_fov_deg / 2)))
+    assert 0.8 < height < 0.92
+
+
+@pytest.mark.parametrize("size", [0.005, 0.1, 5.0, 5000.0])
+@pytest.mark.parametrize("distance", [2.0, 30.0, 1000.0])
+def test_fifty_floaters_do_not_shrink_bare_gaussians(distance, size):
+    """`distance` in heads; `size` in metres, from that of the head's own Gaussians to that of the sky's."""
+    means, opacities, scales = bare_head()
+    plain = framing_of(still_rig(), means, opacities, scales)
+    rng = torch.Generator().manual_seed(1)
+    away = torch.nn.functional.normalize(torch.randn(50, 3, generator=rng), dim=1) * 0.26 * distance
+    means, opacities, scales = means.clone(), opacities.clone(), scales.clone()
+    means[:50] = means[50:].mean(0) + away * (1 + torch.rand(50, 1, generator=rng))
+    opacities[:50], scales[:50] = 0.9, size
+    moved = framing_of(still_rig(), means, opacities, scales)
+    assert moved.target == pytest.approx(plain.target, abs=0.02)
+    assert moved.distance_m == pytest.approx(plain.distance_m, rel=0.1)
+
+
+def test_floaters_on_one_side_do_not_pull_the_picture_there():
+    means, opacities, scales = bare_head()
+    plain = framing_of(still_rig(), means, opacities, scales)
+    means[:50] += torch.tensor([300.0, 0.0, 0.0])
+    moved = framing_of(still_rig(), means, opacities, scales)
+    assert moved.target == pytest.approx(plain.target, abs=0.02)
+    assert moved.distance_m == pytest.approx(plain.distance_m, rel=0.05)
+
+
+def test_what_is_hardly_there_does_not_count():
+    means, opacities, scales = bare_head()
+    plain = framing_of(still_rig(), means, opacities, scales)
+    haze = means.repeat(2, 1) + torch.tensor([0.0, 2.0, 0.0])
+    faint = framing_of(
+        still_rig(),
+        torch.cat([means, haze]),
+        torch.cat([opacities, torch.full((len(haze),), 0.002)]),
+        torch.cat([scales, scales.repeat(2, 1)]),
+    )
+    assert faint.target == pytest.approx(plain.target, abs=0.02)
+    assert faint.distance_m == pytest.approx(plain.distance_m, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_next_to_nothing_has_a_view(count):
+    framing = framing_of(still_rig(), torch.ones(count, 3), torch.ones(count), torch.ones(count, 3))
+    assert framing.distance_m > 0
+    assert np.isfinite(framing.target).all()
+
+
+def test_floaters_about_a_rig_with_a_neck_do_not_shrink_its_head():
+    avatar = random_avatar(each=100)
+    rest = avatar.pose(avatar.rig.neutral_params())
+    plain = framing_of(avatar.rig, rest.means, avatar.gaussians.opacities())
+    means = rest.means.clone()
+    means[:20] += 1000.0
+    moved = framing_of(avatar.rig, means, avatar.gaussians.opacities())
+    assert moved.distance_m == pytest.approx(plain.distance_m, rel=0.1)

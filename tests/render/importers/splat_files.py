@@ -1,4 +1,4 @@
-"""Writers of the formats that are only read here, each by its description, one Gaussian at a time where it can be.
+"""Writers of the formats that are only read here, each by its description, mostly one Gaussian at a time.
 
 Gaussians stand in as [N, ...] tensors; what a format quantises is rounded as its own writers do.
 """
@@ -27,18 +27,26 @@ def unorm(value: float, bits: int) -> int:
     return int(np.clip(np.floor(value * (2**bits - 1) + 0.5), 0, 2**bits - 1))
 
 
-def write_plain_ply(path: Path, columns: dict[str, NDArray], fmt: str = "binary_little_endian", *,
-                    comments: tuple[bytes, ...] = (), line_end: bytes = b"\n", before: str = "") -> Path:  # fmt: skip
-    """Columns of any NumPy types as a vertex element, in any of the three formats, with comments of any bytes."""
+def write_plain_ply(
+    path: Path,
+    columns: dict[str, NDArray],
+    fmt: str = "binary_little_endian",
+    *,
+    comments: tuple[bytes, ...] = (),
+    line_end: bytes = b"\n",
+    before: str = "",
+) -> Path:
+    """Columns of any NumPy types as a vertex element, in any format, with comments of any bytes."""
     names = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4": "int", "u4": "uint"}
+    kinds = {name: values.dtype.str[1:] for name, values in columns.items()}
     order = ">" if fmt == "binary_big_endian" else "<"
-    rows = np.empty(len(next(iter(columns.values()))), [(k, order + v.dtype.str[1:]) for k, v in columns.items()])
+    rows = np.empty(len(next(iter(columns.values()))), [(name, order + kind) for name, kind in kinds.items()])
     for name, values in columns.items():
         rows[name] = values
     header = [b"ply", f"format {fmt} 1.0".encode(), *(b"comment " + c for c in comments)]
     header += [before.encode()] if before else []
     header += [f"element vertex {len(rows)}".encode()]
-    header += [f"property {names[v.dtype.str[1:]]} {k}".encode() for k, v in columns.items()]
+    header += [f"property {names[kind]} {name}".encode() for name, kind in kinds.items()]
     body = rows.tobytes()
     if fmt == "ascii":
         body = line_end.join(" ".join(map(repr, row)).encode() for row in rows.tolist()) + line_end
@@ -65,7 +73,8 @@ def write_compressed_ply(g: Gaussians, path: Path, *, chunk_colours: bool = True
         chunks.append(np.concatenate([b for box in boxes.values() for b in box]))
         for i in range(run.start, run.stop):
             share = {
-                k: (v[i] - boxes[k][0]) / np.maximum(boxes[k][1] - boxes[k][0], 1e-9) for k, v in values.items()
+                k: (v[i] - boxes[k][0]) / np.maximum(boxes[k][1] - boxes[k][0], 1e-9)
+                for k, v in values.items()
             }
             words = [
                 unorm(x, 11) << 21 | unorm(y, 10) << 11 | unorm(z, 11)
@@ -83,9 +92,12 @@ def write_compressed_ply(g: Gaussians, path: Path, *, chunk_colours: bool = True
     ends = [f"{end}_{k}{a}" for k in ("", "scale_") for end in ("min", "max") for a in "xyz"]
     ends += [f"{end}_{c}" for end in ("min", "max") for c in "rgb"] if chunk_colours else []
     elements = [
-        PlyElement.describe(np.array([tuple(c[: len(ends)]) for c in chunks], [(k, "f4") for k in ends]), "chunk"),
         PlyElement.describe(
-            np.array(packed, [(f"packed_{k}", "u4") for k in ("position", "rotation", "scale", "color")]), "vertex"
+            np.array([tuple(c[: len(ends)]) for c in chunks], [(k, "f4") for k in ends]), "chunk"
+        ),
+        PlyElement.describe(
+            np.array(packed, [(f"packed_{k}", "u4") for k in ("position", "rotation", "scale", "color")]),
+            "vertex",
         ),
     ]
     if g.sh_degree:
@@ -98,7 +110,7 @@ def write_compressed_ply(g: Gaussians, path: Path, *, chunk_colours: bool = True
 
 
 def spz_payload(g: Gaussians, version: int, *, bits: int = 12, higher: NDArray | None = None) -> list[bytes]:
-    """The header of versions 1 to 3 and the attributes of .spz; `higher`: harmonics [N, K, 3] of any degree."""
+    """The header of .spz versions 1 to 3 and its attributes; `higher`: harmonics [N, K, 3] of any degree."""
     n, quats = g.num_gaussians, unit_quats(g)
     higher = g.sh[:, 1:].numpy() if higher is None else higher
     degree = int(np.sqrt(higher.shape[1] + 1)) - 1
@@ -111,7 +123,9 @@ def spz_payload(g: Gaussians, version: int, *, bits: int = 12, higher: NDArray |
     turns = b""
     for w, x, y, z in quats.tolist():
         if version < 3:
-            turns += bytes(int(np.clip(np.rint((v if w >= 0 else -v) * 127.5 + 127.5), 0, 255)) for v in (x, y, z))
+            turns += bytes(
+                int(np.clip(np.rint((v if w >= 0 else -v) * 127.5 + 127.5), 0, 255)) for v in (x, y, z)
+            )
             continue
         xyzw = np.array([x, y, z, w])
         largest = int(np.abs(xyzw).argmax())
@@ -191,7 +205,10 @@ def write_sog(g: Gaussians, folder: Path, version: int) -> Path:
         meta["sh0"] = {"codebook": books[1].tolist(), "files": picture("sh0", np.hstack([index[1], alpha]))}
     else:
         meta["means"]["shape"] = [n, 3]
-        for name, values in (("scales", sizes), ("sh0", np.hstack([base, g.logit_opacities.numpy()[:, None]]))):
+        for name, values in (
+            ("scales", sizes),
+            ("sh0", np.hstack([base, g.logit_opacities.numpy()[:, None]])),
+        ):
             box = values.min(0), values.max(0)
             pixels = np.rint((values - box[0]) / (box[1] - box[0]) * 255)
             meta[name] = {"mins": box[0].tolist(), "maxs": box[1].tolist(), "files": picture(name, pixels)}

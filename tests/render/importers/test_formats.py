@@ -1,4 +1,4 @@
-"""Every format that the field exports, written by its description and by gsply, and what our own export wrote."""
+"""Every format that the field exports, by its description and by gsply, and what our own export wrote."""
 
 import gzip
 import math
@@ -37,7 +37,14 @@ def small(n: int, degree: int = 0) -> Gaussians:
 
 
 def agree(
-    got: Gaussians, wanted: Gaussians, *, mean: float, scale: float, opacity: float, dc: float, turn_deg: float
+    got: Gaussians,
+    wanted: Gaussians,
+    *,
+    mean: float,
+    scale: float,
+    opacity: float,
+    dc: float,
+    turn_deg: float,
 ) -> None:
     """Every value within half a step of its format."""
     torch.testing.assert_close(got.means, wanted.means, atol=mean, rtol=0)
@@ -58,7 +65,13 @@ def test_supersplats_compressed_ply(tmp_path: Path, n: int, degree: int, chunk_c
     spans = [float((v.max(0).values - v.min(0).values).max()) for v in (g.means, g.log_scales)]
     # Half a step of 10 bits in a chunk's box; 10 bits of orientation; colours are cut to 0..1 without a box.
     agree(
-        got.gaussians, g, mean=spans[0] / 2000, scale=spans[1] / 2000, opacity=0.51 / 255, dc=0.02, turn_deg=0.4
+        got.gaussians,
+        g,
+        mean=spans[0] / 2000,
+        scale=spans[1] / 2000,
+        opacity=0.51 / 255,
+        dc=0.02,
+        turn_deg=0.4,
     )
     torch.testing.assert_close(got.gaussians.sh[:, 1:], g.sh[:, 1:], atol=0.51 / 32, rtol=0)
 
@@ -97,7 +110,7 @@ def test_spz_by_the_book(tmp_path: Path, version: int, degree: int) -> None:
     g = small(200, degree)
     got = read_spz(write_spz(g, tmp_path / "a.spz", version))
     assert got.what == f".spz version {version}"
-    # Version 1 has half floats; versions 1 and 2 have 8 bits of x, y and z, and w suffers most where it is small.
+    # Version 1 has half floats; versions 1 and 2 have 8 bits of x, y and z, which is little where w is small.
     agree(
         got.gaussians,
         g,
@@ -249,7 +262,9 @@ def test_sog_folders_that_are_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".ply", ".spz"])
 @pytest.mark.parametrize(("degree", "antialiased"), [(0, True), (3, False)])
-def test_what_is_exported_here_comes_back(tmp_path: Path, suffix: str, degree: int, antialiased: bool) -> None:
+def test_what_is_exported_here_comes_back(
+    tmp_path: Path, suffix: str, degree: int, antialiased: bool
+) -> None:
     g = small(120, degree)
     g = Gaussians(g.means, g.quats, g.log_scales, g.logit_opacities, g.sh, antialiased=antialiased)
     path = tmp_path / f"a{suffix}"

@@ -54,7 +54,9 @@ def test_columns_of_other_types_and_with_company(tmp_path: Path) -> None:
     g = random_gaussians(20)
     columns = {name: values.astype("f8") for name, values in columns_of(g).items()}
     columns |= {"segment": np.arange(20, dtype="i4"), "confidence": np.ones(20, "u2")}
-    path = write_plain_ply(tmp_path / "a.ply", columns, before="element camera 0\nproperty list uchar int bits")
+    path = write_plain_ply(
+        tmp_path / "a.ply", columns, before="element camera 0\nproperty list uchar int bits"
+    )
     with pytest.raises(AvatarError, match="camera element holds lists"):
         read_splat_ply(path)
     path = write_plain_ply(tmp_path / "a.ply", columns, before="element camera 0\nproperty float fov")
@@ -69,7 +71,9 @@ def test_red_green_blue_and_alpha(tmp_path: Path, kind: str, fmt: str) -> None:
     colours = dict(zip(("red", "green", "blue", "alpha"), (*rgb.T, g.opacities().numpy()), strict=True))
     full, dtype = {"u1": (255, "u1"), "u2": (65535, "u2"), "f4": (1, "f4"), "f4 of bytes": (255, "f4")}[kind]
     shape = {k: v for k, v in columns_of(g).items() if not k.startswith("f_dc") and k != "opacity"}
-    rounded = {k: (v * full if dtype == "f4" else np.rint(v * full)).astype(dtype) for k, v in colours.items()}
+    rounded = {
+        k: (v * full if dtype == "f4" else np.rint(v * full)).astype(dtype) for k, v in colours.items()
+    }
     got = read_splat_ply(write_plain_ply(tmp_path / "a.ply", {**shape, **rounded}, fmt)).gaussians
     half_step = 0.51 / 255 if dtype == "u1" else 1e-5
     np.testing.assert_allclose(got.sh[:, 0].numpy() * SH_C0 + 0.5, rgb, atol=half_step)

@@ -1,4 +1,4 @@
-"""A few broken Gaussians are left out and counted, many are refused; nothing that remains breaks a picture."""
+"""A few broken Gaussians are left out and counted, many are refused; what remains breaks no picture."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,9 @@ def test_a_few_that_are_not_finite_are_left_out(name: str, column: str, value: f
 @pytest.mark.parametrize("share", [0.011, 0.5, 1.0])
 def test_many_are_refused(share: float) -> None:
     count = round(N * share)
-    with pytest.raises(AvatarError, match=rf"a\.ply holds {count} Gaussians with a x that is not finite, of 1000"):
+    with pytest.raises(
+        AvatarError, match=rf"a\.ply holds {count} Gaussians with a x that is not finite, of 1000"
+    ):
         sound(with_rows(slice(0, count), means=float("nan")), PATH)
 
 
@@ -66,7 +68,9 @@ def test_a_small_set_may_lose_a_tenth() -> None:
     ],
 )
 def test_absurd_ones_are_left_out(values: dict[str, float], fault: str) -> None:
-    assert sound(with_rows(slice(0, 2), **values), PATH)[2] == f"2 of 1000 Gaussians left out (2 with {fault})"
+    assert (
+        sound(with_rows(slice(0, 2), **values), PATH)[2] == f"2 of 1000 Gaussians left out (2 with {fault})"
+    )
 
 
 def test_what_is_legal_at_infinity_is_kept() -> None:
@@ -99,7 +103,9 @@ def test_a_veil_over_everything_is_left_out_and_the_picture_is_the_same(tmp_path
     veiled.log_scales[:40] = 9.0  # 8 km: one in ten, which no exporter's slip explains, but nobody breaks
     export_ply(veiled, tmp_path / "veiled.ply")
     avatar = import_ply(tmp_path / "veiled.ply")
-    assert "40 of 400 Gaussians left out (40 with a size beyond reason for the rest)" in avatar.info.provenance
+    assert (
+        "40 of 400 Gaussians left out (40 with a size beyond reason for the rest)" in avatar.info.provenance
+    )
     assert avatar.gaussians.num_gaussians == 360
     renderer = CpuRenderer(64, 64)
     rest = avatar.pose(avatar.rig.neutral_params())
