@@ -37,7 +37,7 @@ def framing_of(rig: Rig, means: Tensor, opacities: Tensor, scales: Tensor | None
         means, opacities = means.cpu(), opacities.cpu()
         on_head = _on_head(rig, means)
         if on_head is None:
-            low, high = _box_of_subject(means, opacities, scales)
+            low, high = _box_of_subject(*_fewer(means, opacities, scales))
         else:
             points = means[on_head & (opacities > _OPAQUE)]
             middle, reach = reach_of(points, torch.ones(len(points)))
@@ -45,8 +45,7 @@ def framing_of(rig: Rig, means: Tensor, opacities: Tensor, scales: Tensor | None
             if not len(points):
                 points = torch.zeros(1, 3)
             # The outermost half percent is floaters in a scanned scene, and no part of a head.
-            few = points[:: 1 + len(points) // 100_000]
-            low, high = torch.quantile(few, torch.tensor([0.005, 0.995]), dim=0)
+            low, high = torch.quantile(points[:: _stride(points)], torch.tensor([0.005, 0.995]), dim=0)
     x, y, z = ((low + high) / 2).tolist()
     height = max(float(high[1] - low[1]), float(high[0] - low[0]), 1e-3)
     distance = height / _HEAD_SHARE_OF_PICTURE / (2 * math.tan(math.radians(_DEFAULT_FOV_DEG) / 2))
@@ -56,10 +55,21 @@ def framing_of(rig: Rig, means: Tensor, opacities: Tensor, scales: Tensor | None
 def reach_of(means: Tensor, opacities: Tensor, scales: Tensor | None = None) -> tuple[Tensor, float]:
     """The middle [3] of what covers most, and the distance from it that half of that keeps; arguments as of
     `framing_of`. What is not finite counts for nothing; zeros when nothing counts."""
+    means, opacities, scales = _fewer(means, opacities, scales)
     weights = _cover(means, opacities, scales)
     middle = torch.stack([_quantiles(means[:, i], weights, (0.5,))[0] for i in range(3)])
     distances = (means.double() - middle).norm(dim=1)
     return middle, float(_quantiles(distances, weights, (0.5,))[0])
+
+
+def _fewer(means: Tensor, opacities: Tensor, scales: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A hundred thousand or so of many, which say the same."""
+    step = _stride(means)
+    return means[::step], opacities[::step], None if scales is None else scales[::step]
+
+
+def _stride(values: Tensor) -> int:
+    return 1 + len(values) // 100_000
 
 
 def _box_of_subject(means: Tensor, opacities: Tensor, scales: Tensor | None) -> tuple[Tensor, Tensor]:

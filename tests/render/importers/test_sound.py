@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,11 +12,14 @@ from render.cpu.renderer import CpuRenderer
 from render.errors import AvatarError
 from render.exporters import export_ply
 from render.gaussians import Gaussians
+from render.importers.gaussian_avatars import import_gaussian_avatars
 from render.importers.lam import import_lam
 from render.importers.ply import import_ply
 from render.importers.sound import sound
 from tests.render.avatars.small_avatars import random_gaussians
 from tests.render.avatars.small_lam import write_lam_folder
+from tests.render.avatars.test_importers import rigged_ply
+from tests.render.rigs.mock_models import flame_arrays, write_npz
 
 PATH = Path("a.ply")
 N = 1000
@@ -112,6 +116,24 @@ def test_a_veil_over_everything_is_left_out_and_the_picture_is_the_same(tmp_path
     rgb = renderer.render_rgb8(rest, avatar.default_camera(64, 64), (1.0, 1.0, 1.0)).copy()
     renderer.close()
     assert rgb[:6, :6].mean() > 240  # the corner is clear
+
+
+def test_a_rigged_head_keeps_its_triangles_apart_when_gaussians_go(tmp_path: Path) -> None:
+    flame = write_npz(tmp_path / "flame.npz", flame_arrays())
+    triangles = np.arange(30) % 12
+    triangles[3] = 500  # which that model does not have
+    avatar = import_gaussian_avatars(rigged_ply(tmp_path / "a.ply", triangles), flame)
+    data = (tmp_path / "a.ply").read_bytes()
+    body = data.index(b"end_header\n") + len(b"end_header\n")
+    row = (len(data) - body) // 30
+    (tmp_path / "a.ply").write_bytes(data[: body + 5 * row] + b"\xff" * 4 + data[body + 5 * row + 4 :])
+    got = import_gaussian_avatars(tmp_path / "a.ply", flame)
+    assert "1 Gaussians on triangles" in got.info.provenance
+    assert "1 of 29 Gaussians left out" in got.info.provenance
+    (binding,) = got.bindings
+    assert torch.equal(binding.face_index, torch.from_numpy(np.delete(triangles, [3, 5])))
+    rows = torch.tensor([i for i in range(29) if i != 4])
+    assert torch.equal(got.gaussians.sh, avatar.gaussians.sh[rows])
 
 
 def test_points_without_extent_are_no_veil(tmp_path: Path) -> None:
