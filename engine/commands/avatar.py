@@ -2,6 +2,7 @@
 
 visavis avatar info vera
 visavis avatar import FOLDER_OF_LAM -o me.avatar --licence "CC-BY-NC-4.0" --consent "my own face"
+visavis avatar import scene.spz -o statue.avatar --axes y-down
 visavis avatar import point_cloud.ply --flame flame2023.pkl -o her.avatar
 visavis avatar export vera -o vera.ply --unit jawOpen=0.5 --yaw 20
 visavis avatar preview vera -o vera.png
