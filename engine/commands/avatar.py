@@ -190,6 +190,10 @@ def _read_source(args: argparse.Namespace) -> Avatar:
     if not source.exists():
         raise UsageError(f"{source} does not exist; name a LAM folder or a file of Gaussians, such as a .ply")
     kind = kind_of(source)
+    models = {rig: getattr(args, rig) for rig, row in RIGS.items() if row.opened is not None}
+    rig, model = next(((rig, file) for rig, file in models.items() if file is not None), ("", None))
+    if model is not None and kind != "ply":
+        raise UsageError(f"--{rig} goes with a rigged .ply; {source} is none, import it without")
     if kind == "lam":
         from render.importers.lam import import_lam
 
@@ -199,12 +203,10 @@ def _read_source(args: argparse.Namespace) -> Avatar:
         from render.rigs.model_file import open_model
 
         return bare_avatar(open_model(source, args.shapes))
-    for rig, row in RIGS.items():
-        model = getattr(args, rig) if row.opened is not None else None
-        if model is not None:
-            from render.importers.gaussian_avatars import import_gaussian_avatars
+    if model is not None:
+        from render.importers.gaussian_avatars import import_gaussian_avatars
 
-            return import_gaussian_avatars(source, model, kind=rig, num_shapes=args.shapes)
+        return import_gaussian_avatars(source, model, kind=rig, num_shapes=args.shapes)
     return import_splats(source, axes=args.axes)
 
 

@@ -247,6 +247,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["import", "{badply}", "-o", "{folder}/x.avatar"], "no whole .ply"),
     (["import", "{badply}", "-o", "{folder}/x.avatar", "--flame", "{folder}/no.pkl"], "no whole .ply"),
     (["import", "{good}", "-o", "{folder}/x.avatar"], "needs no import"),
+    (["import", "{lam}", "-o", "{folder}/x.avatar", "--flame", "{good}"], "--flame goes with a rigged .ply"),
     (["import", "/dev/zero", "-o", "{folder}/x.avatar"], "neither a file nor a folder"),
     (["import", "{good}"], "required"),
     (["info", "{good}", "--jsn"], "unknown option"),
@@ -267,7 +268,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     short.write_bytes(good.read_bytes()[:-100])
     text.write_text("hello\n" * 100)
     bad_ply.write_text("ply\n")
-    names = {"good": good, "short": short, "text": text, "badply": bad_ply, "folder": tmp_path}
+    write_lam_folder(inputs / "lam")
+    names = {
+        "lam": inputs / "lam",
+        "good": good,
+        "short": short,
+        "text": text,
+        "badply": bad_ply,
+        "folder": tmp_path,
+    }
     before = sorted(tmp_path.rglob("*"))
     assert main(["avatar", *(a.format(**names) for a in arguments)]) == 2
     captured = capsys.readouterr()
