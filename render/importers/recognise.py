@@ -94,8 +94,8 @@ def _kind_of_bytes(head: bytes, path: Path) -> Kind:
         return _kind_of_archive(path)
     if looks_like_splat(head):
         return "splat"  # before all that a few bytes tell: it has no magic of its own, and may begin like any
-    if path.suffix.lower() == ".pkl" or head[:2] in _PICKLES:
-        return "model"
+    if head[:2] in _PICKLES or path.suffix.lower() == ".pkl":
+        return _model(path, ".pkl")
     for place, magic, what in _OTHERS:
         if head.startswith(magic, place):
             raise AvatarError(f"{path} is {what}")
@@ -112,6 +112,13 @@ def _kind_of_bytes(head: bytes, path: Path) -> Kind:
     )
 
 
+def _model(path: Path, suffix: str) -> Kind:
+    """A face model goes by its name from then on, so it must have the right one."""
+    if path.suffix.lower() != suffix:
+        raise AvatarError(f"{path} holds what a {suffix} does; if it is a face model, rename it to {suffix}")
+    return "model"
+
+
 def _kind_of_archive(path: Path) -> Kind:
     names = archive_names(path)
     files = {name.rpartition("/")[2] for name in names}
@@ -120,7 +127,7 @@ def _kind_of_archive(path: Path) -> Kind:
     if sog.MARKER in files:
         return "sog"
     if any(name.endswith(".npy") for name in files):
-        return "model"
+        return _model(path, ".npz")
     if "data.pkl" in files:
         raise AvatarError(f"{path} is a PyTorch checkpoint; export its Gaussians as a .ply")
     held = ", ".join(sorted(files)[:3]) or "nothing"

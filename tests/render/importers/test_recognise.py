@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pickle
 import struct
 import zipfile
 from collections.abc import Callable
@@ -143,6 +144,7 @@ NAMED: list[tuple[str, bytes, str]] = [
     ("a.avatar", struct.pack("<Q", 40) + b'{"__metadata__":{}}', r"an \.avatar or other safetensors"),
     ("a.splat", b"hello world, this is a text....\n" * 64, "no LAM folder, no .ply and no face model"),
     ("meta.json", b'{"lods": []}', "no LAM folder, no .ply and no face model"),
+    ("a.ply", pickle.dumps({"v_template": 1}), r"rename it to \.pkl"),
     ("a.ply", bytes(10_000), "no LAM folder, no .ply and no face model"),
 ]
 
@@ -162,6 +164,7 @@ def test_archives_of_something_else(tmp_path: Path) -> None:
         (["x/data.pkl"], "PyTorch checkpoint"),
         (["b.txt", "a.ply"], "a.ply, b.txt: no LAM head"),
         ([], "a .zip of nothing"),
+        (["f.npy", "v_template.npy"], r"rename it to \.npz"),
     ]
     for names, words in cases:
         with zipfile.ZipFile(path, "w") as file:
