@@ -8,19 +8,19 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 
 from render.cpu.lanes import (
-    BLOCK_WIDTH,
     BYTES,
     FLOATS,
     I8,
     I32,
     LANES,
+    SIDE,
     VECTOR,
     Ops,
     element_pointer,
     lane_operation,
 )
 
-_CHANNELS = 3 * BLOCK_WIDTH  # bytes of a block's row
+_CHANNELS = 3 * SIDE  # bytes of a block's row
 
 
 def _lanes(indices: list[int]) -> ir.Constant:
@@ -32,6 +32,10 @@ def _to_bytes(builder: ir.IRBuilder, values: ir.Value) -> ir.Value:
     size = values.type.count
     half = ir.Constant(values.type, [0.5] * size)
     return builder.fptoui(builder.fadd(values, half), ir.VectorType(I8, size))
+
+
+def _joined(builder: ir.IRBuilder, first: ir.Value, second: ir.Value) -> ir.Value:
+    return builder.shuffle_vector(first, second, _lanes(list(range(2 * first.type.count))))
 
 
 def _store(builder: ir.IRBuilder, values: ir.Value, pointer: ir.Value) -> None:
@@ -66,13 +70,15 @@ def add_picture(typingctx, tile, block, picture, at, stride):
         pointer = element_pointer(context, builder, signature.args[0], tile, block)
         kind = ir.VectorType(I8, _CHANNELS)
         rows = []
-        for offset in (at, builder.add(at, stride)):
-            source = element_pointer(context, builder, signature.args[2], picture, offset)
+        for _ in range(SIDE):
+            source = element_pointer(context, builder, signature.args[2], picture, at)
             rows.append(builder.load(builder.bitcast(source, kind.as_pointer()), align=1))
+            at = builder.add(at, stride)
+        halves = _joined(builder, rows[0], rows[1]), _joined(builder, rows[2], rows[3])
         through = ops.load(pointer, 3 * LANES)
         for plane in range(3):
-            mask = [_CHANNELS * (i // BLOCK_WIDTH) + 3 * (i % BLOCK_WIDTH) + plane for i in range(LANES)]
-            back = builder.uitofp(builder.shuffle_vector(*rows, _lanes(mask)), VECTOR)
+            mask = _lanes([3 * i + plane for i in range(LANES)])
+            back = builder.uitofp(builder.shuffle_vector(*halves, mask), VECTOR)
             value = ops.muladd(through, back, ops.load(pointer, plane * LANES))
             ops.store(ops.smaller(value, ops.const(255.0)), pointer, plane * LANES)
         return context.get_dummy_value()
@@ -89,12 +95,12 @@ def store_rgb(typingctx, tile, block, out, at, stride):
         ops = Ops(builder)
         pointer = element_pointer(context, builder, signature.args[0], tile, block)
         red, green, blue = (_to_bytes(builder, ops.load(pointer, plane * LANES)) for plane in range(3))
-        both = _lanes(list(range(2 * LANES)))
-        first, second = builder.shuffle_vector(red, green, both), builder.shuffle_vector(blue, blue, both)
-        for row, offset in enumerate((at, builder.add(at, stride))):
-            mask = [plane * LANES + row * BLOCK_WIDTH + x for x in range(BLOCK_WIDTH) for plane in range(3)]
+        first, second = _joined(builder, red, green), _joined(builder, blue, blue)
+        for row in range(SIDE):
+            mask = [plane * LANES + row * SIDE + x for x in range(SIDE) for plane in range(3)]
             pixels = builder.shuffle_vector(first, second, _lanes(mask))
-            _store(builder, pixels, element_pointer(context, builder, signature.args[2], out, offset))
+            _store(builder, pixels, element_pointer(context, builder, signature.args[2], out, at))
+            at = builder.add(at, stride)
         return context.get_dummy_value()
 
     return types.none(FLOATS, types.int64, BYTES, types.int64, types.int64), generate
@@ -109,10 +115,9 @@ def store_yuv(typingctx, tile, block, matrix, out, luma, stride, chroma_u, chrom
         ops = Ops(builder)
         pointer = element_pointer(context, builder, signature.args[0], tile, block)
         rgb = [ops.load(pointer, plane * LANES) for plane in range(3)]
-        # 2x2 means: even and odd columns of both rows
-        quads = [
-            [list(range(start, start + BLOCK_WIDTH, 2)) for start in (0, 1, BLOCK_WIDTH, BLOCK_WIDTH + 1)]
-        ][0]
+        # 2x2 means: even and odd columns of even and odd rows
+        corners = [y * SIDE + x for y in range(0, SIDE, 2) for x in range(0, SIDE, 2)]
+        quads = [[start + corner for corner in corners] for start in (0, 1, SIDE, SIDE + 1)]
         means = []
         for plane in rgb:
             parts = [builder.shuffle_vector(plane, plane, _lanes(quad)) for quad in quads]
@@ -134,12 +139,17 @@ def store_yuv(typingctx, tile, block, matrix, out, luma, stride, chroma_u, chrom
             return _to_bytes(builder, value)
 
         y = mixed(rgb, 0)
-        for row, offset in enumerate((luma, builder.add(luma, stride))):
-            half = builder.shuffle_vector(y, y, _lanes([row * BLOCK_WIDTH + x for x in range(BLOCK_WIDTH)]))
-            _store(builder, half, element_pointer(context, builder, signature.args[3], out, offset))
-        for row, offset in ((1, chroma_u), (2, chroma_v)):
-            target = element_pointer(context, builder, signature.args[3], out, offset)
-            _store(builder, mixed(means, row), target)
+
+        def store_rows(values: ir.Value, width: int, at: ir.Value, stride: ir.Value) -> None:
+            for first in range(0, values.type.count, width):
+                row = builder.shuffle_vector(values, values, _lanes(list(range(first, first + width))))
+                _store(builder, row, element_pointer(context, builder, signature.args[3], out, at))
+                at = builder.add(at, stride)
+
+        store_rows(y, SIDE, luma, stride)
+        half_stride = builder.lshr(stride, ir.Constant(stride.type, 1))
+        store_rows(mixed(means, 1), SIDE // 2, chroma_u, half_stride)
+        store_rows(mixed(means, 2), SIDE // 2, chroma_v, half_stride)
         return context.get_dummy_value()
 
     offsets = [types.int64] * 4

@@ -9,31 +9,37 @@ from __future__ import annotations
 
 import numpy as np
 
-from render.cpu.blend import BATCH, blend_block, blend_surfel_block, find_rows, open_blocks, splats_of_block
+from render.cpu.blend import (
+    BATCH,
+    BATCH_ROW,
+    CENTRE,
+    blend_block,
+    blend_surfel_block,
+    open_blocks,
+    splats_of_block,
+    take_splat,
+)
 from render.cpu.lanes import (
     BLOCK_FLOATS,
-    BLOCK_HEIGHT,
-    BLOCK_WIDTH,
     LANES,
-    STRIP_FLOATS,
+    SIDE,
+    STRIP_BLOCKS,
     TILE,
+    TILE_BLOCKS,
     TILE_FLOATS,
     float_bits,
+    inlined,
     kernel,
     take_ticket,
 )
 from render.cpu.layout import (
-    BEND,
     CHUNK,
     COLUMNS,
     DEPTH,
     MEAN_X,
     MEAN_Y,
-    REACH,
     RECORD,
     ROWS,
-    SLOPE,
-    TOP,
 )
 from render.cpu.write import (
     FLOAT_RGBA,
@@ -48,8 +54,6 @@ from render.splatting import EXIT_TRANSMITTANCE
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
 SIDE_BY_SIDE = 3  # tiles of a row that a splat is listed in without asking
-STRIP_BLOCKS = STRIP_FLOATS // BLOCK_FLOATS
-TILE_BLOCKS = TILE_FLOATS // BLOCK_FLOATS
 
 F = np.float32
 
@@ -138,65 +142,68 @@ def _list_by_tile(keys, total, spans, tile_starts, tile_ends, tile_places):
             tile_ends[tile] += 1
 
 
-@kernel
-def _take_batch(x0, y0, places, first, last, records, surfel, open_bits, batch, blocks, rows):
-    """Copy the records of a batch side by side and find the blocks that each splat touches.
+@inlined
+def _take_surfel(records, at, batch, place, x0, y0):
+    """`take_splat` of a surfel: its blocks are those of its whole box."""
+    for column in range(RECORD):
+        batch[place + column] = records[at + column]
+    batch[place + MEAN_X] -= F(x0 + CENTRE)
+    batch[place + MEAN_Y] -= F(y0 + CENTRE)
+    rows, columns = float_bits(records[at + ROWS]), float_bits(records[at + COLUMNS])
+    top, bottom = max(np.int64(rows & 0xFFFF) - y0, 0) // SIDE, min(np.int64(rows >> 16) - y0, TILE - 1) // SIDE
+    left, right = np.int64(columns & 0xFFFF) - x0, np.int64(columns >> 16) - x0
+    strip = (1 << (bottom + 1)) - (1 << top)
+    touched = 0
+    for i in range(TILE // SIDE):
+        touched |= strip << (i * STRIP_BLOCKS) if left < (i + 1) * SIDE and right >= i * SIDE else 0
+    return np.int32(touched)
 
-    Fills `batch` [BATCH * RECORD] with means counted from the tile's first pixel, and `blocks` [BATCH]: bit i
-    stands for block i of the tile. Blocks that no light passes, of `open_bits`, are left out.
+
+@kernel
+def _take_batch(x0, y0, places, first, last, records, surfel, open_bits, batch, blocks):
+    """Put the next splats of a tile side by side that touch one of its blocks that light still passes.
+
+    Fills `batch` [BATCH * BATCH_ROW] and `blocks` [BATCH]: bit i stands for block i of the tile. Returns the
+    number of places gone through.
     """
-    for k in range(last - first):
-        at, target = np.int64(places[first + k]) * RECORD, k * RECORD
-        for column in range(RECORD):
-            batch[target + column] = records[at + column]
-        batch[target + MEAN_X] -= F(x0)
-        batch[target + MEAN_Y] -= F(y0)
-        columns = float_bits(records[at + COLUMNS])
-        if surfel:  # the whole box
-            box = float_bits(records[at + ROWS])
-            begin = max(np.int64(box & 0xFFFF) - y0, 0) // BLOCK_HEIGHT
-            end = min(np.int64(box >> 16) - y0, TILE - 1) // BLOCK_HEIGHT
-            rows[0], rows[1], rows[2], rows[3] = begin, end, begin, end
+    x, y = F(x0 + CENTRE), F(y0 + CENTRE)
+    k, at = 0, first
+    while at < last and k < BATCH:
+        record = np.int64(places[at]) * RECORD
+        if surfel:
+            touched = _take_surfel(records, record, batch, k * BATCH_ROW, x0, y0)
         else:
-            mean_x, mean_y, reach = batch[target + MEAN_X], batch[target + MEAN_Y], batch[target + REACH]
-            slope, top, bend = batch[target + SLOPE], batch[target + TOP], batch[target + BEND]
-            find_rows(rows, 0, -mean_x, mean_y, slope, top, reach, bend)
-        left = max((1 << (rows[1] + 1)) - (1 << rows[0]), 0)
-        right = max((1 << (rows[3] + 1)) - (1 << rows[2]), 0) << STRIP_BLOCKS
-        left = left if (columns & 0xFFFF) < x0 + BLOCK_WIDTH else 0
-        right = right if (columns >> 16) >= x0 + BLOCK_WIDTH else 0
-        blocks[k] = (left | right) & open_bits
-    for k in range(last - first, BATCH):
-        blocks[k] = 0
+            touched = take_splat(records, record, batch, k * BATCH_ROW, x, y)
+        touched &= open_bits
+        blocks[k] = touched
+        k += touched != 0
+        at += 1
+    blocks[k:] = 0
+    return at
 
 
 @kernel
-def _blend_tile(tile, x0, y0, places, first, last, records, surfel, batch, blocks, rows):
+def _blend_tile(tile, x0, y0, places, first, last, records, surfel, batch, blocks):
     """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
     open_bits = np.int32((1 << TILE_BLOCKS) - 1)
-    for start in range(first, last, BATCH):
-        if start > first:
-            open_bits = open_blocks(tile, F(EXIT_TRANSMITTANCE))
-            if open_bits == 0:
-                break
-        stop = min(start + BATCH, last)
-        _take_batch(x0, y0, places, start, stop, records, surfel, open_bits, batch, blocks, rows)
+    while first < last and open_bits != 0:
+        first = _take_batch(x0, y0, places, first, last, records, surfel, open_bits, batch, blocks)
         for block in range(TILE_BLOCKS):
             splats = splats_of_block(blocks, np.int32(block))
             if splats == 0:
                 continue
-            x, y = F(block // STRIP_BLOCKS * BLOCK_WIDTH), F(block % STRIP_BLOCKS * BLOCK_HEIGHT)
             if surfel:
-                blend_surfel_block(tile, block * BLOCK_FLOATS, batch, splats, x, y)
+                blend_surfel_block(tile, block, batch, splats)
             else:
-                blend_block(tile, block * BLOCK_FLOATS, batch, splats, x, y)
+                blend_block(tile, block, batch, splats)
+        open_bits = open_blocks(tile, F(EXIT_TRANSMITTANCE))
 
 
 @kernel
 def raster_rows(
     counter, num, surfel, row_order, records, row_slots, row_starts,
     row_records, spans, keys, other_keys, histogram, tile_places, tile_starts, tile_ends,
-    tile, batch, blocks, rows, staging,
+    tile, batch, blocks, staging,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
 ):  # fmt: skip
     """Draw tile rows until `counter` runs out; layout and outputs are those of render/cpu/write.py."""
@@ -216,7 +223,7 @@ def raster_rows(
             for k in range(TILE_FLOATS):
                 tile[k] = F(1) if k % BLOCK_FLOATS >= 3 * LANES else F(0)
             first, last = tile_starts[t], tile_ends[t]
-            _blend_tile(tile, x0, y0, tile_places, first, last, row_records, surfel, batch, blocks, rows)
+            _blend_tile(tile, x0, y0, tile_places, first, last, row_records, surfel, batch, blocks)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
             else:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from render.camera import Camera
 from render.camera_floats import camera_floats
-from render.cpu.blend import BATCH
+from render.cpu.blend import BATCH, BATCH_ROW
 from render.cpu.lanes import TILE, TILE_FLOATS
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
 from render.cpu.project import project_chunks
@@ -134,7 +134,7 @@ class CpuRenderer:
             lambda t: raster_rows(
                 counter[1:], num, g.is_surfel, row_order, work.records, work.row_slots, work.row_starts,
                 t.row_records, t.spans, t.keys, t.other_keys, t.histogram,
-                t.tile_places, t.tile_starts, t.tile_ends, t.tile, t.batch, t.blocks, t.rows, t.staging,
+                t.tile_places, t.tile_starts, t.tile_ends, t.tile, t.batch, t.blocks, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -179,9 +179,8 @@ class _ThreadSpace:
         self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
-        self.batch = _aligned(BATCH * RECORD)
-        self.blocks = np.empty(BATCH, np.int32)
-        self.rows = np.empty(4, np.int32)
+        self.batch = _aligned(BATCH * BATCH_ROW)
+        self.blocks = np.empty(BATCH + 1, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from render.cpu.lanes import (
     BLOCK_FLOATS,
-    BLOCK_HEIGHT,
-    BLOCK_WIDTH,
     LANES,
-    STRIP_FLOATS,
+    SIDE,
+    STRIP_BLOCKS,
     TILE,
+    TILE_BLOCKS,
     TILE_FLOATS,
     inlined,
     kernel,
@@ -26,8 +26,8 @@ F = np.float32
 @inlined
 def _pixel(x, y):
     """Where the red of a tile's pixel lies; the other planes follow LANES apart."""
-    lane = (y % BLOCK_HEIGHT) * BLOCK_WIDTH + x % BLOCK_WIDTH
-    return x // BLOCK_WIDTH * STRIP_FLOATS + y // BLOCK_HEIGHT * BLOCK_FLOATS + lane
+    lane = (y % SIDE) * SIDE + x % SIDE
+    return (x // SIDE * STRIP_BLOCKS + y // SIDE) * BLOCK_FLOATS + lane
 
 
 @inlined
@@ -54,9 +54,9 @@ def composite(tile, staging, x0, y0, width, height, colour, picture):
     if columns < TILE or rows < TILE:
         _copy(picture, start, stride, staging, 0, 3 * TILE, 3 * columns, rows)
         source, start, stride = staging, 0, 3 * TILE
-    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
-        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
-        add_picture(tile, block, source, start + y * stride + 3 * x, stride)
+    for block in range(TILE_BLOCKS):
+        x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
+        add_picture(tile, block * BLOCK_FLOATS, source, start + y * stride + 3 * x, stride)
 
 
 @kernel
@@ -67,9 +67,9 @@ def write_rgb8(tile, staging, x0, y0, width, height, out):
     target, start, stride = out, (y0 * width + x0) * 3, width * 3
     if not whole:
         target, start, stride = staging, 0, 3 * TILE
-    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
-        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
-        store_rgb(tile, block, target, start + y * stride + 3 * x, stride)
+    for block in range(TILE_BLOCKS):
+        x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
+        store_rgb(tile, block * BLOCK_FLOATS, target, start + y * stride + 3 * x, stride)
     if not whole:
         _copy(staging, 0, 3 * TILE, out, (y0 * width + x0) * 3, width * 3, 3 * columns, rows)
 
@@ -89,10 +89,11 @@ def write_yuv420(tile, staging, x0, y0, width, height, matrix, out):
     if not whole:
         target, stride = staging, TILE
         to_y, to_u, to_v = 0, TILE * TILE, TILE * TILE + TILE * TILE // 4
-    for block in range(0, TILE_FLOATS, BLOCK_FLOATS):
-        x, y = block // STRIP_FLOATS * BLOCK_WIDTH, block % STRIP_FLOATS // BLOCK_FLOATS * BLOCK_HEIGHT
+    for block in range(TILE_BLOCKS):
+        x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
         chroma = y // 2 * (stride // 2) + x // 2
-        store_yuv(tile, block, matrix, target, to_y + y * stride + x, stride, to_u + chroma, to_v + chroma)
+        at = block * BLOCK_FLOATS
+        store_yuv(tile, at, matrix, target, to_y + y * stride + x, stride, to_u + chroma, to_v + chroma)
     if not whole:
         half = width // 2
         _copy(staging, 0, TILE, out, luma, width, columns, rows)

@@ -23,6 +23,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 
 from render.cpu.gradients.layout import (
+    BLOCK_WIDTH,
     BLUE,
     CONIC_A,
     CONIC_B,
@@ -47,7 +48,7 @@ from render.cpu.gradients.layout import (
     V_Y,
 )
 from render.cpu.lanes import (
-    BLOCK_WIDTH,
+    EXP2_QUARTIC,
     FLOATS,
     I32,
     INTS,
@@ -125,7 +126,7 @@ class _Block:
         if self.geometry:
             depth = self.column(DEPTH) if closeness is None else b.fmul(self.column(DEPTH), closeness)
             depth = b.fsub(depth, origin)
-        alpha = ops.smaller(ops.exp2(power), ops.const(ALPHA_MAX))
+        alpha = ops.smaller(ops.exp2(power, EXP2_QUARTIC), ops.const(ALPHA_MAX))
         alpha = b.select(drawn, alpha, ops.const(0.0))
         return _Coverage(alpha, depth, dx, dy, in_plane, closeness, u, v)
 

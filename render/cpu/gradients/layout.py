@@ -12,7 +12,8 @@ from typing import Any
 
 from render.cpu import lanes
 
-TILE, LANES, BLOCK_WIDTH, BLOCK_HEIGHT = lanes.TILE, lanes.LANES, lanes.BLOCK_WIDTH, lanes.BLOCK_HEIGHT
+TILE, LANES = lanes.TILE, lanes.LANES
+BLOCK_WIDTH, BLOCK_HEIGHT = 8, 2
 COLUMN_BLOCKS = TILE // BLOCK_HEIGHT  # blocks one above the other
 TILE_BLOCKS = TILE // BLOCK_WIDTH * COLUMN_BLOCKS
 BATCH = 32  # splats blended together: one bit each
