@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
@@ -26,6 +25,7 @@ from render.cpu.lanes import (
     FLOATS,
     I32,
     INTEGERS,
+    INTS,
     LANES,
     SIDE,
     STRIP_BLOCKS,
@@ -35,6 +35,7 @@ from render.cpu.lanes import (
     Ops,
     element_pointer,
     lane_operation,
+    transposed,
 )
 from render.cpu.layout import (
     BEND,
@@ -56,16 +57,15 @@ from render.cpu.layout import (
 )
 from render.splatting import ALPHA_MAX, ALPHA_MIN, SURFEL_LOW_PASS_PX2
 
-BATCH = 32  # splats: one bit each
-CENTRE = TILE // 2  # rows and columns of a tile are counted from here: rounding errors grow with the distance
+BATCH = 64  # splats: one bit each
+CENTRE = TILE // 2  # rows and columns of a tile count from here: rounding errors grow with the distance
 
-# What a batch keeps of a splat, three cache lines: a surfel's record, its mean counted from the tile's centre;
-# of a 3D splat the columns' A [TILE] and B [TILE], then c, red, green and blue.
+# What a batch keeps of a splat, three cache lines: a surfel's record, its mean counted from the tile's
+# centre; of a 3D splat the columns' A [TILE] and B [TILE], then c, red, green and blue.
 BATCH_ROW = 48
 _COLUMN_A, _COLUMN_B, _ROW_C, _RGB = 0, TILE, 2 * TILE, 2 * TILE + 1
 
 _INT64 = ir.IntType(64)
-_STRIP_LANES = 2 * STRIP_BLOCKS  # the upper and the lower rim of a splat in every strip of blocks
 
 
 def _at(builder: ir.IRBuilder, pointer: ir.Value, index: int) -> ir.Value:
@@ -87,7 +87,7 @@ def _splat_power(ops: Ops, row: ir.Value, strip: ir.Value, y: ir.Value) -> ir.Va
 
 
 def _surfel_power(ops: Ops, row: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-    """The same of a surfel: the quadratic over (1 + e dx + f dy)^2, or its low-pass disc where that is more."""
+    """The same of a surfel: the quadratic over (1 + e dx + f dy)^2, or its low-pass disc if that is more."""
     b = ops.builder
 
     def column(index: int) -> ir.Value:
@@ -164,7 +164,7 @@ def _blend_block(surfel: bool) -> Callable[..., Any]:
     return generate
 
 
-_BLEND = types.none(FLOATS, types.int64, FLOATS, types.int32)
+_BLEND = types.none(FLOATS, types.int64, FLOATS, types.int64)
 
 
 @lane_operation
@@ -195,109 +195,110 @@ def splats_of_block(typingctx, blocks, block):
         one = builder.insert_element(ir.Constant(kind, ir.Undefined), bit, ir.Constant(I32, 0))
         bits = builder.shuffle_vector(one, one, ir.Constant(kind, [0] * BATCH))
         touched = builder.icmp_unsigned("!=", builder.and_(blocks, bits), ir.Constant(kind, [0] * BATCH))
-        return builder.bitcast(touched, I32)
+        return builder.bitcast(touched, _INT64)
 
-    return types.int32(INTEGERS, types.int32), generate
+    return types.int64(INTEGERS, types.int32), generate
 
 
 @lane_operation
-def take_splat(typingctx, records, at, batch, place, x, y):
-    """Put the 3D splat whose record starts at records[at] at batch[place], for a tile.
+def store_polynomials(typingctx, records, at, batch, row, x, y):
+    """Put the 3D splat whose record starts at records[at] into the row of a batch that starts at batch[row].
 
-    (x, y): the tile's centre, the pixel at row and column CENTRE. Returns the blocks that the splat touches:
-    bit i stands for block i of the tile.
+    (x, y): the tile's centre, the pixel at row and column CENTRE.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        records, at, batch, place, x, y = args
+        records, at, batch, row, x, y = args
+        ops = Ops(builder)
         record = element_pointer(context, builder, signature.args[0], records, at)
-        row = element_pointer(context, builder, signature.args[2], batch, place)
+        row = element_pointer(context, builder, signature.args[2], batch, row)
 
         def column(index: int) -> ir.Value:
             return builder.load(_at(builder, record, index))
 
-        mean = builder.fsub(column(MEAN_X), x), builder.fsub(column(MEAN_Y), y)
-        _store_polynomials(Ops(builder), row, column, *mean)
-        for target, source in enumerate((CONIC_C, RED, GREEN, BLUE), _ROW_C):
-            builder.store(column(source), _at(builder, row, target))
-        return _touched_blocks(builder, column, *mean)
+        # log2 alpha = lo + a dx^2 + b dx (y - m) + c (y - m)^2, m the mean's row, sorted by powers of y
+        mean_x, mean_y = builder.fsub(column(MEAN_X), x), builder.fsub(column(MEAN_Y), y)
+        dx = builder.fsub(ops.consts([i - CENTRE for i in range(TILE)]), ops.splat(mean_x))
+        mixed = builder.fmul(ops.splat(column(CONIC_B)), dx)
+        lean = builder.fmul(column(CONIC_C), mean_y)
+        ops.store(builder.fsub(mixed, ops.splat(builder.fadd(lean, lean))), row, _COLUMN_B)
+        across = builder.fmul(ops.splat(column(CONIC_A)), dx)
+        value = ops.muladd(across, dx, ops.splat(column(LOG2_OPACITY)))
+        down = builder.fsub(ops.splat(lean), mixed)
+        ops.store(ops.muladd(ops.splat(mean_y), down, value), row, _COLUMN_A)
+        four = ir.VectorType(F32, 4).as_pointer()  # c, red, green, blue
+        colour = builder.load(builder.bitcast(_at(builder, record, CONIC_C), four), align=4)
+        builder.store(colour, builder.bitcast(_at(builder, row, _ROW_C), four), align=4)
+        return context.get_dummy_value()
 
-    return types.int32(FLOATS, types.int64, FLOATS, types.int64, types.float32, types.float32), generate
-
-
-def _store_polynomials(
-    ops: Ops, row: ir.Value, column: Callable[[int], ir.Value], mean_x: ir.Value, mean_y: ir.Value
-) -> None:
-    """log2 alpha = lo + a dx^2 + b dx (y - m) + c (y - m)^2, m the mean's row, sorted by powers of y."""
-    b = ops.builder
-    dx = b.fsub(ops.consts([i - CENTRE for i in range(TILE)]), ops.splat(mean_x))
-    mixed = b.fmul(ops.splat(column(CONIC_B)), dx)
-    lean = b.fmul(column(CONIC_C), mean_y)
-    ops.store(b.fsub(mixed, ops.splat(b.fadd(lean, lean))), row, _COLUMN_B)
-    across = ops.muladd(b.fmul(ops.splat(column(CONIC_A)), dx), dx, ops.splat(column(LOG2_OPACITY)))
-    ops.store(ops.muladd(ops.splat(mean_y), b.fsub(ops.splat(lean), mixed), across), row, _COLUMN_A)
+    arguments = FLOATS, types.int64, FLOATS, types.int64, types.float32, types.float32
+    return types.none(*arguments), generate
 
 
-def _touched_blocks(
-    builder: ir.IRBuilder, column: Callable[[int], ir.Value], mean_x: ir.Value, mean_y: ir.Value
-) -> ir.Value:
-    """Blocks of a tile that the ellipse of render/cpu/layout.py reaches.
+@lane_operation
+def touched_blocks(typingctx, records, slots, x, y, touched):
+    """Blocks of a tile that the ellipses of sixteen 3D splats reach; see render/cpu/layout.py.
 
-    Between the first and the last column of a strip of blocks its upper rim is highest at the ellipse's top
-    or, when that lies outside, at the nearer end; so is the lower one. 0.01 px more each way, so that
+    Bit i of touched[k] stands for block i of the tile, for the splat with record slots[k]; (x, y) is the
+    tile's centre.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        records, slots, x, y, touched = args
+        eight = ir.VectorType(F32, 8)
+        halves = []
+        for k in range(LANES):
+            place = ir.Constant(_INT64, k)
+            slot = builder.load(element_pointer(context, builder, signature.args[1], slots, place))
+            at = builder.mul(builder.sext(slot, _INT64), ir.Constant(_INT64, RECORD))
+            pointer = element_pointer(context, builder, signature.args[0], records, at)
+            halves.append(builder.load(builder.bitcast(pointer, eight.as_pointer()), align=4))
+        joined = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
+        rows = [builder.shuffle_vector(halves[k], halves[k + 8], joined) for k in range(8)]
+        columns = transposed(builder, rows)
+        bits = _touched_blocks(Ops(builder), columns, x, y)
+        pointer = element_pointer(context, builder, signature.args[4], touched, ir.Constant(_INT64, 0))
+        builder.store(bits, builder.bitcast(pointer, INTS.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, INTEGERS, types.float32, types.float32, INTEGERS), generate
+
+
+def _touched_blocks(ops: Ops, columns: list[ir.Value], tile_x: ir.Value, tile_y: ir.Value) -> ir.Value:
+    """Bits [LANES] from the first eight columns of sixteen records.
+
+    Between the first and the last column of a strip of blocks an ellipse's upper rim is highest at its top
+    or, when that lies outside, at the nearer end; the lower one likewise. 0.01 px more each way, so that
     rounding cuts nothing off.
     """
-    kind, whole = ir.VectorType(F32, _STRIP_LANES), ir.VectorType(I32, _STRIP_LANES)
-    strips = [i // 2 for i in range(_STRIP_LANES)]
-
-    def const(values: list[float]) -> ir.Constant:
-        return ir.Constant(kind, [float(np.float32(v)) for v in values])
-
-    def rims(upper: float, lower: float) -> ir.Constant:
-        return const([upper, lower] * STRIP_BLOCKS)
-
-    def splat(scalar: ir.Value) -> ir.Value:
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return builder.shuffle_vector(one, one, ir.Constant(whole, [0] * _STRIP_LANES))
-
-    def larger(x: ir.Value, y: ir.Value) -> ir.Value:
-        return builder.select(builder.fcmp_ordered(">", x, y), x, y)
-
-    def limited(x: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
-        x = larger(x, low)
-        return builder.select(builder.fcmp_ordered("<", x, high), x, high)
-
-    sign = rims(-1, 1)
-    first = builder.fsub(const([SIDE * strip - CENTRE for strip in strips]), splat(mean_x))
-    last = builder.fadd(first, const([SIDE - 1] * _STRIP_LANES))
-    x = limited(builder.fmul(sign, splat(column(TOP))), first, last)
-    square = builder.fsub(splat(column(REACH)), builder.fmul(splat(column(BEND)), builder.fmul(x, x)))
-    kind_of_sqrt = ir.FunctionType(kind, [kind])
-    sqrt = cgutils.get_or_insert_function(builder.module, kind_of_sqrt, f"llvm.sqrt.v{_STRIP_LANES}f32")
-    root = builder.call(sqrt, [larger(square, rims(0, 0))])
-    y = builder.fadd(splat(mean_y), builder.fmul(splat(column(SLOPE)), x))
-    y = builder.fadd(y, builder.fmul(sign, root))
-    # Rounded up, less 0.01, and the block of that row; rounded down, and the block after that row's.
-    y = builder.fadd(y, rims(CENTRE + 0.99, CENTRE + 0.01 + SIDE))
-    y = limited(y, rims(0, 0), rims(TILE, TILE + SIDE - 1))
-    blocks = builder.ashr(builder.fptosi(y, whole), ir.Constant(whole, [SIDE.bit_length() - 1] * len(strips)))
-    places = builder.add(blocks, ir.Constant(whole, [STRIP_BLOCKS * strip for strip in strips]))
-    bits = builder.shl(ir.Constant(whole, [1] * _STRIP_LANES), places)
-    reached = builder.fcmp_ordered(">=", square, builder.fmul(splat(column(REACH)), rims(-1e-3, -1e-3)))
-    bits = builder.select(reached, bits, ir.Constant(whole, [0] * _STRIP_LANES))
-
-    def every_other(start: int) -> ir.Value:
-        mask = ir.Constant(ir.VectorType(I32, STRIP_BLOCKS), [*range(start, _STRIP_LANES, 2)])
-        return builder.shuffle_vector(bits, bits, mask)
-
-    runs = builder.sub(every_other(1), every_other(0))
-    none = ir.Constant(runs.type, [0] * STRIP_BLOCKS)
-    runs = builder.select(builder.icmp_signed(">", runs, none), runs, none)
-    halves = [
-        builder.shuffle_vector(runs, runs, ir.Constant(ir.VectorType(I32, 2), half)) for half in ([0, 1], [2, 3])
-    ]
-    pair = builder.or_(*halves)
-    return builder.or_(*(builder.extract_element(pair, ir.Constant(I32, i)) for i in range(2)))
+    b = ops.builder
+    sqrt = cgutils.get_or_insert_function(b.module, ir.FunctionType(VECTOR, [VECTOR]), "llvm.sqrt.v16f32")
+    one, none = ir.Constant(INTS, [1] * LANES), ir.Constant(INTS, [0] * LANES)
+    left = b.fsub(ops.splat(tile_x), columns[MEAN_X])  # of the tile's centre, counted from the mean
+    down = b.fsub(columns[MEAN_Y], ops.splat(tile_y))
+    tops = b.fsub(ops.const(0.0), columns[TOP]), columns[TOP]
+    least = b.fmul(columns[REACH], ops.const(-1e-3))
+    bits = none
+    for strip in range(STRIP_BLOCKS):
+        first = b.fadd(left, ops.const(SIDE * strip - CENTRE))
+        last = b.fadd(left, ops.const(SIDE * strip - CENTRE + SIDE - 1))
+        ends = []
+        for lower, top in enumerate(tops):
+            x = ops.smaller(ops.larger(top, first), last)
+            square = b.fsub(columns[REACH], b.fmul(columns[BEND], b.fmul(x, x)))
+            root = b.call(sqrt, [ops.larger(square, ops.const(0.0))])
+            y = ops.muladd(columns[SLOPE], x, down)
+            y = b.fadd(y, root) if lower else b.fsub(y, root)
+            # Rounded up, less 0.01, and the block of that row; rounded down, and the block after that row's.
+            y = b.fadd(y, ops.const(CENTRE + (0.01 + SIDE if lower else 0.99)))
+            y = ops.smaller(ops.larger(y, ops.const(0.0)), ops.const(TILE + (SIDE - 1 if lower else 0)))
+            block = b.ashr(b.fptosi(y, INTS), ir.Constant(INTS, [SIDE.bit_length() - 1] * LANES))
+            ends.append(b.shl(one, block))
+        run = b.sub(ends[1], ends[0])
+        reached = b.and_(b.icmp_signed(">", run, none), b.fcmp_ordered(">=", square, least))
+        run = b.shl(run, ir.Constant(INTS, [STRIP_BLOCKS * strip] * LANES))
+        bits = b.or_(bits, b.select(reached, run, none))
+    return bits
 
 
 @lane_operation

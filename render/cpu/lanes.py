@@ -4,8 +4,8 @@ Where numba's own vectoriser fails, the step is spelled out as vector instructio
 whatever the machine has: one AVX-512 register, two of AVX, four of SSE or NEON.
 
 The lanes are a block of 4x4 pixels: small splats and thin ones waste fewest of them there. A tile of 16x16
-pixels is a flat float32 array [4 columns of blocks, 4 rows of blocks, 4 planes, 4 rows, 4 columns]; the planes
-are red, green, blue, transmittance.
+pixels is a flat float32 array [4 columns of blocks, 4 rows of blocks, 4 planes, 4 rows, 4 columns]; the
+planes are red, green, blue, transmittance.
 """
 
 from __future__ import annotations
@@ -128,6 +128,21 @@ class Ops:
         return self.builder.bitcast(moved, VECTOR.as_pointer())
 
 
+def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """The columns of a square of vectors; with wider ones, of every square of their elements side by side."""
+    size, width = len(rows), rows[0].type.count
+    starts = range(0, width, size)
+
+    def mask(first: int) -> ir.Constant:
+        half = [[start + first + i, width + start + first + i] for start in starts for i in range(size // 2)]
+        return ir.Constant(ir.VectorType(I32, width), [i for pair in half for i in pair])
+
+    for _ in range(size.bit_length() - 1):  # each step interleaves the upper with the lower half
+        pairs = [(rows[i], rows[i + size // 2]) for i in range(size // 2)]
+        rows = [builder.shuffle_vector(*pair, mask(first)) for pair in pairs for first in (0, size // 2)]
+    return rows
+
+
 def element_pointer(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, index: ir.Value) -> Any:
     data = context.make_array(kind)(context, builder, value=array).data
     return builder.gep(data, [index])
@@ -179,3 +194,44 @@ def take_ticket(typingctx, counter):
         return builder.atomic_rmw("add", pointer, one, "monotonic")
 
     return types.int64(types.Array(types.int64, 1, "C")), generate
+
+
+@lane_operation
+def prefetch(typingctx, array, index):
+    """Ask for the cache line of array[index], which may lie anywhere."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        pointer = element_pointer(context, builder, signature.args[0], *args)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        name = "llvm.prefetch.p0" if getattr(pointer.type, "is_opaque", False) else "llvm.prefetch.p0f32"
+        read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [pointer, read, keep, data])
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, types.int64), generate
+
+
+@lane_operation
+def store_records(typingctx, planes, stride, records, slot):
+    """Write sixteen lanes of the first sixteen planes, `stride` apart, as records of sixteen floats.
+
+    They go to records[slot], records[slot + 1], ..; one whose last float is 0 is overwritten by the next.
+    Returns the slot after the last one kept.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        planes, stride, records, slot = args
+        ops = Ops(builder)
+        rows = []
+        for plane in range(LANES):
+            at = builder.mul(stride, ir.Constant(stride.type, plane))
+            rows.append(ops.load(element_pointer(context, builder, signature.args[0], planes, at), 0))
+        for i, record in enumerate(transposed(builder, rows)):
+            at = builder.mul(slot, ir.Constant(slot.type, LANES))
+            ops.store(record, element_pointer(context, builder, signature.args[2], records, at), 0)
+            last = builder.extract_element(rows[-1], ir.Constant(I32, i))
+            kept = builder.fcmp_ordered("!=", last, ir.Constant(F32, 0.0))
+            slot = builder.add(slot, builder.zext(kept, slot.type))
+        return slot
+
+    return types.int64(FLOATS, types.int64, FLOATS, types.int64), generate

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 CHUNK = 2048  # Gaussians a thread takes at a time
+# A splat is written to so many lists of tile rows, and of tiles, whether it reaches them or not, and counted
+# where it does: a loop of one to three turns would be mispredicted most of the time. So each list has one
+# place to spare behind it, and there are lists behind the last one.
+SIDE_BY_SIDE = 3
 BLOCK = 128  # Gaussians projected together; the scratch stays in the L1 cache
 
 # Columns of a record [RECORD] float32: everything the raster kernel needs to draw a splat, one cache line.
 # The scratch planes [PLANES, BLOCK] of the projection start in the same order.
-MEAN_X, MEAN_Y, CONIC_A, CONIC_B, CONIC_C, LOG2_OPACITY, TILT_X, TILT_Y = range(8)
-ROWS, COLUMNS = 8, 9  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
-RED, GREEN, BLUE = 10, 11, 12
 # The visible ellipse of a 3D splat is dy = SLOPE dx +- sqrt(REACH - BEND dx^2); its top lies at dx = TOP.
-SLOPE, TOP, REACH, BEND = TILT_X, TILT_Y, 13, 14  # the tilt is for surfels only
+MEAN_X, MEAN_Y, SLOPE, TOP, REACH, BEND = range(6)
+TILT_X, TILT_Y = SLOPE, TOP  # of surfels, which have no ellipse
+ROWS, COLUMNS = 6, 7  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
+CONIC_A, CONIC_B, LOG2_OPACITY = 8, 9, 10
+CONIC_C, RED, GREEN, BLUE = 11, 12, 13, 14
 DEPTH = 15  # a positive float, whose bits order like integers; 0 when the Gaussian is not drawn
 DIRECTION_X, DIRECTION_Y, DIRECTION_Z = 16, 17, 18  # of the harmonics
 RECORD, PLANES = 16, 19

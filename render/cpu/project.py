@@ -2,7 +2,7 @@
 
 The rules are those of render/splatting.py; render/reference/projection.py says the same in torch. A chunk of
 Gaussians is projected in blocks: a straight-line loop over structure-of-arrays scratch, which LLVM turns into
-vector code, then a loop that packs the visible ones into records of one cache line and lists them by tile
+vector code, then a step that packs the visible ones into records of one cache line and lists them by tile
 row. Every chunk writes only to its own part of the outputs, so threads need no lock and the result does not
 depend on how many there are.
 """
@@ -15,7 +15,17 @@ import numpy as np
 
 from render.cpu.colour import colour_block
 from render.cpu.functions import LOG2_E, exp_lane, log2_lane
-from render.cpu.lanes import bits_float, float_bits, inlined, kernel, sqrt_lane, take_ticket
+from render.cpu.lanes import (
+    LANES,
+    TILE,
+    bits_float,
+    float_bits,
+    inlined,
+    kernel,
+    sqrt_lane,
+    store_records,
+    take_ticket,
+)
 from render.cpu.layout import (
     BEND,
     BLOCK,
@@ -30,8 +40,8 @@ from render.cpu.layout import (
     MEAN_X,
     MEAN_Y,
     REACH,
-    RECORD,
     ROWS,
+    SIDE_BY_SIDE,
     SLOPE,
     TILT_X,
     TILT_Y,
@@ -45,6 +55,14 @@ _TWO_LN2 = F(2.0 * math.log(2.0))
 _LOG2_ALPHA_MIN = F(math.log2(ALPHA_MIN))
 _LOW_PASS, _SURFEL_LOW_PASS, _NEAR = F(LOW_PASS_PX2), F(SURFEL_LOW_PASS_PX2), F(NEAR_M)
 _HUGE = F(HUGE)
+_TILE_BITS = TILE.bit_length() - 1
+_TILES = 0xFFFF >> _TILE_BITS | 0xFFFF >> _TILE_BITS << 16  # pixels of both halves, shifted: their tiles
+
+
+@inlined
+def row_slots_per_chunk(tile_rows):
+    """Places of a chunk in `row_slots` (see `project_chunks`)."""
+    return (CHUNK + 1) * tile_rows + SIDE_BY_SIDE
 
 
 @inlined
@@ -216,18 +234,66 @@ def _project_surfel_block(means, quats, log_scales, logits, camera, antialiased,
 
 
 @kernel
+def _pack_block(planes, count, slot, records, depths, spans, row_spans, ends):
+    """Write the visible ones of `count` projected Gaussians from records[slot] on; the slot after the last.
+
+    Adds to `ends` where splats begin (+1) and end (-1) to reach tile rows.
+    """
+    planes[DEPTH * BLOCK + count : (DEPTH + 1) * BLOCK] = F(0)
+    end = slot
+    for j in range(0, count, LANES):
+        end = store_records(planes[j:], BLOCK, records, end)
+    for j in range(count):
+        depth = planes[DEPTH * BLOCK + j]
+        visible = np.int32(depth != F(0))
+        rows, columns = float_bits(planes[ROWS * BLOCK + j]), float_bits(planes[COLUMNS * BLOCK + j])
+        row_span = ((rows >> _TILE_BITS) & _TILES) * visible
+        depths[slot], spans[slot], row_spans[slot % CHUNK] = (
+            float_bits(depth),
+            (columns >> _TILE_BITS) & _TILES,
+            row_span,
+        )
+        ends[row_span & 0xFFFF] += visible
+        ends[(row_span >> 16) + 1] -= visible
+        slot += visible
+    return end
+
+
+@kernel
+def _list_by_row(first, end, place, row_spans, row_slots, starts, ends):
+    """List the slots from `first` on by tile row, each list with one place to spare (see SIDE_BY_SIDE)."""
+    tile_rows = starts.shape[0] - SIDE_BY_SIDE
+    reaching = 0
+    for row in range(tile_rows):
+        reaching += ends[row]
+        starts[row] = ends[row] = place
+        place += reaching + 1
+    ends[tile_rows:] = place
+    for slot in range(first, end):
+        span = row_spans[slot - first]
+        top, bottom = span & 0xFFFF, span >> 16
+        for row in range(top, top + SIDE_BY_SIDE):
+            at = ends[row]
+            row_slots[at] = slot
+            ends[row] = at + (row <= bottom)
+        for row in range(top + SIDE_BY_SIDE, bottom + 1):
+            row_slots[ends[row]] = slot
+            ends[row] += 1
+
+
+@kernel
 def project_chunks(
     counter, surfel, means, quats, log_scales, logits, sh, sh_quats, camera, antialiased,
-    planes, records, row_slots, row_starts,
+    planes, row_spans, records, depths, spans, row_slots, row_starts, row_ends,
 ):  # fmt: skip
     """Project chunks until `counter` runs out of them.
 
-    A Gaussian's slot in `records` [N * RECORD] is in its own chunk, visible ones first. `row_slots`
-    [N * tile rows] holds each chunk's slots listed by tile row; row r's are row_starts[chunk, r] ..
-    row_starts[chunk, r + 1] of the chunk's part.
+    A Gaussian's slot in `records` [N * RECORD], `depths` [N] (the float's bits) and `spans` [N] (last and
+    first tile of its rows, 16 bits each) is in its own chunk, visible ones first. `row_slots` holds each
+    chunk's slots listed by tile row: row r's are row_starts[chunk, r] .. row_ends[chunk, r].
     """
     num = logits.shape[0]
-    tile_rows = row_starts.shape[1] - 1
+    places = row_slots_per_chunk(row_starts.shape[1] - SIDE_BY_SIDE)
     axes = 2 if surfel else 3
     sh_size = sh.shape[0] // num if num > 0 else 3
     while True:
@@ -237,8 +303,8 @@ def project_chunks(
             return
         last = min(first + CHUNK, num)
         slot = first
-        starts = row_starts[chunk]
-        starts[:] = 0
+        starts, ends = row_starts[chunk], row_ends[chunk]
+        ends[:] = 0
         for start in range(first, last, BLOCK):
             count = min(BLOCK, last - start)
             stop = start + count
@@ -254,23 +320,5 @@ def project_chunks(
                 means[3 * start : 3 * stop], sh[sh_size * start : sh_size * stop],
                 sh_quats[4 * start : 4 * stop], camera, planes,
             )  # fmt: skip
-            for j in range(count):
-                if planes[DEPTH * BLOCK + j] == F(0):
-                    continue
-                for column in range(RECORD):
-                    records[slot * RECORD + column] = planes[column * BLOCK + j]
-                rows = float_bits(planes[ROWS * BLOCK + j])
-                slot += 1
-                for row in range((rows & 0xFFFF) >> 4, (rows >> 20) + 1):
-                    starts[row + 1] += 1
-        base = first * tile_rows
-        for row in range(tile_rows):
-            starts[row + 1] += starts[row]
-        for s in range(first, slot):
-            rows = float_bits(records[s * RECORD + ROWS])
-            for row in range((rows & 0xFFFF) >> 4, (rows >> 20) + 1):
-                row_slots[base + starts[row]] = s
-                starts[row] += 1
-        for row in range(tile_rows, 0, -1):
-            starts[row] = starts[row - 1]
-        starts[0] = 0
+            slot = _pack_block(planes, count, slot, records, depths, spans, row_spans, ends)
+        _list_by_row(first, slot, chunk * places, row_spans, row_slots, starts, ends)

@@ -15,10 +15,10 @@ from torch import Tensor
 from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cpu.blend import BATCH, BATCH_ROW
-from render.cpu.lanes import TILE, TILE_FLOATS
-from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD
-from render.cpu.project import project_chunks
-from render.cpu.raster import DIGITS, SIDE_BY_SIDE, raster_rows
+from render.cpu.lanes import LANES, TILE, TILE_FLOATS
+from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD, SIDE_BY_SIDE
+from render.cpu.project import project_chunks, row_slots_per_chunk
+from render.cpu.raster import DIGITS, raster_rows
 from render.cpu.write import FLOAT_RGBA, RGB8, STAGING_BYTES, YUV420
 from render.drawing import Background
 from render.gaussians import Gaussians
@@ -124,17 +124,19 @@ class CpuRenderer:
         self._on_all_threads(
             lambda t: project_chunks(
                 counter[:1], g.is_surfel, *arrays, view, g.antialiased,
-                t.planes, work.records, work.row_slots, work.row_starts,
+                t.planes, t.row_spans, work.records, work.depths, work.spans,
+                work.row_slots, work.row_starts, work.row_ends,
             )
         )  # fmt: skip
         chunks = (num + CHUNK - 1) // CHUNK
-        sizes = np.diff(work.row_starts[:chunks], axis=1).sum(0)
+        sizes = (work.row_ends[:chunks] - work.row_starts[:chunks])[:, : self._tile_rows].sum(0)
         row_order = np.argsort(-sizes, kind="stable")  # longest first, so that threads finish together
         self._on_all_threads(
             lambda t: raster_rows(
-                counter[1:], num, g.is_surfel, row_order, work.records, work.row_slots, work.row_starts,
-                t.row_records, t.spans, t.keys, t.other_keys, t.histogram,
-                t.tile_places, t.tile_starts, t.tile_ends, t.tile, t.batch, t.blocks, t.staging,
+                counter[1:], num, g.is_surfel, row_order, work.records, work.depths, work.spans,
+                work.row_slots, work.row_starts, work.row_ends, t.keys, t.other_keys, t.histogram,
+                t.tile_places, t.tile_starts, t.tile_ends,
+                t.tile, t.batch, t.blocks, t.taken, t.slots, t.touched, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -172,15 +174,15 @@ class _ThreadSpace:
         self.planes = np.empty(PLANES * BLOCK, np.float32)
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
-        self.row_records = _aligned(capacity * RECORD)
-        self.spans = np.empty(capacity, np.int32)
+        self.row_spans = np.empty(CHUNK, np.int32)
         self.tile_places = np.empty((capacity + 1) * tiles + 1, np.int32)
         self.tile_starts = np.empty(tiles, np.int64)
         self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
         self.batch = _aligned(BATCH * BATCH_ROW)
-        self.blocks = np.empty(BATCH + 1, np.int32)
+        self.blocks, self.taken = np.empty(BATCH, np.int32), np.empty(BATCH, np.int32)
+        self.slots, self.touched = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 
@@ -190,9 +192,10 @@ class _Workspace:
     def __init__(self, capacity: int, tile_rows: int, tiles: int, num_threads: int) -> None:
         self.capacity = capacity
         chunks = (capacity + CHUNK - 1) // CHUNK
-        self.records = _aligned(capacity * RECORD)
-        self.row_slots = np.empty(chunks * CHUNK * tile_rows, np.int32)
-        self.row_starts = np.empty((chunks, tile_rows + 1), np.int32)
+        self.records = _aligned((capacity + LANES) * RECORD)  # they are written by sixteen
+        self.depths, self.spans = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+        self.row_slots = np.empty(chunks * row_slots_per_chunk(tile_rows), np.int32)
+        self.row_starts, self.row_ends = np.zeros((2, chunks, tile_rows + SIDE_BY_SIDE), np.int32)
         self.threads = [_ThreadSpace(capacity, tiles) for _ in range(num_threads)]
 
 
