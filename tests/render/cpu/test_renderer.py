@@ -1,5 +1,6 @@
 """What only the CPU renderer offers: bytes for encoders, threads, a workspace that is kept."""
 
+import math
 import threading
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,10 @@ import pytest
 import torch
 
 from bench.scenes import ellipsoid_head, head_camera
+from render.camera import Camera
 from render.cpu.renderer import CpuRenderer
+from render.gaussians import Gaussians
+from render.reference.renderer import ReferenceRenderer
 
 WIDTH, HEIGHT = 90, 70  # several tiles, and a border on both sides that no tile of 16 fits
 COLOUR = (0.2, 0.5, 0.9)
@@ -80,6 +84,47 @@ def test_the_number_of_threads_changes_nothing(surfel: bool) -> None:
     one, two, five = (CpuRenderer(WIDTH, HEIGHT, n).render_rgb8(scene, camera, COLOUR) for n in (1, 2, 5))
     assert (one == two).all()
     assert (one == five).all()
+
+
+def test_strands_across_many_tiles_lose_no_pixel() -> None:
+    """Hair: as thin as a pixel, 150 long, at every angle; only the blocks on their way are looked at."""
+    num, size = 60, 160
+    random = torch.Generator().manual_seed(1)
+    angle = torch.linspace(0, math.pi, num)
+    none = torch.zeros(num)
+    means = torch.stack([*(0.04 * torch.randn(2, num, generator=random)), none], 1)
+    scene = Gaussians(
+        means=means,
+        quats=torch.stack([(angle / 2).cos(), none, none, (angle / 2).sin()], 1),
+        log_scales=torch.tensor([0.04, 3e-4, 3e-4]).log().expand(num, 3).contiguous(),
+        logit_opacities=torch.full((num,), -1.0),
+        sh=torch.randn(num, 1, 3, generator=random),
+        antialiased=False,
+    )
+    camera = Camera.look_at((0, 0, 1), (0, 0, 0), width=size, height=size, vertical_fov_deg=15)
+    expected = ReferenceRenderer().render(scene, camera)
+    drawn = CpuRenderer(size, size).render(scene, camera)
+    assert (expected.alpha > 0).float().mean() > 0.4
+    # a pixel whose alpha sits on 1/255 may fall on either side of it
+    assert (drawn.alpha - expected.alpha).abs().max() < 1.5 / 255
+
+
+def test_splats_at_one_depth_stay_in_the_order_of_their_indices() -> None:
+    """Also beyond a group of sixteen and a batch of sixty-four, where the first hides the rest."""
+    one = ellipsoid_head(1)
+    num = 200
+    colours = torch.zeros(num, 1, 3)
+    colours[0] = 1.0
+    scene = Gaussians(
+        means=torch.zeros(num, 3),
+        quats=one.quats.expand(num, 4).contiguous(),
+        log_scales=torch.full((num, 3), math.log(0.5)),
+        logit_opacities=torch.full((num,), 20.0),
+        sh=colours,
+        antialiased=False,
+    )
+    drawn = CpuRenderer(32, 32).render(scene, head_camera(32, 32)).rgb[16, 16]
+    assert (drawn - (0.5 + 0.28209479)).abs().max() < 2e-3  # ALPHA_MAX lets 0.1 % of the others through
 
 
 def test_a_larger_and_a_smaller_scene_after_another() -> None:
