@@ -59,10 +59,12 @@ _TILE_BITS = TILE.bit_length() - 1
 _TILES = 0xFFFF >> _TILE_BITS | 0xFFFF >> _TILE_BITS << 16  # pixels of both halves, shifted: their tiles
 
 
-@inlined
-def row_slots_per_chunk(tile_rows):
+def row_slots_per_chunk(tile_rows: int) -> int:
     """Places of a chunk in `row_slots` (see `project_chunks`)."""
     return (CHUNK + 1) * tile_rows + SIDE_BY_SIDE
+
+
+_places_per_chunk = inlined(row_slots_per_chunk)
 
 
 @inlined
@@ -293,7 +295,7 @@ def project_chunks(
     chunk's slots listed by tile row: row r's are row_starts[chunk, r] .. row_ends[chunk, r].
     """
     num = logits.shape[0]
-    places = row_slots_per_chunk(row_starts.shape[1] - SIDE_BY_SIDE)
+    places = _places_per_chunk(row_starts.shape[1] - SIDE_BY_SIDE)
     axes = 2 if surfel else 3
     sh_size = sh.shape[0] // num if num > 0 else 3
     while True:
