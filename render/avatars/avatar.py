@@ -169,7 +169,8 @@ class Avatar:
         return {}
 
     @cached_property
-    def _portrait(self) -> Framing:
+    def portrait(self) -> Framing:
+        """What `default_camera` shows of an avatar that brings no framing of its own."""
         with torch.no_grad():
             rest = self.pose(self.rig.neutral_params())
         return framing_of(self.rig, rest.means, self.gaussians.opacities(), rest.scales())
@@ -181,7 +182,7 @@ class Avatar:
 
         Positive yaw moves the camera around the head to the subject's left, positive pitch moves it up.
         """
-        view = self.framing or self._portrait
+        view = self.framing or self.portrait
         distance = view.distance_m * max(1.0, height / width)
         return Camera.orbit(
             view.target,
