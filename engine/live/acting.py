@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from capture.latest import Latest
 from engine.demo_motion import demo_moment
@@ -16,6 +16,10 @@ from engine.live.scene import Cast
 from engine.live.stamps import FrameStamps
 from render.motion import Motion
 from tracking.detect.detection import Detection
+from tracking.face.prediction import MotionPredictor
+
+if TYPE_CHECKING:
+    from tracking.face.driver import Driver
 
 GONE_AFTER_S = 0.2  # without frames; slow cameras in dim light still give ten a second
 IDLE_S = 1 / 30  # between pictures of an avatar whose source is gone
@@ -40,7 +44,10 @@ class Actor(Protocol):
 
 
 class FaceActor:
-    """Plays the tracked face; breathes and blinks on while no frames come."""
+    """Plays the tracked face, predicted in frames that the tracker did not look at.
+
+    Breathes and blinks on while no frames come.
+    """
 
     def __init__(
         self,
@@ -54,13 +61,14 @@ class FaceActor:
         self._clock_ns = clock_ns
         self._idle = True
         self._cast: Cast | None = None
+        self._predictor = MotionPredictor()
+        self._measured: tuple[Detection, Motion] | None = None
 
     def next(self, cast: Cast) -> Moment | None:
         assert cast.driver is not None
         if cast is not self._cast:
             self._cast = cast
-            if self._lookahead is not None:
-                self._lookahead.reset()
+            self._forget()
         try:
             tracked = self._tracked.read(IDLE_S if self._idle else GONE_AFTER_S)
         except TimeoutError:
@@ -69,17 +77,45 @@ class FaceActor:
             return None
         self._idle = False
         stamps = replace(tracked.stamps, play_ns=self._clock_ns())
-        motion = cast.driver.update(tracked.detection)
-        found = motion.face_seen
-        if self._lookahead is not None:
-            motion = self._lookahead(motion, self._clock_ns())
+        if self._measured is None or self._measured[0] is not tracked.detection:
+            motion = self._measure(cast.driver, tracked.detection)
+        if not tracked.tracked:
+            motion = self._between(cast.driver, tracked.stamps.capture_ns)
+        assert self._measured is not None
+        found = self._measured[1].face_seen
         return Moment(motion, replace(stamps, solved_ns=self._clock_ns()), found=found)
+
+    def _measure(self, driver: Driver, detection: Detection) -> Motion:
+        """The motion to show for a frame that was looked at."""
+        motion = driver.update(detection)
+        self._measured = detection, motion
+        if self._lookahead is not None:
+            return self._lookahead(motion, self._clock_ns())
+        if motion.face_seen:
+            self._predictor.update(motion, motion.time_ns / 1e9)
+        else:
+            self._predictor.reset()
+        return motion
+
+    def _between(self, driver: Driver, capture_ns: int) -> Motion:
+        """The motion to show for a later frame that was not."""
+        assert self._measured is not None
+        if not self._measured[1].face_seen:
+            return driver.update(Detection.lost(capture_ns, -1, 0, 0))
+        if self._lookahead is not None:
+            return self._lookahead.between(capture_ns, self._clock_ns())
+        return replace(self._predictor.predict(capture_ns / 1e9), time_ns=capture_ns)
+
+    def _forget(self) -> None:
+        self._measured = None
+        self._predictor.reset()
+        if self._lookahead is not None:
+            self._lookahead.reset()
 
     def _idling(self, cast: Cast) -> Moment:
         assert cast.driver is not None
         self._idle = True
-        if self._lookahead is not None:
-            self._lookahead.reset()
+        self._forget()
         now_ns = self._clock_ns()
         motion = cast.driver.update(Detection.lost(now_ns, -1, 0, 0))
         return Moment(motion, FrameStamps(now_ns), driven=False, found=False)

@@ -67,8 +67,9 @@ class LiveControls:
     def _remark(self) -> str:
         if self._source != "motion" and self._stage.driven and not self._stage.face_found:
             return "no face is seen"
-        if self._stage.deadline.scale < 1:
-            return f"this machine is busy: drawn at {self._stage.deadline.scale:.0%} of the size"
+        scale = self._stage.deadline.effort.scale
+        if scale < 1:
+            return f"this machine is busy: drawn at {scale:.0%} of the size"
         return ""
 
     def avatars(self) -> Sequence[AvatarChoice]:
@@ -126,7 +127,9 @@ class LiveControls:
             **self._statistics.figures(),
             **self._extra_figures(),
             "tracker_restarts": float(self._statistics.total("tracker_restart")),
-            "render_scale": deadline.scale,
+            "render_scale": deadline.effort.scale,
+            "gaussian_share": deadline.effort.share,
+            "detect_every": float(deadline.detect_every),
             "render_scale_falls": float(deadline.num_falls),
             "render_scale_rises": float(deadline.num_rises),
         }

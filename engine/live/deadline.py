@@ -1,4 +1,4 @@
-"""Holds the frame rate under load: draws fewer pixels while drawing is what makes pictures late."""
+"""Holds the delay under load: gives up pixels, then Gaussians, then tracked frames, before pictures come late."""
 
 from __future__ import annotations
 
@@ -6,126 +6,180 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-SCALES = (1.0, 0.84, 0.71, 0.59, 0.5)  # of the picture's sides: each draws about 70 % of the pixels before
+SCALES = (1.0, 0.92, 0.84, 0.77, 0.71, 0.65, 0.59, 0.54, 0.5)  # of the picture's sides: steps nobody sees
+SHARES = (0.85, 0.7)  # of the Gaussians, once no smaller picture is left
+TRACKED_FPS = 30  # of a faster camera, every second frame is looked at, or every third
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much work one picture gets."""
+
+    scale: float = 1.0  # of the full width and height
+    share: float = 1.0  # of the avatar's Gaussians, the most important ones
+
+
+EFFORTS = (*(Effort(scale) for scale in SCALES), *(Effort(SCALES[-1], share) for share in SHARES))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCost:
+    """What one frame took, milliseconds; times waited for a core are part of it."""
+
+    delay: float  # from the frame's arrival until its picture was handed over
+    fixed: float  # solving and posing, whatever the picture's size
+    drawing: float  # at the effort it was drawn with
+    tracking: float | None = None  # None: the frame was not looked at, its motion was predicted
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlineConfig:
-    """When to give and when to take resolution.
+    """When to give and when to take effort.
 
-    `low` lies further below 1 than two neighbouring scales' costs are apart, or the scale would swing.
+    `low` lies further below 1 than two neighbouring efforts' delays are apart, or the effort would swing.
     """
 
+    budget_ms: float = 40.0  # for the delay; encoding, the way and the browser come on top
     late: float = 1.04  # pictures further apart than this many frames' times: the rate is not held
     high: float = 0.85  # of the frame's time: below it, drawing is not what makes pictures late
-    low: float = 0.8  # of the frame's time: the scale rises when the larger picture would stay below
-    window: int = 15  # frames whose median cost is judged
-    fall_after_s: float = 0.4  # a scale is kept this long before it falls again
-    judge_after_s: float = 1.5  # after the last fall, whether the falls gained anything
-    least_gain: float = 0.05  # of the pictures' distance; falls that gain less are taken back
-    rise_after_s: float = 3.0  # of calm; doubled each time a rise had to be taken back
+    low: float = 0.8  # of the budget and of the frame's time: an effort rises when it would stay below
+    window: int = 12  # frames that are judged
+    upper: float = 0.75  # of the window's delays lie below the one that counts: no single frame decides
+    fall_after_s: float = 0.4  # an effort is kept this long before it falls again
+    faster_above: tuple[float, ...] = (1.25, 1.6)  # of the budget: two, or three, steps at once
+    least_gain: float = 0.15  # of the delay that drawing less could save in all, or it is left alone
+    rise_after_s: float = 2.0  # of calm; doubled each time a rise had to be taken back
     longest_rise_after_s: float = 48.0
     regret_s: float = 5.0  # a rise that falls again within this time was a mistake
-    pixel_share: float = 0.55  # of the drawing cost that shrinks with the pixels; the rest is per Gaussian
+    pixel_share: float = 0.55  # of the drawing cost that shrinks with the pixels
+    gaussian_share: float = 0.5  # of what is left of it that shrinks with the Gaussians
+    crowding: float = 1.5  # how much a delay grows by, for each millisecond of work more
 
 
 class DeadlineController:
-    """Chooses the scale of the rendered picture from what frames cost; reads time from the caller.
+    """Chooses the effort of the next pictures from what frames cost; reads time from the caller.
 
-    The costs of other work, measured on the same clock, push it as well: a frame that was kept waiting for a
-    core costs more. A scale falls only while pictures come late and drawing takes the frame's time; if
-    something else holds them up, the tracker for example, falls gain nothing and are taken back.
+    It acts on the delay itself, of which other programs' work is a part: a frame that is kept waiting for a
+    core comes late. Where drawing has so small a share in the delay that less of it would not help, the
+    tracker looks at every second frame instead. Falls are quick, rises one by one after a calm time.
     """
 
     def __init__(self, config: DeadlineConfig | None = None) -> None:
         self._config = config if config is not None else DeadlineConfig()
-        self._frames: deque[tuple[float, float, float]] = deque(maxlen=self._config.window)
+        self._frames: deque[tuple[FrameCost, float]] = deque(maxlen=self._config.window)
         self._level = 0
+        self._skipping = False
+        self._base_every = 1
         self._changed_s = -math.inf
-        self._since_change = 0  # frames
         self._rose_s = -math.inf
         self._calm_since_s: float | None = None
-        self._before_falls: tuple[int, float] | None = None  # level and distance of pictures, to be judged
-        self._useless_until_s = -math.inf  # falls were taken back
         self._rise_after_s = self._config.rise_after_s
         self.num_falls = 0
         self.num_rises = 0
 
     @property
-    def scale(self) -> float:
-        """Share of the full width and height to draw now."""
-        return SCALES[self._level]
+    def effort(self) -> Effort:
+        """What to give the next picture."""
+        return EFFORTS[self._level]
 
-    def update(self, fixed_ms: float, drawing_ms: float, frame_ms: float, now_s: float) -> float:
-        """Take in one frame and give the scale for the next.
+    @property
+    def detect_every(self) -> int:
+        """The tracker looks at every so many-th frame; the face is predicted in between."""
+        return self._base_every * (2 if self._skipping else 1)
 
-        `fixed_ms`: what the frame cost whatever its size (solving, posing). `drawing_ms`: what drawing it at
-        the present scale cost. `frame_ms`: the time a frame has, the source's interval. `now_s`: when it was
-        done.
-        """
+    def update(self, cost: FrameCost, frame_ms: float, now_s: float) -> None:
+        """Take in one frame. `frame_ms`: the source's interval. `now_s`: when the frame was done."""
         config = self._config
-        self._frames.append((fixed_ms, drawing_ms, now_s))
-        self._since_change += 1
+        self._base_every = max(1, int((1e3 / frame_ms + 10) // TRACKED_FPS))
+        self._frames.append((cost, now_s))
         if len(self._frames) < config.window:
-            return self.scale
-        fixed, drawing = (
-            sorted(costs)[len(costs) // 2] for costs in list(zip(*self._frames, strict=True))[:2]
-        )
-        distance_ms = 1e3 * (now_s - self._frames[0][2]) / (config.window - 1)
-        late = distance_ms > config.late * frame_ms
-        if late and fixed + drawing > config.high * frame_ms:
-            self._calm_since_s = None
-            if now_s - self._changed_s >= config.fall_after_s and now_s >= self._useless_until_s:
-                self._fall(distance_ms, now_s)
-        elif self._level and not late and fixed + self._larger(drawing) < config.low * frame_ms:
-            if self._calm_since_s is None:
-                self._calm_since_s = now_s
-            if now_s - self._calm_since_s >= self._rise_after_s:
-                self._rise(now_s)
-        else:
-            self._calm_since_s = None
-        if self._before_falls is not None and now_s - self._changed_s >= config.judge_after_s:
-            self._judge_falls(late, now_s)
-        return self.scale
-
-    def _larger(self, drawing_ms: float) -> float:
-        """What drawing would cost at the next larger scale."""
-        pixels = (SCALES[self._level - 1] / SCALES[self._level]) ** 2
-        return drawing_ms * (1 + self._config.pixel_share * (pixels - 1))
-
-    def _fall(self, distance_ms: float, now_s: float) -> None:
-        if self._level + 1 == len(SCALES):
             return
-        if now_s - self._rose_s < self._config.regret_s:
-            self._rise_after_s = min(2 * self._rise_after_s, self._config.longest_rise_after_s)
-        if self._before_falls is None:
-            self._before_falls = self._level, distance_ms
-        self._level += 1
+        costs = [frame for frame, _ in self._frames]
+        delay = _quantile([frame.delay for frame in costs], config.upper)
+        fixed, drawing = (_quantile([getattr(c, part) for c in costs], 0.5) for part in ("fixed", "drawing"))
+        tracked = [frame.tracking for frame in costs if frame.tracking is not None]
+        tracking = _quantile(tracked, 0.5) if tracked else 0.0
+        distance = 1e3 * (now_s - self._frames[0][1]) / (config.window - 1)
+        overrun = delay / config.budget_ms
+        slow = distance > config.late * frame_ms
+        if slow and max(fixed + drawing, tracking / self.detect_every) > config.high * frame_ms:
+            overrun = max(overrun, min(distance / frame_ms, config.faster_above[0]))
+        if overrun > 1:
+            self._calm_since_s = None
+            if now_s - self._changed_s >= config.fall_after_s:
+                self._fall(overrun, delay, drawing, now_s)
+            return
+        may_rise = not slow and self._could_rise(delay, fixed, drawing, tracking, frame_ms)
+        if not may_rise:
+            self._calm_since_s = None
+        elif self._calm_since_s is None:
+            self._calm_since_s = now_s
+        elif now_s - self._calm_since_s >= self._rise_after_s:
+            self._rise(delay, drawing, tracking, frame_ms, now_s)
+
+    def _work(self, level: int) -> float:
+        """The share of the full drawing cost that an effort takes."""
+        config, effort = self._config, EFFORTS[level]
+        pixels = 1 - config.pixel_share * (1 - effort.scale**2)
+        return pixels * (1 - config.gaussian_share * (1 - effort.share))
+
+    def _could_rise(
+        self, delay: float, fixed: float, drawing: float, tracking: float, frame_ms: float
+    ) -> bool:
+        if self._skipping and self._can_track_more(delay, tracking, frame_ms):
+            return True
+        if not self._level:
+            return False
+        more = self._more_drawing(drawing)
+        low = self._config.low
+        return self._with_more(delay, more) < low * self._config.budget_ms and (
+            fixed + drawing + more < low * frame_ms
+        )
+
+    def _can_track_more(self, delay: float, tracking: float, frame_ms: float) -> bool:
+        config = self._config
+        held = self._with_more(delay, tracking / 4) < config.low * config.budget_ms
+        return held and tracking < config.low * frame_ms * self._base_every
+
+    def _more_drawing(self, drawing: float) -> float:
+        return drawing * (self._work(self._level - 1) / self._work(self._level) - 1)
+
+    def _with_more(self, delay: float, work: float) -> float:
+        return delay + self._config.crowding * work
+
+    def _fall(self, overrun: float, delay: float, drawing: float, now_s: float) -> None:
+        config = self._config
+        bottom = len(EFFORTS) - 1
+        full = drawing / self._work(self._level)
+        saved = full * (1 - self._work(bottom))
+        if self._level < bottom and saved > config.least_gain * (delay + full - drawing):
+            steps = 1 + sum(overrun > limit for limit in config.faster_above)
+            self._level = min(bottom, self._level + steps)
+        elif not self._skipping:
+            self._skipping = True
+        else:
+            return
+        if now_s - self._rose_s < config.regret_s:
+            self._rise_after_s = min(2 * self._rise_after_s, config.longest_rise_after_s)
         self.num_falls += 1
         self._moved(now_s)
 
-    def _judge_falls(self, late: bool, now_s: float) -> None:
-        """Take falls back that brought pictures no closer together."""
-        assert self._before_falls is not None
-        (level, before_ms), self._before_falls = self._before_falls, None
-        distance_ms = 1e3 * (now_s - self._changed_s) / self._since_change
-        if late and distance_ms > (1 - self._config.least_gain) * before_ms:
-            self.num_rises += self._level - level
-            self._level = level
-            self._moved(now_s)
-            self._useless_until_s = now_s + self._config.longest_rise_after_s
-
-    def _rise(self, now_s: float) -> None:
-        self._level -= 1
+    def _rise(self, delay: float, drawing: float, tracking: float, frame_ms: float, now_s: float) -> None:
+        if self._skipping and self._can_track_more(delay, tracking, frame_ms):
+            self._skipping = False
+        else:
+            self._level -= 1
         self.num_rises += 1
         self._rose_s = now_s
-        self._before_falls = None
-        self._moved(now_s)
-        if not self._level:
+        if not self._level and not self._skipping:
             self._rise_after_s = max(self._config.rise_after_s, self._rise_after_s / 2)
+        self._moved(now_s)
 
     def _moved(self, now_s: float) -> None:
         self._changed_s = now_s
-        self._since_change = 0
         self._calm_since_s = None
-        self._frames.clear()  # costs of another scale say nothing of this one
+        self._frames.clear()  # costs of another effort say nothing of this one
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]

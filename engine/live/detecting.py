@@ -30,10 +30,18 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no other
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """One frame's detection and its stamps so far."""
+    """A frame and what is known of its face.
+
+    The detection is the frame's own, or that of an earlier one: then the tracker did not look at this frame.
+    """
 
     detection: Detection
     stamps: FrameStamps
+
+    @property
+    def tracked(self) -> bool:
+        """Whether the detection is the frame's own."""
+        return self.detection.capture_ns == self.stamps.capture_ns
 
 
 class Detector(Protocol):
@@ -59,14 +67,19 @@ class DetectionThread:
         statistics: LiveStatistics,
         lifeline: Lifeline,
         *,
+        detect_every: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """`detect_every`: look at every so many-th frame now; the others come with the last detection."""
         self.detected: Latest[Detected] = Latest()
         self._source = source
         self._detector = detector
         self._statistics = statistics
         self._lifeline = lifeline
+        self._detect_every = detect_every
+        self._newest: Detection | None = None
+        self._num_passed = 0  # frames since the newest detection
         self._clock = clock
         self._clock_ns = clock_ns
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
@@ -84,7 +97,11 @@ class DetectionThread:
                 if frame is None:
                     return
                 self._statistics.count("source")
-                self._detect(frame)
+                self._num_passed += 1
+                if self._newest is None or self._num_passed >= self._detect_every():
+                    self._detect(frame)
+                else:
+                    self.detected.put(Detected(self._newest, FrameStamps(frame.capture_ns)))
         finally:
             self._detector.close()
             self.detected.close()
@@ -101,6 +118,7 @@ class DetectionThread:
             return
         self._asked_s = None
         self._answered = True
+        self._newest, self._num_passed = detection, 0
         stamps = FrameStamps(frame.capture_ns, begin_ns, self._clock_ns())
         self._statistics.count("track")
         self.detected.put(Detected(detection, stamps))

@@ -39,6 +39,11 @@ class Lookahead:
         time_s = motion.time_ns / 1e9
         self._predictor.update(motion, time_s)
         self._errors.update(motion, time_s, self._predictor)
+        return self.between(motion.time_ns, now_ns)
+
+    def between(self, capture_ns: int, now_ns: int) -> Motion:
+        """The motion to show for a frame that was not measured itself, after one that was."""
+        time_s = capture_ns / 1e9
         ahead_s = max(self._latency_ms() / 1e3, now_ns / 1e9 - time_s)
         return self._predictor.predict(time_s + ahead_s)
 

@@ -124,7 +124,7 @@ class LiveLoop(Closing):
             p95 = figures["arrival_to_rendered_p95_ms"]
             parts.append(f"arrival to rendered {latency:.0f} ms p50, {p95:.0f} ms p95")
         if self.stage.deadline.num_falls:
-            parts.append(f"drawn smaller {self.stage.deadline.num_falls} times to hold the frame rate")
+            parts.append(f"drawn with less effort {self.stage.deadline.num_falls} times to hold the delay")
         restarts = self.statistics.total("tracker_restart")
         if restarts:
             parts.append(f"tracker restarted {restarts} times")
@@ -133,7 +133,13 @@ class LiveLoop(Closing):
     def _make_actor(self, settings: LiveSettings) -> tuple[DetectionThread | None, Lookahead | None, Actor]:
         if self._source is None or self._detector is None:
             return None, None, MotionActor(self._lifeline, MOTION_FPS)
-        detection = DetectionThread(self._source, self._detector, self.statistics, self._lifeline)
+        detection = DetectionThread(
+            self._source,
+            self._detector,
+            self.statistics,
+            self._lifeline,
+            detect_every=lambda: self.stage.deadline.detect_every,
+        )
         lookahead = None
         if settings.predict:
             lookahead = Lookahead(lambda: self.statistics.median_ms("arrival_to_rendered"))

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.live.deadline import Effort
+from engine.live.fewer import FewerGaussians
 from engine.live.scene import View
 from render.avatars.avatar import Avatar
 from render.camera import Camera
 from render.drawing import Backend, Background, Drawer, Picture, Posed
 from render.motion import Motion
+
+FULL = Effort()
 
 
 class Painter:
@@ -25,10 +29,15 @@ class Painter:
         self._drawer: Drawer | None = None
         self._camera: tuple[Avatar, View, Camera] | None = None
         self._background: tuple[Background, tuple[int, int], Background] | None = None
+        self._fewer = FewerGaussians()
 
-    def pose(self, avatar: Avatar, motion: Motion) -> Posed:
-        """The avatar in this motion, for `paint`."""
-        return self._backend.pose(avatar, avatar.params(motion))
+    def pose(self, avatar: Avatar, motion: Motion, effort: Effort = FULL) -> Posed:
+        """The avatar in this motion, for `paint`; with as many of its Gaussians as the effort says."""
+        drawn = avatar
+        # A graph captured on the card is made for one set of Gaussians: another would stop the stream.
+        if effort != FULL and self._backend.name == "cpu":
+            drawn = self._fewer(avatar, effort.share)
+        return self._backend.pose(drawn, avatar.params(motion))
 
     def paint(self, posed: Posed, avatar: Avatar, view: View, scale: float = 1.0) -> Picture:
         """A new I420 picture [H * 3/2, W] (BT.601, limited range), rendered at `scale` of the full size."""

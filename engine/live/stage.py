@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from engine.live.acting import Actor, Moment
-from engine.live.deadline import DeadlineController
+from engine.live.deadline import DeadlineController, FrameCost
 from engine.live.lifeline import Lifeline
 from engine.live.painter import Painter
 from engine.live.scene import Scene
@@ -85,9 +85,10 @@ class Stage:
 
     def _show(self, avatar: Avatar, moment: Moment) -> FrameStamps:
         view = self._scene.view
-        posed = self._painter.pose(avatar, moment.motion)
+        effort = self.deadline.effort
+        posed = self._painter.pose(avatar, moment.motion, effort)
         posed_ns = self._clock_ns()
-        picture = self._painter.paint(posed, avatar, view, self.deadline.scale)
+        picture = self._painter.paint(posed, avatar, view, effort.scale)
         if self._timecode:
             draw_timecode(picture, moment.stamps.capture_ns)
         stamps = replace(moment.stamps, posed_ns=posed_ns, rendered_ns=self._clock_ns())
@@ -100,6 +101,10 @@ class Stage:
 
     def _hold_deadline(self, stamps: FrameStamps) -> None:
         costs = dict(stamps.durations_ms())
-        fixed_ms = costs.get("solve", 0.0) + costs.get("pose", 0.0)
-        drawing_ms = costs["render"]
-        self.deadline.update(fixed_ms, drawing_ms, 1e3 / max(1.0, self._fps()), self._clock())
+        cost = FrameCost(
+            delay=costs["arrival_to_rendered"],
+            fixed=costs.get("solve", 0.0) + costs.get("pose", 0.0),
+            drawing=costs["render"],
+            tracking=costs.get("track"),
+        )
+        self.deadline.update(cost, 1e3 / max(1.0, self._fps()), self._clock())

@@ -21,10 +21,12 @@ from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
 from render.avatars.avatar import Avatar
 from render.cpu.backend import CpuBackend
+from render.drawing import Picture
 from render.motion import FACE, Motion
 from tests.engine.live.fakes import (
     FakeClock,
     FakeDetector,
+    FakeDriver,
     FakeSink,
     FakeSource,
     cast_of,
@@ -33,6 +35,7 @@ from tests.engine.live.fakes import (
     frame,
     small_avatar,
 )
+from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorLostError
 from tracking.face.prediction import MotionPredictor
 from transport.timecode import read_timecode
@@ -223,6 +226,76 @@ def test_the_avatar_idles_while_no_frames_come_and_goes_on_when_they_do(
     assert actor.next(cast) is None
 
 
+def test_frames_between_two_detections_come_with_the_last_one() -> None:
+    source, detector, lifeline = FakeSource(), FakeDetector(), Lifeline()
+    thread = DetectionThread(source, detector, LiveStatistics(), lifeline, detect_every=lambda: 3)
+    lifeline.spawn("tracker", thread.run)
+    seen = []
+    for number in range(7):
+        source.latest.put(frame(number, capture_ns=number))
+        detected = thread.detected.read(10)
+        assert detected is not None
+        seen.append((detected.stamps.capture_ns, detected.detection.capture_ns, detected.tracked))
+    lifeline.stop()
+    source.close()
+    lifeline.join(10)
+    assert detector.num_asked == 3
+    assert seen == [(n, n // 3 * 3, n % 3 == 0) for n in range(7)]
+
+
+class TurningDriver(FakeDriver):
+    """Turns the head by a hundredth of a radian a millisecond."""
+
+    def update(self, detection: Detection) -> Motion:
+        motion = super().update(detection)
+        return replace(motion, head_rotation=np.array([0.0, detection.capture_ns / 1e8, 0.0]))
+
+
+def shown_by(actor: FaceActor, thread: DetectionThread, cast: Cast, detected: Detected) -> Moment:
+    thread.detected.put(detected)
+    moment = actor.next(cast)
+    assert moment is not None
+    return moment
+
+
+def turning_face(avatar: Avatar) -> tuple[FaceActor, DetectionThread, Cast, TurningDriver]:
+    thread = DetectionThread(FakeSource(), FakeDetector(), LiveStatistics(), Lifeline())
+    driver = TurningDriver(avatar)
+    cast = Cast("vera", avatar, driver)  # type: ignore[arg-type]
+    return FaceActor(thread.detected, clock_ns=FakeClock().ns), thread, cast, driver
+
+
+def test_a_frame_that_was_not_looked_at_shows_the_face_where_it_will_be(avatar: Avatar) -> None:
+    actor, thread, cast, driver = turning_face(avatar)
+    ms = 1_000_000
+    for at in (0, 20 * ms, 40 * ms):
+        shown_by(actor, thread, cast, Detected(found(at), FrameStamps(at)))
+    last = driver.seen[-1]
+    between = shown_by(actor, thread, cast, Detected(last, FrameStamps(50 * ms)))
+    assert len(driver.seen) == 3  # nothing was measured again
+    assert between.found
+    assert between.motion.time_ns == 50 * ms
+    assert 0.4 + 0.05 < between.motion.head_rotation[1] < 0.5  # at its speed, with the predictor's gain
+
+
+def test_a_detection_overtaken_by_the_next_frame_is_not_lost(avatar: Avatar) -> None:
+    actor, thread, cast, driver = turning_face(avatar)
+    ms = 1_000_000
+    shown_by(actor, thread, cast, Detected(found(0), FrameStamps(0)))
+    moment = shown_by(actor, thread, cast, Detected(found(20 * ms), FrameStamps(30 * ms)))
+    assert [d.capture_ns for d in driver.seen] == [0, 20 * ms]
+    assert moment.motion.head_rotation[1] > 0.2
+
+
+def test_a_lost_face_stays_lost_in_frames_that_were_not_looked_at(avatar: Avatar) -> None:
+    actor, thread, cast, driver = turning_face(avatar)
+    lost = Detection.lost(0, 0, 64, 48)
+    shown_by(actor, thread, cast, Detected(lost, FrameStamps(0)))
+    moment = shown_by(actor, thread, cast, Detected(lost, FrameStamps(30)))
+    assert not moment.found
+    assert [(d.capture_ns, d.found) for d in driver.seen] == [(0, False), (30, False)]
+
+
 def test_the_built_in_motion_keeps_its_rate_and_never_catches_up(avatar: Avatar) -> None:
     clock = FakeClock()
 
@@ -379,9 +452,9 @@ def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar)
         clock, lifeline = FakeClock(), Lifeline()
         sink = FakeSink(watched)
         stage = Stage(
-            SlowActor(avatar, lifeline, clock),
+            SteadyActor(avatar, lifeline, clock),
             Scene(cast_of(avatar), View((0.0, 0.0, 0.0))),
-            Painter(64, 64, CpuBackend()),
+            SlowPainter(clock),
             [sink],
             LiveStatistics(clock),
             lifeline,
@@ -390,7 +463,7 @@ def test_a_slow_machine_draws_smaller_only_while_someone_watches(avatar: Avatar)
             clock_ns=clock.ns,
         )
         stage.run()
-        assert (stage.deadline.scale < 1) is watched
+        assert (stage.deadline.effort.scale < 1) is watched
         assert len(sink.shown) >= 30
 
 
@@ -420,8 +493,20 @@ def test_an_avatar_chosen_meanwhile_waits_for_the_next_moment(avatar: Avatar) ->
     assert len(sink.shown) == 1
 
 
-class SlowActor(ListActor):
-    """Sixty moments, a second apart, each of which took 100 ms to solve."""
+class SlowPainter(Painter):
+    """Every picture takes 100 ms on the clock."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(64, 64, CpuBackend())
+        self._clock = clock
+
+    def paint(self, *args: Any, **options: Any) -> Picture:
+        self._clock.now_s += 0.1
+        return super().paint(*args, **options)
+
+
+class SteadyActor(ListActor):
+    """Sixty moments, a second apart."""
 
     def __init__(self, avatar: Avatar, lifeline: Lifeline, clock: FakeClock) -> None:
         super().__init__(avatar, lifeline, list(range(60)))
@@ -432,4 +517,4 @@ class SlowActor(ListActor):
         assert moment is not None
         self._clock.now_s += 1
         now = self._clock.ns()
-        return Moment(moment.motion, FrameStamps(now, now, now, now - 100_000_000, now))
+        return Moment(moment.motion, FrameStamps(now, now, now, now, now))
