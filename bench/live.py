@@ -1,11 +1,12 @@
 """Live on this machine: a clip plays the camera, a headless Chromium watches and reads the timecodes.
 
     python -m bench.live [--input VIDEO] [--avatar A] [--seconds 10] [--sizes 512x512] [--rates 30]
-                         [--directions file browser]
+                         [--directions file browser] [--beside 1]
 
 In the direction `file` the server plays the clip as its own camera; in `browser` Chromium's fake camera sends
 it up with WHIP and the same browser watches the avatar. Latency is from the frame's arrival at the server to
-the browser's callback for the displayed frame. Both sides share this machine's cores. One JSON line last.
+the browser's callback for the displayed frame. Both sides share this machine's cores; with `--beside N` so do
+N other programs that never rest, of equal weight. One JSON line last.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bench.viewing.live_client import (
 )
 from bench.viewing.live_clips import as_camera_file, film, retimed
 from bench.viewing.live_server import LiveServerProcess
+from bench.viewing.other_programs import OtherPrograms
 from engine.backends import BACKENDS
 from engine.errors import UsageError
 from render.avatars.library import DEFAULT_AVATAR
@@ -58,6 +60,7 @@ def measure(
     rates: Sequence[int] = RATES,
     directions: Sequence[Direction] = DIRECTIONS,
     backend: str = "cpu",
+    beside: int = 0,
 ) -> dict[str, Any]:
     """Every combination: `{"runs": [{"direction", "size", "source_fps", "displayed_fps", ..}], ..}`.
 
@@ -77,7 +80,8 @@ def measure(
             retimed(source, played, rate, CLIP_S)
             for direction in directions:
                 runs += [
-                    _run(direction, played, [*look, "--size", size], size, rate, seconds) for size in sizes
+                    _run(direction, played, [*look, "--size", size], size, rate, seconds, beside)
+                    for size in sizes
                 ]
     return {
         "bench": "live",
@@ -85,12 +89,19 @@ def measure(
         "avatar": avatar_name,
         "backend": backend,
         "seconds": seconds,
+        "beside": beside,
         "runs": runs,
     }
 
 
 def _run(
-    direction: Direction, clip: Path, look: Sequence[str], size: str, rate: int, seconds: float
+    direction: Direction,
+    clip: Path,
+    look: Sequence[str],
+    size: str,
+    rate: int,
+    seconds: float,
+    beside: int,
 ) -> dict[str, Any]:
     flags = [LOOPBACK_FLAG]
     source = ["--input", str(clip)]
@@ -104,7 +115,7 @@ def _run(
         source = ["--browser"]
     with ClientOrigin() as client:
         options = [*source, *look, "--timecode", "--allow-origin", client.origin]
-        with LiveServerProcess(options) as server:
+        with LiveServerProcess(options) as server, OtherPrograms(beside):
             seen = asyncio.run(_watch(client, server.address, server.pid, flags, direction, rate, seconds))
     return {"direction": direction, "size": size, "source_fps": rate, **seen}
 
@@ -172,6 +183,10 @@ def _joined(
             if f"{stage}_p50_ms" in figures
         },
         "render_scale": figures.get("render_scale", 1.0),
+        "gaussian_share": figures.get("gaussian_share", 1.0),
+        "detect_every": figures.get("detect_every", 1.0),
+        "effort_falls": figures.get("render_scale_falls", 0.0),
+        "effort_rises": figures.get("render_scale_rises", 0.0),
         "tracker_restarts": figures.get("tracker_restarts", 0.0),
         "cpu_percent": cpu,
     }
@@ -180,17 +195,18 @@ def _joined(
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     rows = [
-        f"{result['input']} -> {result['avatar']}",
+        f"{result['input']} -> {result['avatar']}; {result['beside']} other busy programs",
         "latency: from the frame's arrival at the server to its display in the browser, ms",
-        f"{'source':>8} {'size':>9} {'fps in':>6} {'shown':>6} {'p50':>6} {'p95':>6} {'p99':>6} "
-        f"{'dropped':>7} {'twice':>5} {'scale':>5}  cpu %: server tracker browser",
+        f"{'source':>8} {'size':>9} {'fps in':>6} {'shown':>6} {'p50':>6} {'p95':>6} {'p99':>6} {'gap':>5} "
+        f"{'dropped':>7} {'twice':>5} {'scale':>5} {'share':>5} {'every':>5}  cpu %: server tracker browser",
     ]
     for run in result["runs"]:
         cpu = run["cpu_percent"]
         rows.append(
             f"{run['direction']:>8} {run['size']:>9} {run['source_fps']:6d} {run['displayed_fps']:6.1f} "
             f"{run['latency_p50_ms']:6.1f} {run['latency_p95_ms']:6.1f} {run['latency_p99_ms']:6.1f} "
-            f"{run['num_dropped']:7d} {run['num_repeated']:5d} {run['render_scale']:5.2f}  "
+            f"{run['largest_gap_ms']:5.0f} {run['num_dropped']:7d} {run['num_repeated']:5d} "
+            f"{run['render_scale']:5.2f} {run['gaussian_share']:5.2f} {run['detect_every']:5.0f}  "
             f"{cpu['server']:13.0f} {cpu['tracker']:7.0f} {cpu['browser']:7.0f}"
         )
     rows.append("stages, ms p50 / p95:")
@@ -211,12 +227,28 @@ def main() -> None:
     parser.add_argument("--rates", nargs="+", type=int, default=RATES)
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
     parser.add_argument("--backend", default="cpu", choices=BACKENDS)
+    parser.add_argument(
+        "--beside",
+        type=int,
+        default=0,
+        metavar="N",
+        help="busy programs of equal weight beside (%(default)s)",
+    )
     add_save_option(parser)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends server and browser too, as Ctrl-C does
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if args.beside < 0:
+        parser.error(f"--beside {args.beside}: give a number of programs, 0 or more")
     result = measure(
-        args.input, args.avatar, args.seconds, args.sizes, args.rates, args.directions, args.backend
+        args.input,
+        args.avatar,
+        args.seconds,
+        args.sizes,
+        args.rates,
+        args.directions,
+        args.backend,
+        args.beside,
     )
     publish(result, table(result), save=args.save)
 

@@ -1,4 +1,4 @@
-"""Holds the delay under load: gives up pixels, then Gaussians, then tracked frames, before pictures come late."""
+"""Holds the delay under load: gives up pixels, then Gaussians, then tracked frames."""
 
 from __future__ import annotations
 

@@ -54,6 +54,10 @@ class Painter:
 
     def close(self) -> None:
         """Free the drawer's threads and memory; closing twice does no harm."""
+        self._fewer.close()
+        self._free_drawer()
+
+    def _free_drawer(self) -> None:
         if self._drawer is not None:
             self._drawer.close()
             self._drawer = None
@@ -62,7 +66,7 @@ class Painter:
         # one at a time: a drawer keeps memory for every Gaussian, and sizes seldom change
         drawer = self._drawer
         if drawer is None or (drawer.width, drawer.height) != (width, height):
-            self.close()
+            self._free_drawer()
             drawer = self._drawer = self._backend.drawer(width, height)
         return drawer
 

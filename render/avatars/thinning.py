@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,14 +39,14 @@ _NEAREST_M = 0.01
 _MOST_GROWTH = 1.5  # of a Gaussian's area
 
 
-def importance(avatar: Avatar) -> NDArray[np.float32]:
-    """How much of the picture each Gaussian makes up, [N], in pixels of a small one: the most of several looks.
+def importance(avatar: Avatar, before_each: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
+    """How much each Gaussian counts, [N]: the most of several looks, see `_shown`.
 
-    Opacity times area times what stands before it lets by. A Gaussian is taken to hide what lies behind its
-    middle: an estimate that takes a hundredth of drawing all looks and reading back who made which pixel.
+    Takes a second; what `before_each` raises before a look ends it.
     """
     shown = np.zeros(avatar.gaussians.num_gaussians, np.float32)
     for yaw_deg, face, weight in _LOOKS:
+        before_each()
         with torch.inference_mode():
             posed = avatar.pose(avatar.params(Motion.of(face)))
         camera = avatar.default_camera(_CELLS, _CELLS, yaw_deg=yaw_deg)
@@ -53,7 +55,7 @@ def importance(avatar: Avatar) -> NDArray[np.float32]:
 
 
 def thinned(avatar: Avatar, share: float, shown: NDArray[np.float32]) -> Avatar:
-    """The avatar with this share of its Gaussians, in 0..1, those with the highest `shown` (see `importance`).
+    """The avatar with this share, in 0..1, of its Gaussians: those with the highest `shown` of `importance`.
 
     They grow by the area that is missing. Raises ValueError for a share of 0 or less.
     """
@@ -147,5 +149,7 @@ def _moving(deformation: Deformation, kept: torch.Tensor, num: int) -> Deformati
     place[kept] = torch.arange(len(kept))
     places = place[deformation.indices]
     rows = torch.nonzero(places >= 0)[:, 0]
-    deltas = {name: delta[:, rows].contiguous() for name, delta in deformation.deltas().items()}
+    deltas: dict[str, Any] = {
+        name: delta[:, rows].contiguous() for name, delta in deformation.deltas().items()
+    }
     return replace(deformation, indices=places[rows], **deltas)

@@ -86,16 +86,24 @@ def create_landmarker(path: Path, mode: DetectorMode, *, num_faces: int = 1) -> 
 def _raw_result(landmarker: Any, image: Any, time_ms: int | None) -> Iterator[Any]:
     """The C library's own result for one picture, valid inside; without `time_ms` it stands for itself.
 
-    MediaPipe's Python would make an object of every landmark, which takes a sixth of the detection.
+    MediaPipe's Python would make an object of every landmark, which takes a sixth of the detection, and hand
+    each call to another thread, which takes a twentieth.
     """
+    from mediapipe.tasks.python.core.mediapipe_c_utils import handle_status
     from mediapipe.tasks.python.vision import face_landmarker
 
-    library, handle = landmarker._lib, landmarker._handle
-    result = face_landmarker.MpFaceLandmarkerResultC()
+    library, handle = landmarker._lib._lib, landmarker._handle  # behind what dispatches the calls
+    result, message = face_landmarker.MpFaceLandmarkerResultC(), ctypes.c_char_p()
+    out = ctypes.byref(result), ctypes.byref(message)
     if time_ms is None:
-        library.MpFaceLandmarkerDetectImage(handle, image._image_ptr, None, ctypes.byref(result))
+        status = library.MpFaceLandmarkerDetectImage(handle, image._image_ptr, None, *out)
     else:
-        library.MpFaceLandmarkerDetectForVideo(handle, image._image_ptr, None, time_ms, ctypes.byref(result))
+        status = library.MpFaceLandmarkerDetectForVideo(handle, image._image_ptr, None, time_ms, *out)
+    try:
+        handle_status(status, message)
+    finally:
+        if message.value is not None:
+            library.MpErrorFree(message)
     try:
         yield result
     finally:

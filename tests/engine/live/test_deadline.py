@@ -1,4 +1,4 @@
-"""The deadline controller on a made-up machine whose frames cost what the test says, on a clock of its own."""
+"""The deadline controller on a made-up machine with a clock of its own; frames cost what the test says."""
 
 from __future__ import annotations
 

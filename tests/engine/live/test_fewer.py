@@ -11,6 +11,19 @@ from engine.live.fewer import FewerGaussians
 from tests.engine.live.fakes import small_avatar
 
 
+def at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+def test_closing_ends_the_making() -> None:
+    waiting: list[Callable[[], None]] = []
+    fewer, avatar = FewerGaussians(waiting.append), small_avatar()
+    fewer(avatar, SHARES[0])
+    fewer.close()
+    waiting.pop()()
+    assert fewer(avatar, SHARES[0]) is avatar  # neither made nor failed
+
+
 def test_the_whole_avatar_is_shown_until_the_thinner_one_is_made() -> None:
     waiting: list[Callable[[], None]] = []
     fewer, avatar = FewerGaussians(waiting.append), small_avatar()
@@ -34,11 +47,11 @@ def test_another_avatar_is_never_shown_in_the_place_of_the_chosen_one() -> None:
 
 
 def test_what_fails_beside_the_stream_is_raised_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(avatar: object) -> None:
+    def fails(avatar: object, before_each: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("engine.live.fewer.importance", fails)
-    fewer, avatar = FewerGaussians(lambda work: work()), small_avatar()
+    fewer, avatar = FewerGaussians(at_once), small_avatar()
     fewer(avatar, SHARES[0])
     with pytest.raises(ZeroDivisionError):
         fewer(avatar, SHARES[0])
