@@ -55,7 +55,7 @@ def importance(avatar: Avatar, before_each: Callable[[], None] = lambda: None) -
 
 
 def thinned(avatar: Avatar, share: float, shown: NDArray[np.float32]) -> Avatar:
-    """The avatar with this share, in 0..1, of its Gaussians: those with the highest `shown` of `importance`.
+    """The avatar with this share, in 0..1, of its Gaussians: the highest of `shown`, see `importance`.
 
     They grow by the area that is missing. Raises ValueError for a share of 0 or less.
     """

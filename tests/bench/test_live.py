@@ -17,6 +17,7 @@ from bench.processes import children, cpu_seconds
 from bench.viewing.chromium import find_chromium
 from bench.viewing.live_client import WatchReport
 from bench.viewing.live_clips import as_camera_file, retimed
+from bench.viewing.other_programs import OtherPrograms
 from capture.synthetic import SyntheticSource
 from capture.video import VideoFile
 from transport.files.mp4_writer import Mp4Writer
@@ -92,10 +93,11 @@ def test_dropped_frames_are_those_nobody_saw() -> None:
     assert run["stages"] == {"track": {"p50_ms": 9.0, "p95_ms": 9.0, "p99_ms": 9.0}}
     machine = {"cpu": "a", "cores": 2, "load_1min": 0.1}
     table = live.table(
-        {"input": "x", "avatar": "vera", "machine": machine,
+        {"input": "x", "avatar": "vera", "machine": machine, "beside": 1,
          "runs": [{"direction": "file", "size": "512x512", "source_fps": 30, **run}]}
     )  # fmt: skip
     assert "track 9.0/9.0" in table
+    assert "1 other busy programs" in table
 
 
 @pytest.mark.slow
@@ -110,3 +112,11 @@ def test_it_measures_end_to_end(models_dir: Path, testdata_dir: Path, direction:
     assert {"track", "solve", "pose", "render", "encode"} <= set(run["stages"])
     assert 0 < run["latency_p50_ms"] < 2000  # of the clock's own size: not a machine's speed
     assert run["cpu_percent"]["tracker"] > 0
+
+
+def test_other_programs_are_busy_and_end() -> None:
+    with OtherPrograms(2) as others:
+        pids = [process.pid for process in others._processes]
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -27,6 +27,7 @@ from transport.webrtc.encoders import (
     i420_size,
     to_i420,
 )
+from transport.webrtc.pacing import Pacer
 from transport.webrtc.patches import PackedPicture, pack_picture
 
 VIEWER_QUEUE = 8  # pictures waiting for one viewer's socket; beyond that they are dropped up to a key frame
@@ -175,6 +176,8 @@ class Broadcast:
         self._ticks = 0
         self._origin_ns: int | None = None
         self._measured_fps = fps
+        self._pacer = Pacer()
+        self._held: deque[list[tuple[_Rung, PackedPicture]]] = deque()
         self._picture_id = 0
         self._encode_ms: deque[float] = deque(maxlen=STATISTICS)
         self._arrival_to_sent_ms: deque[float] = deque(maxlen=STATISTICS)
@@ -331,6 +334,7 @@ class Broadcast:
         self._adopt_size(width, height)
         ticks = self._next_ticks(capture_ns)
         self._picture_id += 1
+        ready = []
         for rung in rungs:
             start = time.perf_counter()
             encoder = self._encoder_for(rung, width, height)
@@ -353,7 +357,9 @@ class Broadcast:
             if rung.codec == "h264" and rung.level == "full":
                 for tap in self._taps:
                     tap.write(encoded)
-            self._on_loop(self._distribute, rung, pack_picture(encoded, self._picture_id))
+            ready.append((rung, pack_picture(encoded, self._picture_id)))
+        hold_s = self._pacer.hold_s((time.time_ns() - capture_ns) / 1e9, self._measured_fps)
+        self._on_loop(self._distribute_later, hold_s, ready)
 
     def _adopt_size(self, width: int, height: int) -> None:
         limits = BitrateLimits.for_size(width, height)
@@ -388,6 +394,19 @@ class Broadcast:
             self._measured_fps += 0.05 * (min(CLOCK_RATE / step, 240.0) - self._measured_fps)
         self._ticks += step
         return self._ticks
+
+    def _distribute_later(self, hold_s: float, ready: list[tuple[_Rung, PackedPicture]]) -> None:
+        """After so long, and after the picture before."""
+        assert self._loop is not None
+        self._held.append(ready)
+        if hold_s == 0 and len(self._held) == 1:
+            self._distribute_next()
+        else:
+            self._loop.call_later(hold_s, self._distribute_next)
+
+    def _distribute_next(self) -> None:
+        for rung, packed in self._held.popleft():  # whichever timer rang first
+            self._distribute(rung, packed)
 
     def _distribute(self, rung: _Rung, packed: PackedPicture) -> None:
         self._arrival_to_sent_ms.append((time.time_ns() - packed.picture.capture_ns) / 1e6)
