@@ -334,7 +334,7 @@ class Broadcast:
         self._adopt_size(width, height)
         ticks = self._next_ticks(capture_ns)
         self._picture_id += 1
-        ready = []
+        ready, times_ms = [], []
         for rung in rungs:
             start = time.perf_counter()
             encoder = self._encoder_for(rung, width, height)
@@ -348,7 +348,7 @@ class Broadcast:
             if abs(bitrate - encoder.bitrate) > 0.03 * encoder.bitrate:
                 encoder.bitrate = bitrate
             encoded = encoder.encode(picture, ticks, key, capture_ns)
-            self._encode_ms.append((time.perf_counter() - start) * 1e3)
+            times_ms.append((time.perf_counter() - start) * 1e3)
             if not encoded.data:
                 continue  # the encoder chose to drop it
             rung.num_pictures += 1
@@ -360,6 +360,7 @@ class Broadcast:
             ready.append((rung, pack_picture(encoded, self._picture_id)))
         hold_s = self._pacer.hold_s((time.time_ns() - capture_ns) / 1e9, self._measured_fps)
         self._on_loop(self._distribute_later, hold_s, ready)
+        self._encode_ms.extend(times_ms)
 
     def _adopt_size(self, width: int, height: int) -> None:
         limits = BitrateLimits.for_size(width, height)

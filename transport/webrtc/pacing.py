@@ -10,8 +10,8 @@ _RISE, _FALL = 0.3, 0.03  # of the way to a later, to an earlier picture: settle
 class Pacer:
     """Says how long to hold each picture: until the later ones of the last second would be ready.
 
-    A picture that follows the one before within one refresh of a 60 Hz screen takes its place, and that one is
-    never seen; with a few milliseconds of unevenness this happened to every tenth.
+    A picture that follows the one before within one refresh of a 60 Hz screen takes its place, and that one
+    is never seen; with a few milliseconds of unevenness this happened to every tenth.
     """
 
     def __init__(self) -> None:
