@@ -214,7 +214,8 @@ def serve(
 
     casting.check()
     show = on_air(settings, server_settings, casting, source, detector, camera, up=tell_address)
-    with show as (loop, _):
+    loop = None
+    with contextlib.suppress(KeyboardInterrupt), show as (loop, _):  # it may come while the avatar opens
         # What is loaded by now stays: a full garbage collection that walks through it stops every thread
         # 170 ms.
         gc.collect()
@@ -222,5 +223,6 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)
     gc.unfreeze()
-    print(f"visavis: {loop.summary()}", file=sys.stderr)
+    if loop is not None:
+        print(f"visavis: {loop.summary()}", file=sys.stderr)
     return 0

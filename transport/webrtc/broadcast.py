@@ -359,8 +359,7 @@ class Broadcast:
                     tap.write(encoded)
             ready.append((rung, pack_picture(encoded, self._picture_id)))
         hold_s = self._pacer.hold_s((time.time_ns() - capture_ns) / 1e9, self._measured_fps)
-        self._on_loop(self._distribute_later, hold_s, ready)
-        self._encode_ms.extend(times_ms)
+        self._on_loop(self._distribute_later, hold_s, ready, times_ms)
 
     def _adopt_size(self, width: int, height: int) -> None:
         limits = BitrateLimits.for_size(width, height)
@@ -396,9 +395,12 @@ class Broadcast:
         self._ticks += step
         return self._ticks
 
-    def _distribute_later(self, hold_s: float, ready: list[tuple[_Rung, PackedPicture]]) -> None:
+    def _distribute_later(
+        self, hold_s: float, ready: list[tuple[_Rung, PackedPicture]], times_ms: list[float]
+    ) -> None:
         """After so long, and after the picture before."""
         assert self._loop is not None
+        self._encode_ms.extend(times_ms)
         self._held.append(ready)
         if hold_s == 0 and len(self._held) == 1:
             self._distribute_next()
