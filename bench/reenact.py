@@ -4,7 +4,9 @@
 
 Both videos are detected frame by frame in video mode and paired by time. A signal's correlation says whether
 it moves with the driver's, its ratio of standard deviations whether it moves as far. Only signals that the
-driver moves more than the detector's noise count in `main_mean`. One JSON line last.
+driver moves more than the detector's noise count in `main_mean`. Both hide a constant error: `head_deg` is
+the angle between the driver's head and the avatar's, and `head_offset_ypr` its mean, against the line of
+sight of either picture as `tracking.face.head_pose` has it. One JSON line last.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
-from tracking.face.signals import angles_of, rotations_of
+from tracking.face.head_pose import angles_of, rotation_of_angles
+from tracking.face.signals import rotations_of, track_of_detections
 
 SIZE = 512
 RESULTS = Path(__file__).parent / "results"
@@ -73,12 +76,19 @@ def measure(clips: Sequence[Path], avatar_name: str, folder: Path) -> dict[str, 
 
 
 def signals(video: Path) -> dict[str, Array]:
-    """Signals of every frame, NaN where no face was found, and their times: `{"time_ms": [T], name: [T]}`."""
+    """Signals of every frame, NaN where no face was found, and their times: `{"time_ms": [T], name: [T]}`.
+
+    `head` [T, 3] are yaw, pitch, roll against the line of sight, degrees.
+    """
     with open_input(str(video)) as source, DetectorProcess(FaceDetectorFactory()) as detector:
         detections = list(detector.detect_all(iter(source.read, None)))
     rows = [_signals_of(d) for d in detections]
     values = {name: np.array([row[name] for row in rows]) for name in FLOORS}
-    return {"time_ms": np.array([d.capture_ns for d in detections]) / 1e6, **values}
+    turns = np.full((len(detections), 3), np.nan)
+    found = [i for i, d in enumerate(detections) if d.found]
+    if found:
+        turns[found] = track_of_detections([detections[i] for i in found]).sight
+    return {"time_ms": np.array([d.capture_ns for d in detections]) / 1e6, "head": turns, **values}
 
 
 def _signals_of(detection: Detection) -> dict[str, float]:
@@ -130,7 +140,12 @@ def score(driver: dict[str, Array], result: dict[str, Array]) -> dict[str, Any]:
         if x.std() >= floor:
             main.append(name)
     gaps = driver["mouthGap"][paired] > OPEN_LIPS, result["mouthGap"][nearest[paired]] > OPEN_LIPS
+    turns = driver["head"][paired], result["head"][nearest[paired]]
+    gap = rotation_of_angles(turns[0]).swapaxes(1, 2) @ rotation_of_angles(turns[1])
+    degrees = np.degrees(np.arccos(np.clip((np.trace(gap, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     out |= {
+        "head_deg": {f"p{p}": round(float(np.percentile(degrees, p)), 2) for p in (50, 95)},
+        "head_offset_ypr": [round(float(a), 2) for a in (turns[1] - turns[0]).mean(0)],
         "main_mean": round(float(np.mean([correlations[name] for name in main])), 3) if main else None,
         "lips_agree": round(float((gaps[0] == gaps[1]).mean()), 3),
         "main": main,
@@ -146,7 +161,8 @@ def _row(name: str, s: dict[str, Any]) -> str:
     parts = [f"{k} {s['correlation'][k]:.2f}({s['amplitude'][k]:.2f})" for k in s["main"]]
     return (
         f"{name:<22} {s['main_mean']:.3f}  lips {s['lips_agree']:.2f}  found {s['found'][1]:.3f}  "
-        f"{s['record_fps']:5.1f} fps  {' '.join(parts)}"
+        f"{s['record_fps']:5.1f} fps  {' '.join(parts)}  head {s['head_deg']['p50']:.1f} off "
+        f"{' '.join(f'{a:.1f}' for a in s['head_offset_ypr'])}"
     )
 
 

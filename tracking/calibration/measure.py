@@ -20,8 +20,9 @@ from tracking.calibration.stored import signature_of
 from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
-from tracking.face.response import NUM_POSE_TERMS, DetectorResponse, pose_terms
-from tracking.face.signals import NUM_POINTS, angles_of, rotation_of_angles, rows_of, track_of_detections
+from tracking.face.head_pose import angles_of, pose_terms, rotation_of_angles
+from tracking.face.response import NUM_POSE_TERMS, DetectorResponse
+from tracking.face.signals import NUM_POINTS, rows_of, track_of_detections
 from tracking.face.units import UnitLimits, joint_units, unit_limits
 
 Array = NDArray[np.float64]

@@ -20,6 +20,8 @@ from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
 from tracking.face.filters import FaceFilter
+from tracking.face.head_pose import angles_of, rigid_turns, rotation_of_angles
+from tracking.face.level import Level
 from tracking.face.neutral import estimate_neutral
 from tracking.face.presence import Presence
 from tracking.face.refine import (
@@ -33,16 +35,15 @@ from tracking.face.signals import (
     LIP_GAP_ROWS,
     POINTS,
     FaceTrack,
-    angles_of,
     lip_gap,
-    rotation_of_angles,
     rotations_of,
+    scores_and_sizes,
     track_of,
     track_of_detections,
 )
 from tracking.face.solver import ExpressionSolver
 from tracking.face.units import unit_limits
-from tracking.face.unsmooth import turned, unsmoothed_clip
+from tracking.face.unsmooth import smoothed, unsmoothed_clip
 
 Array = NDArray[np.float64]
 
@@ -51,6 +52,9 @@ _PARTING_LIPS = (0.03, 0.12)  # eye units
 _OPEN_LIPS = 0.05  # eye units
 _LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
 _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
+# The landmarks say how a head is turned on the whole, wherever it is in the picture, and take talking for
+# nodding; the detector's matrix says how it moves. The one corrects the other over about so long.
+_LEVEL_S = 1.0
 _REFINE = RefineConfig()
 
 
@@ -102,6 +106,10 @@ class Driver:
         self._num_seen = 0
         self._rest_position: Array | None = None
         self._rest_angles = np.zeros(3)
+        self._level: Level | None = None
+        self._unlevel = np.zeros(3)  # degrees that the detector's angles are short of level ones
+        self._first_s: float | None = None
+        self._last_s = 0.0
 
     def remeasure_neutral(self) -> None:
         """Take the person's face at rest anew from the frames that follow (for a button in the page)."""
@@ -138,7 +146,8 @@ class Driver:
             track = track_of_detections([detection])
             self._learn_neutral(track)
             weights = self.solver.solve(self.solver.rows(track.points[0], track.angles[0]))
-            motion = self._filter(self._motions(weights[None], track.angles, track.position)[0], time_s)
+            turns = track.angles + self._eased(self._unlevelled(track)[0], time_s)
+            motion = self._filter(self._motions(weights[None], track, turns)[0], time_s)
         else:
             self._filter.reset()
         return _stamped(self._presence.update(motion, time_s), detection)
@@ -147,7 +156,7 @@ class Driver:
         self._seen = [*self._seen[-self._config.neutral_window + 1 :], track]
         self._num_seen += 1
         if self._num_seen in self._config.neutral_at_frames:
-            past = _joined(self._seen)
+            past = FaceTrack.joined(self._seen)
             estimate_neutral(self.solver, past, self._jaw, self._config.live_rounds, max_frames=24)
             self._rest(past)
 
@@ -175,22 +184,22 @@ class Driver:
         track = _unsmoothed_track(detections, fps)
         if not self._has_units:
             self._rest(track)
-            return self._motions(
-                np.zeros((len(track), len(self.solver.unit_rows))), track.angles, track.position
-            )
+            turns = track.angles + smoothed(self._unlevelled(track), _LEVEL_S * fps)
+            return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track, turns)
         estimate_neutral(self.solver, track, self._jaw)
         self._rest(track)
         rows = self.solver.rows(track.points, track.angles)
         weights = self.solver.solve_many(rows)
-        motions = self._motions(weights, track.angles, track.position)
+        turns = track.angles + smoothed(self._unlevelled(track), _LEVEL_S * fps)
+        motions = self._motions(weights, track, turns)
         if self._config.refine is not None:
             start = time.perf_counter()
-            motions = self._refined(self._config.refine, track, rows, motions)
+            motions = self._refined(self._config.refine, track, rows, turns, motions)
             self.refine_s = time.perf_counter() - start
         return motions
 
     def _refined(
-        self, config: RefineConfig, track: FaceTrack, rows: Array, motions: list[Motion]
+        self, config: RefineConfig, track: FaceTrack, rows: Array, turns: Array, motions: list[Motion]
     ) -> list[Motion]:
         self.prepare_clip()
         assert self._view is not None
@@ -222,7 +231,7 @@ class Driver:
                     level += _LEVEL_GAIN * missing
                 wanted[:, LIP_GAP_ROWS] += level
                 weights = self.solver.solve_many(wanted)
-                motions = self._motions(weights, track.angles - expected[:, -3:], track.position)
+                motions = self._motions(weights, track, turns - expected[:, -3:])
         return motions
 
     # Both
@@ -231,11 +240,31 @@ class Driver:
         """Where the head rests: the middle of where it has been."""
         self._rest_position = np.median(track.position, 0)
         self._rest_angles = np.median(track.angles, 0)
+        towards = np.median(track.towards, 0)
+        self._level = Level.of_rest(np.median(track.sight, 0), towards / np.linalg.norm(towards))
 
-    def _motions(self, weights: Array, angles: Array, position: Array) -> list[Motion]:
-        """Face motions of T frames whose detected head angles and positions are given."""
-        shifts = self._shifts(angles, position)
-        turned_to = self.response.angles_for(angles, weights, shifts)
+    def _unlevelled(self, track: FaceTrack) -> Array:
+        """What the detector's angles are short of those of a head that is level where it rests [T, 3]."""
+        assert self._level is not None
+        at_rest, unmoved = np.zeros((len(track), len(self.solver.unit_rows))), np.zeros((len(track), 3))
+        turned = self._level.angles(track.sight, track.towards)
+        return self.response.detected_angles(at_rest, turned, unmoved) - track.angles
+
+    def _eased(self, unlevel: Array, time_s: float) -> Array:
+        """The live correction [3]: a mean of what was seen, then of the last second."""
+        if self._first_s is None:
+            self._first_s = self._last_s = time_s
+            self._unlevel = unlevel
+        passed, known = time_s - self._last_s, min(time_s - self._first_s, _LEVEL_S)
+        self._last_s = time_s
+        if passed > 0:
+            self._unlevel = self._unlevel + (unlevel - self._unlevel) * passed / (passed + known)
+        return self._unlevel
+
+    def _motions(self, weights: Array, track: FaceTrack, turns: Array) -> list[Motion]:
+        """Face motions of the T frames of `track`, whose heads are to be detected so turned [T, 3]."""
+        shifts = self._shifts(track.angles, track.position)
+        turned_to = self.response.angles_for(turns, weights, shifts)
         return [
             Motion(self.avatar.rig.unit_names, w, axis_angle.from_matrix(rotation_of_angles(a)), shift)
             for w, a, shift in zip(weights, turned_to, shifts, strict=True)
@@ -249,7 +278,7 @@ class Driver:
         assert self._rest_position is not None
         # Turning about the neck moves the eyes by itself; only the rest is shifted.
         rest = rotation_of_angles(self._rest_angles) @ self._eye_lever
-        by_turning = np.array([rotation_of_angles(a) @ self._eye_lever - rest for a in angles])
+        by_turning = rotation_of_angles(angles) @ self._eye_lever - rest
         moved = (position - self._rest_position - by_turning)[:, :2]
         limit = self._config.max_shift
         shifts = np.zeros((len(angles), 3))
@@ -281,20 +310,10 @@ def _angles(motions: Sequence[Motion]) -> Array:
     return np.array([angles_of(axis_angle.to_matrix(m.head_rotation)) for m in motions])
 
 
-def _joined(tracks: Sequence[FaceTrack]) -> FaceTrack:
-    return FaceTrack(
-        np.concatenate([t.points for t in tracks]),
-        np.concatenate([t.angles for t in tracks]),
-        np.concatenate([t.scores for t in tracks]),
-        np.concatenate([t.position for t in tracks]),
-    )
-
-
 def _unsmoothed_track(detections: list[Detection], fps: float) -> FaceTrack:
     """The track of found frames without the detector's smoothing."""
     filtered = np.array([d.landmarks[list(POINTS)] for d in detections], np.float64)
     raw = unsmoothed_clip(detections, fps, POINTS)
     mirror = np.array([1.0, -1.0, -1.0])
-    rotations = turned(filtered * mirror, raw * mirror) @ rotations_of(detections)
-    sizes = np.array([(d.width, d.height) for d in detections], np.float64)
-    return track_of(raw, rotations, np.array([d.scores for d in detections], np.float64), sizes)
+    rotations = rigid_turns(filtered * mirror, raw * mirror) @ rotations_of(detections)
+    return track_of(raw, rotations, *scores_and_sizes(detections))

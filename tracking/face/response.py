@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.face.head_pose import pose_terms
 from tracking.face.signals import NUM_POINTS, POINTS
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ VERSION = 1
 PREFIX = "detector_response."
 NUM_POSE_TERMS = 9
 _ANGLE_STEPS = 6  # of the iteration that inverts the pose model; it gains a factor of 5 or more a step
-
-
-def pose_terms(angles: Array) -> Array:
-    """The terms [..., 9] in which a pose of yaw, pitch, roll [..., 3] degrees acts: linear and quadratic."""
-    a = np.asarray(angles) / 10
-    products = (a[..., 0] * a[..., 1], a[..., 0] * a[..., 2], a[..., 1] * a[..., 2])
-    return np.concatenate([a, a**2, np.stack(products, -1)], -1)
 
 
 @dataclass(frozen=True)

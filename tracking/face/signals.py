@@ -7,12 +7,14 @@ the head's pose, and not with the camera.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detect.detection import Detection
+from tracking.face.head_pose import angles_of, assumed_focal_px, head_pose_model, towards_camera
 
 Array = NDArray[np.float64]
 
@@ -77,11 +79,14 @@ _OPENINGS = (
 
 _PLACE = {landmark: place for place, landmark in enumerate(POINTS)}
 _MIRROR = dict(_MIRRORED) | {right: left for left, right in _MIRRORED}
-_MIRRORED_PLACES = np.array([_PLACE[_MIRROR.get(landmark, landmark)] for landmark in POINTS])
+MIRRORED_PLACES = np.array([_PLACE[_MIRROR.get(landmark, landmark)] for landmark in POINTS])
 NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of distances after them
 # Rows of distances that measure the same on either side, counted from the first of them.
 _SIDES = ((1, 2), (3, 4), (7, 10), (8, 11), (9, 12), (13, 14), (17, 19), (18, 20))
 LIP_GAP_ROWS = slice(NUM_POINT_ROWS, NUM_POINT_ROWS + 5)  # the first five of _OPENINGS
+
+
+_CORNER_PLACES = [_PLACE[corner] for corner in _EYE_CORNERS]
 
 
 def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:
@@ -97,12 +102,20 @@ class FaceTrack:
     angles: Array  # [T, 3] yaw, pitch, roll in degrees, as the detector has them
     scores: Array  # [T, 52] in the order of SCORE_NAMES
     position: Array  # [T, 3] of the point between the eyes: x right, y up from the middle, closeness
+    sight: Array  # [T, 3] yaw, pitch, roll in degrees against the line of sight, from the landmarks alone
+    towards: Array  # [T, 3] unit vectors from the face to the camera, camera axes: x right, y up, z back
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitem__(self, chosen: slice | NDArray[np.intp]) -> FaceTrack:
-        return FaceTrack(self.points[chosen], self.angles[chosen], self.scores[chosen], self.position[chosen])
+        return FaceTrack(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, tracks: Sequence[FaceTrack]) -> FaceTrack:
+        """All frames of some tracks, one after another."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(track, name) for track in tracks]) for name in names))
 
 
 def track_of(landmarks: Array, rotations: Array, scores: Array, sizes: Array) -> FaceTrack:
@@ -111,45 +124,40 @@ def track_of(landmarks: Array, rotations: Array, scores: Array, sizes: Array) ->
     Head rotations [T, 3, 3], scores [T, 52], picture sizes [T, 2] (width, height).
     """
     upright = landmarks * (1.0, -1.0, -1.0)
-    points = upright @ rotations
-    corners = points[:, places(_EYE_CORNERS)]
-    unit = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1) + 1e-9
-    points = (points - corners.mean(1, keepdims=True)) / unit[:, None, None]
-    middle = upright[:, places(_EYE_CORNERS), :2].mean(1) - sizes * (0.5, -0.5)
+    points, unit = in_eye_units(upright @ rotations)
+    middle = upright[:, _CORNER_PLACES, :2].mean(1) - sizes * (0.5, -0.5)
     position = np.concatenate([middle / unit[:, None], np.log(unit / sizes[:, 1])[:, None]], 1)
-    return FaceTrack(points, angles_of(rotations), scores, position)
+    model = head_pose_model()
+    fitted = model.fit(upright)
+    in_fit, fitted_unit = in_eye_units(upright @ fitted)
+    towards = towards_camera(upright[:, model.rigid], sizes, assumed_focal_px(sizes, fitted_unit))
+    sight = model.angles(fitted, in_fit)
+    return FaceTrack(points, angles_of(rotations), scores, position, sight, towards)
+
+
+def in_eye_units(points: Array) -> tuple[Array, Array]:
+    """Points [T, NUM_POINTS, 3] about the middle of the eyes in eye units, and that unit's length [T]."""
+    corners = points[:, _CORNER_PLACES]
+    unit = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1) + 1e-9
+    return (points - corners.mean(1, keepdims=True)) / unit[:, None, None], unit
 
 
 def track_of_detections(detections: list[Detection]) -> FaceTrack:
     """The faces of detections that were all found."""
     landmarks = np.array([d.landmarks[list(POINTS)] for d in detections], np.float64)
+    return track_of(landmarks, rotations_of(detections), *scores_and_sizes(detections))
+
+
+def scores_and_sizes(detections: list[Detection]) -> tuple[Array, Array]:
+    """Scores [T, 52] and picture sizes [T, 2] of detections that were all found."""
     sizes = np.array([(d.width, d.height) for d in detections], np.float64)
-    scores = np.array([d.scores for d in detections], np.float64)
-    return track_of(landmarks, rotations_of(detections), scores, sizes)
+    return np.array([d.scores for d in detections], np.float64), sizes
 
 
 def rotations_of(detections: list[Detection]) -> Array:
     """Head rotations [T, 3, 3] of MediaPipe's matrices, whose scale is taken out."""
     matrices = np.array([d.head_matrix[:3, :3] for d in detections], np.float64)
     return matrices / np.cbrt(np.linalg.det(matrices))[:, None, None]
-
-
-def angles_of(rotations: Array) -> Array:
-    """Yaw, pitch, roll in degrees [..., 3] of rotations [..., 3, 3] = Ry(yaw) Rx(pitch) Rz(roll)."""
-    m = rotations
-    yaw = np.arctan2(m[..., 0, 2], m[..., 2, 2])
-    pitch = np.arcsin(np.clip(-m[..., 1, 2], -1, 1))
-    roll = np.arctan2(m[..., 1, 0], m[..., 1, 1])
-    return np.degrees(np.stack([yaw, pitch, roll], -1))
-
-
-def rotation_of_angles(angles: Array) -> Array:
-    """The rotation matrix [3, 3] of yaw, pitch, roll in degrees; the inverse of `angles_of`."""
-    (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians(angles)), np.sin(np.radians(angles))
-    turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return turn @ nod @ tilt
 
 
 def rows_of(points: Array) -> Array:
@@ -170,7 +178,7 @@ def same_on_both_sides(rows: Array) -> Array:
 
 def one_sided(moves: Array) -> Array:
     """What moves [..., NUM_POINTS, 3] of points have that their mirror image has not."""
-    return 0.5 * (moves - moves[..., _MIRRORED_PLACES, :] * (-1.0, 1.0, 1.0))
+    return 0.5 * (moves - moves[..., MIRRORED_PLACES, :] * (-1.0, 1.0, 1.0))
 
 
 def lip_gap(points: Array) -> Array:

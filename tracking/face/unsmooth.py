@@ -33,7 +33,7 @@ def unsmoothed(landmarks: Array, times_s: Array) -> Array:
 
     `times_s` [T] must rise. A light symmetric smoothing is applied.
     """
-    return _smoothed(_inverted(landmarks, times_s), _KERNEL_FRAMES)
+    return smoothed(_inverted(landmarks, times_s), _KERNEL_FRAMES)
 
 
 def unsmoothed_clip(detections: Sequence[Detection], fps: float, points: Sequence[int]) -> Array:
@@ -85,7 +85,8 @@ def _share(cutoff_hz: Any, seconds: float) -> Any:
     return rate / (rate + 1)
 
 
-def _smoothed(values: Array, frames: float) -> Array:
+def smoothed(values: Array, frames: float) -> Array:
+    """Values [T, ...] under a Gaussian of so many frames; the ends go on as they are."""
     radius = math.ceil(3 * frames)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / frames) ** 2)
     kernel /= kernel.sum()
@@ -94,16 +95,3 @@ def _smoothed(values: Array, frames: float) -> Array:
     for shift, share in enumerate(kernel):
         out += share * padded[shift : shift + len(values)]
     return out
-
-
-def turned(before: Array, after: Array) -> Array:
-    """The rotations [T, 3, 3] that turn points [T, P, 3] `before` to `after` best.
-
-    Source: W. Kabsch, "A solution for the best rotation to relate two sets of vectors", 1976.
-    """
-    a = before - before.mean(1, keepdims=True)
-    b = after - after.mean(1, keepdims=True)
-    u, _, vt = np.linalg.svd(a.transpose(0, 2, 1) @ b)
-    sign = np.ones((len(a), 3))
-    sign[:, 2] = np.sign(np.linalg.det(u @ vt))
-    return vt.transpose(0, 2, 1) @ (sign[..., None] * u.transpose(0, 2, 1))

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, SCORE_NAMES, Detection
+from tracking.face.head_pose import rotation_of_angles
 from tracking.face.response import NUM_POSE_TERMS, DetectorResponse
-from tracking.face.signals import NUM_POINTS, POINTS, rotation_of_angles
+from tracking.face.signals import NUM_POINTS, POINTS
 
 Array = NDArray[np.float64]
 

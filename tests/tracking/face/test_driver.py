@@ -23,7 +23,8 @@ from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
 from tracking.errors import TrackingError
 from tracking.face.driver import Driver, DriverConfig
-from tracking.face.signals import angles_of, lid_gap, lip_gap, track_of_detections
+from tracking.face.head_pose import angles_of
+from tracking.face.signals import lid_gap, lip_gap, track_of_detections
 
 RESPONSE = made_up_response(len(NAMES))
 

@@ -6,7 +6,7 @@ import pytest
 from render.rigs.units import Unit
 from tests.tracking.face.synthetic_faces import NAMES, detection_of, made_up_response
 from tracking.face.neutral import estimate_neutral
-from tracking.face.signals import FaceTrack, angles_of, rotation_of_angles, rows_of, track_of_detections
+from tracking.face.signals import FaceTrack, rows_of, track_of_detections
 from tracking.face.solver import ExpressionSolver, Neutral
 from tracking.face.units import unit_limits
 
@@ -43,11 +43,6 @@ def test_the_heads_frame_does_not_see_the_heads_pose() -> None:
     np.testing.assert_allclose(straight.points, points[None], atol=1e-5)  # float32 pixels: 1e-7 of 512
     np.testing.assert_allclose(turned.points, points[None], atol=1e-5)
     np.testing.assert_allclose(turned.angles, [(25.0, -10.0, 15.0)], atol=1e-4)
-
-
-def test_angles_and_rotations_are_inverse() -> None:
-    angles = np.array([31.0, -22.0, 13.0])
-    np.testing.assert_allclose(angles_of(rotation_of_angles(angles)), angles, atol=1e-10)
 
 
 def test_known_weights_are_recovered(solver: ExpressionSolver) -> None:

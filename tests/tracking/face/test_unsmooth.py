@@ -7,7 +7,6 @@ import numpy as np
 
 from tests.tracking.face.synthetic_faces import FPS
 from tracking.face import unsmooth
-from tracking.face.signals import rotation_of_angles
 
 
 def _one_euro(raw: np.ndarray) -> np.ndarray:
@@ -46,10 +45,3 @@ def test_the_detectors_filter_is_inverted() -> None:
 def test_one_frame_passes() -> None:
     raw = _moving_face()[:1]
     np.testing.assert_allclose(unsmooth.unsmoothed(raw, np.zeros(1)), raw)
-
-
-def test_the_turn_between_two_point_sets_is_found() -> None:
-    points = _moving_face()[:1] - 256
-    rotation = rotation_of_angles(np.array([10.0, -5.0, 20.0]))
-    turned = points @ rotation.T + (3.0, 4.0, 5.0)
-    np.testing.assert_allclose(unsmooth.turned(points, turned)[0], rotation, atol=1e-9)
