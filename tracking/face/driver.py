@@ -52,9 +52,10 @@ _PARTING_LIPS = (0.03, 0.12)  # eye units
 _OPEN_LIPS = 0.05  # eye units
 _LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
 _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
-# The landmarks say how a head is turned on the whole, wherever it is in the picture, and take talking for
-# nodding; the detector's matrix says how it moves. The one corrects the other over about so long.
-_LEVEL_S = 1.0
+# The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix says
+# how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest, for
+# landmarks take talking for nodding.
+_LEVEL_S = np.array([1.0, 5.0, 1.0])
 _REFINE = RefineConfig()
 
 
@@ -184,13 +185,13 @@ class Driver:
         track = _unsmoothed_track(detections, fps)
         if not self._has_units:
             self._rest(track)
-            turns = track.angles + smoothed(self._unlevelled(track), _LEVEL_S * fps)
+            turns = track.angles + self._unlevelled_slowly(track, fps)
             return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track, turns)
         estimate_neutral(self.solver, track, self._jaw)
         self._rest(track)
         rows = self.solver.rows(track.points, track.angles)
         weights = self.solver.solve_many(rows)
-        turns = track.angles + smoothed(self._unlevelled(track), _LEVEL_S * fps)
+        turns = track.angles + self._unlevelled_slowly(track, fps)
         motions = self._motions(weights, track, turns)
         if self._config.refine is not None:
             start = time.perf_counter()
@@ -250,12 +251,16 @@ class Driver:
         turned = self._level.angles(track.sight, track.towards)
         return self.response.detected_angles(at_rest, turned, unmoved) - track.angles
 
+    def _unlevelled_slowly(self, track: FaceTrack, fps: float) -> Array:
+        unlevelled = self._unlevelled(track)
+        return np.stack([smoothed(unlevelled[:, i], s * fps) for i, s in enumerate(_LEVEL_S)], 1)
+
     def _eased(self, unlevel: Array, time_s: float) -> Array:
-        """The live correction [3]: a mean of what was seen, then of the last second."""
+        """The live correction [3]: a mean of what was seen, then of the last seconds."""
         if self._first_s is None:
             self._first_s = self._last_s = time_s
             self._unlevel = unlevel
-        passed, known = time_s - self._last_s, min(time_s - self._first_s, _LEVEL_S)
+        passed, known = time_s - self._last_s, np.minimum(time_s - self._first_s, _LEVEL_S)
         self._last_s = time_s
         if passed > 0:
             self._unlevel = self._unlevel + (unlevel - self._unlevel) * passed / (passed + known)
