@@ -20,6 +20,7 @@ from tracking.calibration.view import AvatarView
 from tracking.detect.detection import Detection
 from tracking.errors import TrackingError
 from tracking.face.filters import FaceFilter
+from tracking.face.gaze import gaze_up
 from tracking.face.head_pose import angles_of, rigid_turns, rotation_of_angles
 from tracking.face.level import Level
 from tracking.face.neutral import estimate_neutral
@@ -107,6 +108,7 @@ class Driver:
         self._num_seen = 0
         self._rest_position: Array | None = None
         self._rest_angles = np.zeros(3)
+        self._rest_gaze = 0.0
         self._level: Level | None = None
         self._unlevel = np.zeros(3)  # degrees that the detector's angles are short of level ones
         self._first_s: float | None = None
@@ -146,7 +148,8 @@ class Driver:
         if detection.found:
             track = track_of_detections([detection])
             self._learn_neutral(track)
-            weights = self.solver.solve(self.solver.rows(track.points[0], track.angles[0]))
+            rows = self.solver.rows(track.points[0], track.angles[0])
+            weights = self.solver.solve(rows, float(self._gaze(track)[0]))
             turns = track.angles + self._eased(self._unlevelled(track)[0], time_s)
             motion = self._filter(self._motions(weights[None], track, turns)[0], time_s)
         else:
@@ -190,7 +193,7 @@ class Driver:
         estimate_neutral(self.solver, track, self._jaw)
         self._rest(track)
         rows = self.solver.rows(track.points, track.angles)
-        weights = self.solver.solve_many(rows)
+        weights = self.solver.solve_many(rows, self._gaze(track))
         turns = track.angles + self._unlevelled_slowly(track, fps)
         motions = self._motions(weights, track, turns)
         if self._config.refine is not None:
@@ -231,7 +234,7 @@ class Driver:
                     missing = (wanted - weights @ unit_rows)[parting, LIP_GAP_ROWS].mean(0)
                     level += _LEVEL_GAIN * missing
                 wanted[:, LIP_GAP_ROWS] += level
-                weights = self.solver.solve_many(wanted)
+                weights = self.solver.solve_many(wanted, self._gaze(track))
                 motions = self._motions(weights, track, turns - expected[:, -3:])
         return motions
 
@@ -241,8 +244,13 @@ class Driver:
         """Where the head rests: the middle of where it has been."""
         self._rest_position = np.median(track.position, 0)
         self._rest_angles = np.median(track.angles, 0)
+        self._rest_gaze = float(np.median(gaze_up(track.scores, track.angles)))
         towards = np.median(track.towards, 0)
         self._level = Level.of_rest(np.median(track.sight, 0), towards / np.linalg.norm(towards))
+
+    def _gaze(self, track: FaceTrack) -> Array:
+        """How far the eyes look up [T], from where they mostly look."""
+        return gaze_up(track.scores, track.angles) - self._rest_gaze
 
     def _unlevelled(self, track: FaceTrack) -> Array:
         """What the detector's angles are short of those of a head that is level where it rests [T, 3]."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from render.rigs.units import Unit
 from tracking.face.response import DetectorResponse
 from tracking.face.signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
-from tracking.face.units import UnitLimits, crookedness, one_sidedness, unit_coupling
+from tracking.face.units import UnitLimits, crookedness, looks_up, one_sidedness, unit_coupling
 from tracking.gauss_newton import bounded_minimum
 
 Array = NDArray[np.float64]
@@ -21,6 +21,9 @@ _MAX_STEPS = 6
 _CONVERGED = 1e-3  # of a weight: no one sees a thousandth of an expression
 _SHUT_LIDS = 0.033  # distance that the detector still sees between shut lids, eye units
 _LID_GAIN_RANGE = (0.6, 1.8)
+# The detector follows the brows of filmed people less far than those of rendered ones.
+_BROW_GAIN = 0.85
+_GAZE_TRUST = 30.0  # of a known gaze, in units of what the detector sees of the eyes' turns
 _LID_GAIN_POWER = 0.6  # 1 shuts the avatar's lids with the person's, and exaggerates how wide eyes open
 
 
@@ -59,10 +62,12 @@ class ExpressionSolver:
         config: SolverConfig | None = None,
     ) -> None:
         names = [unit.name for unit in units]
+        self._lifts_brows = np.array([name.startswith("brow") for name in names], bool)
         self.response = response
         self.limits = limits
         self._config = config if config is not None else SolverConfig()
         self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
+        self._looks_up = looks_up(names)
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
         self.one_sidedness = one_sidedness(names)  # [E, E]
         self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
@@ -84,12 +89,17 @@ class ExpressionSolver:
             self._person_rows[LIP_GAP_ROWS] = resting[LIP_GAP_ROWS]
         # [E] how far a person moves by how far the avatar does
         self.unit_gains = 1 + (self._lid_gain() - 1) * self._shuts_lids
+        self.unit_gains[self._lifts_brows] *= _BROW_GAIN
         rigid_rows = _rigid_rows(neutral.points)
         self._jacobian = np.concatenate([self.unit_rows * self.unit_gains[:, None], rigid_rows])
         rigid = np.repeat([config.turn, config.shift, config.scale], [3, 3, 1])
         self._hessian = self._jacobian @ self._jacobian.T
         self._hessian += np.diag(np.r_[config.damping * self.limits.damping, rigid])
         self._hessian[:num_units, :num_units] += self._coupling
+        gaze = np.r_[self._looks_up, np.zeros(_NUM_RIGID)]
+        trust = _GAZE_TRUST * float((self.unit_rows[self._looks_up != 0] ** 2).sum()) / 4
+        self._gaze_aim = trust * gaze
+        self._gaze_hessian = self._hessian + trust * np.outer(gaze, gaze)
         free = np.full(_NUM_RIGID, np.inf)
         self._lower = np.r_[self.limits.lower, -free]
         self._upper = np.r_[self.limits.upper, free]
@@ -108,24 +118,24 @@ class ExpressionSolver:
         leak = self.response.leaked_points(angles) - self._person_leak
         return rows_of(points - leak) - self._person_rows
 
-    def solve(self, rows: Array) -> Array:
-        """The weights [E] for rows [R] (see `rows`)."""
-        return self._solve(rows, self._start)[: len(self.unit_rows)]
+    def solve(self, rows: Array, gaze_up: float | None = None) -> Array:
+        """The weights [E] for rows [R] (see `rows`), where the eyes may be known to look up so far."""
+        return self._solve(rows, gaze_up, self._start)[: len(self.unit_rows)]
 
-    def solve_many(self, rows: Array) -> Array:
+    def solve_many(self, rows: Array, gaze_up: Array | None = None) -> Array:
         """The weights [T, E] of consecutive frames; each starts where the one before ended: fewer steps."""
         value, weights = self._start, np.zeros((len(rows), len(self.unit_rows)))
         for i, frame in enumerate(rows):
-            value = self._solve(frame, value)
+            value = self._solve(frame, None if gaze_up is None else gaze_up[i], value)
             weights[i] = value[: len(self.unit_rows)]
         return weights
 
-    def _solve(self, rows: Array, start: Array) -> Array:
-        return self._minimum(self._jacobian @ rows, start)
-
-    def _minimum(self, aim: Array, start: Array) -> Array:
+    def _solve(self, rows: Array, gaze_up: float | None, start: Array) -> Array:
+        aim, hessian = self._jacobian @ rows, self._hessian
+        if gaze_up is not None:
+            aim, hessian = aim + gaze_up * self._gaze_aim, self._gaze_hessian
         return bounded_minimum(
-            self._hessian,
+            hessian,
             aim,
             start,
             self._lower,

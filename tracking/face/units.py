@@ -125,6 +125,12 @@ def unit_coupling(names: Sequence[str], seen: Array) -> Array:
     return matrix
 
 
+def looks_up(names: Sequence[str]) -> Array:
+    """[E]: times the weights, how far both eyes look up."""
+    signs = {"eyeLookUp": 0.5, "eyeLookDown": -0.5}
+    return np.array([next((s for start, s in signs.items() if n.startswith(start)), 0.0) for n in names])
+
+
 def crookedness(units: Sequence[Unit], unit_points: Array) -> Array:
     """The matrix [E, E] of the costs of crooked faces that components of a face model make together.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detect.detection import NUM_LANDMARKS, NUM_SCORES, SCORE_NAMES, Detection
-from tracking.face.head_pose import rotation_of_angles
+from tracking.face.head_pose import head_pose_model, rotation_of_angles
 from tracking.face.response import NUM_POSE_TERMS, DetectorResponse
 from tracking.face.signals import NUM_POINTS, POINTS
 
@@ -20,14 +20,11 @@ FPS = 30.0
 def made_up_response(num_units: int, seed: int = 0) -> DetectorResponse:
     """Units that move the points in smooth random ways; the head's angles are measured 10 % short."""
     rng = np.random.default_rng(seed)
-    points = rng.normal(size=(NUM_POINTS, 3)) * (0.4, 0.5, 0.15)
-    points -= points[eye_corner_places()].mean(0)
-    # the outer corners one unit apart, as in every measured face
-    left, right = eye_corner_places()[[0, 3]]
-    points[left], points[right] = (-0.5, 0.0, 0.0), (0.5, 0.0, 0.0)
-    points[eye_corner_places()[1:3]] = (-0.15, 0.0, 0.0), (0.15, 0.0, 0.0)
+    model = head_pose_model()
+    points = model.points - model.points[eye_corner_places()].mean(0)
+    points /= np.linalg.norm(np.subtract(*model.points[eye_corner_places()[[0, 3]]]))
     moved = rng.normal(size=(num_units, NUM_POINTS, 3)) * 0.05
-    moved[:, eye_corner_places()] = 0  # the frame itself must not move
+    moved[:, model.rigid] = 0  # the frame itself must not move
     pose = np.zeros((NUM_POSE_TERMS, 3))
     pose[:3] = 9 * np.eye(3)
     return DetectorResponse(

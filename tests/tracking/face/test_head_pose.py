@@ -131,11 +131,9 @@ def test_a_face_in_pictures_of_other_shapes_gives_the_same_head(
 def test_known_motion_is_found(testdata_dir: Path, models_dir: Path) -> None:
     film = testdata_dir / "truth" / "webcam.mp4"
     figures = score(Truth.load(film.with_suffix(".npz")), tracked(film, DEFAULT_AVATAR))
-    # Before the head's pose was solved from the landmarks: 3.1, 5.0, -3.0 and a gaze of 0.31.
-    assert figures["head"]["p50"] < 2.1
-    assert figures["head"]["p95"] < 3.3
-    assert np.abs(figures["head"]["mean_offset_ypr"]).max() < 1.5
+    # By the detector's own matrix: 3.1, 5.0, a pitch offset of -3.0, and a gaze of 0.31.
+    assert figures["head"]["p50"] < 1.6
+    assert figures["head"]["p95"] < 3.5
+    assert np.abs(figures["head"]["mean_offset_ypr"]).max() < 1.2
     assert figures["mean_error_mm"] < 1.45
-    assert figures["gaze"]["gaze_pitch"]["correlation"] > 0.65
-    cheeks = [figures["regions"][f"cheek{side}"]["gain"] for side in ("Left", "Right")]
-    assert min(cheeks) > 0.65
+    assert figures["gaze"]["gaze_pitch"]["correlation"] > 0.7
