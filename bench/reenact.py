@@ -166,7 +166,7 @@ def _row(name: str, s: dict[str, Any]) -> str:
     )
 
 
-def _clips(paths: Sequence[Path]) -> list[Path]:
+def clips_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         inside = sorted(p for p in path.glob("*") if p.suffix in VIDEOS) if path.is_dir() else [path]
@@ -185,7 +185,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name in args.avatar or [DEFAULT_AVATAR]:
             print(f"avatar {name}: correlation(amplitude) of the signals that count", file=sys.stderr)
-            results.append(measure(_clips(args.clips), name, args.keep or Path(temporary)))
+            results.append(measure(clips_in(args.clips), name, args.keep or Path(temporary)))
             print(f"{'mean':<22} {results[-1]['main_mean']}", file=sys.stderr)
             print_machine(results[-1])
             if args.save:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.machine import describe_machine
+from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
 from capture.source import open_input
 from render import axis_angle
@@ -64,6 +64,7 @@ class Truth:
         return cls(names, weights, head, times_s, regions, basis)
 
 
+@on_this_machine
 def measure(
     films: Sequence[Path], avatar_name: str = DEFAULT_AVATAR, *, live: bool = False
 ) -> dict[str, Any]:
@@ -77,7 +78,6 @@ def measure(
         "avatar": avatar_name,
         "live": live,
         "films": scores,
-        "machine": describe_machine(),
     }
 
 

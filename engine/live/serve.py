@@ -214,7 +214,7 @@ def serve(
 
     casting.check()
     show = on_air(settings, server_settings, casting, source, detector, camera, up=tell_address)
-    loop = None
+    summary = ""
     with contextlib.suppress(KeyboardInterrupt), show as (loop, _):  # it may come while the avatar opens
         # What is loaded by now stays: a full garbage collection that walks through it stops every thread
         # 170 ms.
@@ -222,7 +222,8 @@ def serve(
         gc.freeze()
         with contextlib.suppress(KeyboardInterrupt):
             loop.wait(seconds)
+        summary = loop.summary()
     gc.unfreeze()
-    if loop is not None:
-        print(f"visavis: {loop.summary()}", file=sys.stderr)
+    if summary:
+        print(f"visavis: {summary}", file=sys.stderr)
     return 0

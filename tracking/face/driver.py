@@ -23,7 +23,7 @@ from tracking.face.filters import FaceFilter
 from tracking.face.gaze import gaze_up
 from tracking.face.head_pose import angles_of, rigid_turns, rotation_of_angles
 from tracking.face.level import Level
-from tracking.face.neutral import estimate_neutral
+from tracking.face.neutral import LiveNeutral, LiveNeutralConfig, estimate_neutral
 from tracking.face.presence import Presence
 from tracking.face.refine import (
     ClipCoordinates,
@@ -34,7 +34,9 @@ from tracking.face.refine import (
 )
 from tracking.face.signals import (
     LIP_GAP_ROWS,
+    MOUTH_PLACES,
     POINTS,
+    STEADY_PLACES,
     FaceTrack,
     lip_gap,
     rotations_of,
@@ -53,11 +55,12 @@ _PARTING_LIPS = (0.03, 0.12)  # eye units
 _OPEN_LIPS = 0.05  # eye units
 _LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
 _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
-# The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix says
-# how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest, for
-# landmarks take talking for nodding.
+# The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix
+# says how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest,
+# for landmarks take talking for nodding.
 _LEVEL_S = np.array([1.0, 5.0, 1.0])
 _REFINE = RefineConfig()
+_LIVE_NEUTRAL = LiveNeutralConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,7 @@ class DriverConfig:
     shift_share: float = 0.4  # of the person's own shift, in units of the face's size
     max_shift: float = 0.25  # eye units, reached softly
     refine: RefineConfig | None = _REFINE  # None: a clip is solved without looking at the avatar
-    neutral_at_frames: tuple[int, ...] = (1, 8, 30, 90, 300, 900)  # when the live neutral is measured again
-    neutral_window: int = 300  # frames it is measured from
-    live_rounds: int = 2
+    neutral: LiveNeutralConfig = _LIVE_NEUTRAL
 
 
 class Driver:
@@ -96,6 +97,7 @@ class Driver:
         limits = unit_limits(avatar.rig.units).within(self.response.unit_reach)
         self.solver = ExpressionSolver(self.response, limits, avatar.rig.units)
         self.solver.solve(np.zeros(self.solver.unit_rows.shape[1]))  # loads the kernels now
+        self._neutral = LiveNeutral(self.solver, self._jaw, self._config.neutral)
         self._eye_lever = _eye_lever(avatar, float(self.response.eye_distance))
         self.restart()
 
@@ -104,8 +106,7 @@ class Driver:
         self._filter = FaceFilter()
         blink = self.avatar.weights(Motion.of({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}))
         self._presence = Presence(self.avatar.rig.unit_names, blink)
-        self._seen: list[FaceTrack] = []
-        self._num_seen = 0
+        self._neutral.restart()
         self._rest_position: Array | None = None
         self._rest_angles = np.zeros(3)
         self._rest_gaze = 0.0
@@ -116,7 +117,7 @@ class Driver:
 
     def remeasure_neutral(self) -> None:
         """Take the person's face at rest anew from the frames that follow (for a button in the page)."""
-        self._seen, self._num_seen = [], 0
+        self._neutral.remeasure()
 
     def close(self) -> None:
         """End what `solve_clip` started; closing twice does no harm."""
@@ -147,7 +148,9 @@ class Driver:
         motion = None
         if detection.found:
             track = track_of_detections([detection])
-            self._learn_neutral(track)
+            measured = self._neutral.update(track, time_s)
+            if measured is not None:
+                self._rest(measured)
             rows = self.solver.rows(track.points[0], track.angles[0])
             weights = self.solver.solve(rows, float(self._gaze(track)[0]))
             turns = track.angles + self._eased(self._unlevelled(track)[0], time_s)
@@ -155,14 +158,6 @@ class Driver:
         else:
             self._filter.reset()
         return _stamped(self._presence.update(motion, time_s), detection)
-
-    def _learn_neutral(self, track: FaceTrack) -> None:
-        self._seen = [*self._seen[-self._config.neutral_window + 1 :], track]
-        self._num_seen += 1
-        if self._num_seen in self._config.neutral_at_frames:
-            past = FaceTrack.joined(self._seen)
-            estimate_neutral(self.solver, past, self._jaw, self._config.live_rounds, max_frames=24)
-            self._rest(past)
 
     # A whole clip
 
@@ -190,7 +185,7 @@ class Driver:
             self._rest(track)
             turns = track.angles + self._unlevelled_slowly(track, fps)
             return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track, turns)
-        estimate_neutral(self.solver, track, self._jaw)
+        estimate_neutral(self.solver, track, self._jaw, len(track) / fps)
         self._rest(track)
         rows = self.solver.rows(track.points, track.angles)
         weights = self.solver.solve_many(rows, self._gaze(track))
@@ -326,7 +321,7 @@ def _angles(motions: Sequence[Motion]) -> Array:
 def _unsmoothed_track(detections: list[Detection], fps: float) -> FaceTrack:
     """The track of found frames without the detector's smoothing."""
     filtered = np.array([d.landmarks[list(POINTS)] for d in detections], np.float64)
-    raw = unsmoothed_clip(detections, fps, POINTS)
+    raw = unsmoothed_clip(detections, fps, POINTS, MOUTH_PLACES, STEADY_PLACES)
     mirror = np.array([1.0, -1.0, -1.0])
     rotations = rigid_turns(filtered * mirror, raw * mirror) @ rotations_of(detections)
     return track_of(raw, rotations, *scores_and_sizes(detections))

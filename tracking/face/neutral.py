@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detect.detection import SCORE_NAMES
+from tracking.face.resting import resting_faces
 from tracking.face.signals import BROWS, EYES, IRISES, JAW, LIPS, FaceTrack, lip_gap, places
 from tracking.face.solver import ExpressionSolver, Neutral
 
@@ -16,17 +19,21 @@ _STEP = 0.7  # of the correction that a round finds; whole steps swing
 _MAX_FRAMES = 80  # solved in a round
 _SHUT_LIPS = 0.004  # eye units between shut lips, as the detector sees them
 _YAW_COST = 0.01  # of a degree of yaw, in units of a score
+_LONGEST_STEP_S = 0.2  # between frames of one look at a face
 
 
 def estimate_neutral(
     solver: ExpressionSolver,
     track: FaceTrack,
     jaw_unit: int | None,
+    seconds: float,
     rounds: int = _ROUNDS,
     max_frames: int = _MAX_FRAMES,
 ) -> Neutral:
     """The neutral of the person in `track` (at least one frame); leaves the solver set to it.
 
+    The frames were seen for `seconds`: a face that was seen briefly, or always alike, need never have been at
+    rest, and what no resting face looks like is taken for expression (`tracking.face.resting`).
     Each part of the face starts as the median of the frames in which that part shows the least expression.
     Each round then solves frames from all over the track and takes the median of what no unit explains as
     part of the person. At last the lips are closed by the `jaw_unit`: a person who talks all the time is
@@ -45,10 +52,20 @@ def estimate_neutral(
         explained = np.tensordot(played, solver.response.unit_points, 1) + leak
         left = np.median(some.points - explained - neutral.points, 0)
         neutral = Neutral(neutral.points + _STEP * left, neutral.angles)
-    if jaw_unit is not None:
-        neutral = _with_shut_lips(neutral, solver.response.unit_points[jaw_unit])
+    jaw_points = None if jaw_unit is None else solver.response.unit_points[jaw_unit]
+    neutral = _plausible(with_shut_lips(neutral, jaw_points), track, seconds)
+    neutral = with_shut_lips(neutral, jaw_points)
     solver.set_neutral(neutral)
     return neutral
+
+
+def _plausible(neutral: Neutral, track: FaceTrack, seconds: float) -> Neutral:
+    prior = resting_faces()
+    upright, rotation = prior.upright(track)
+    expressions = prior.expressions(upright)
+    expected = prior.expected(upright, expressions)
+    believed = prior.believed(neutral.points @ rotation, expected, expressions, seconds)
+    return Neutral(believed @ rotation.T, neutral.angles)
 
 
 def _calm_parts(track: FaceTrack) -> Neutral:
@@ -78,8 +95,87 @@ def _activity(track: FaceTrack, *starts: str) -> Array:
     return track.scores[:, columns].sum(1)
 
 
-def _with_shut_lips(neutral: Neutral, jaw_points: Array) -> Neutral:
+def with_shut_lips(neutral: Neutral, jaw_points: Array | None) -> Neutral:
+    """`neutral` with the lips shut by the jaw, which moves points by `jaw_points` [P, 3]; itself without."""
+    if jaw_points is None:
+        return neutral
     amounts = np.linspace(0, 1, 101)
     gaps = lip_gap(neutral.points - amounts[:, None, None] * jaw_points)
     best = amounts[np.argmin(np.abs(gaps - _SHUT_LIPS))]
     return Neutral(neutral.points - best * jaw_points, neutral.angles)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveNeutralConfig:
+    """When a live driver measures the person's neutral face again, and how it goes over to it."""
+
+    at_frames: tuple[int, ...] = (1, 8, 15, 30, 60, 90, 180, 300, 900)
+    window: int = 300  # frames it is measured from
+    rounds: int = 2
+    max_frames: int = 24
+    ease_s: float = 0.4  # from one neutral to the next: a better one must not be a jump of the face
+
+
+class LiveNeutral:
+    """The neutral of a person who is watched live, better with every measurement.
+
+    It keeps a solver set to it. Everything is a function of the frames and their times.
+    """
+
+    def __init__(
+        self, solver: ExpressionSolver, jaw_unit: int | None, config: LiveNeutralConfig | None = None
+    ) -> None:
+        self._solver, self._jaw = solver, jaw_unit
+        self._config = config if config is not None else LiveNeutralConfig()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the person; the next frame's face is taken at once."""
+        self.remeasure()
+        self._from: Neutral | None = None
+        self._to: Neutral | None = None
+        self._begin_s = 0.0
+
+    def remeasure(self) -> None:
+        """Measure anew from the frames that follow; what is known holds until then."""
+        self._seen: list[tuple[FaceTrack, float]] = []
+        self._num_seen = 0
+        self._last_s: float | None = None
+
+    def update(self, track: FaceTrack, time_s: float) -> FaceTrack | None:
+        """Take in the newest found frame, a track of one.
+
+        Returns the frames that were measured from, when it was time to measure.
+        """
+        seconds = 0.0 if self._last_s is None else min(max(time_s - self._last_s, 0.0), _LONGEST_STEP_S)
+        self._last_s = time_s
+        self._seen = [*self._seen[-self._config.window + 1 :], (track, seconds)]
+        self._num_seen += 1
+        past = None
+        if self._num_seen in self._config.at_frames:
+            past = FaceTrack.joined([track for track, _ in self._seen])
+            self._from, self._begin_s = self._solver.neutral if self._to is not None else None, time_s
+            self._to = estimate_neutral(
+                self._solver,
+                past,
+                self._jaw,
+                sum(seconds for _, seconds in self._seen),
+                self._config.rounds,
+                self._config.max_frames,
+            )
+        self._ease(time_s)
+        return past
+
+    def _ease(self, time_s: float) -> None:
+        if self._from is None or self._to is None:
+            return
+        share = float(np.clip((time_s - self._begin_s) / self._config.ease_s, 0.0, 1.0))
+        share *= share * (3 - 2 * share)
+        self._solver.set_neutral(
+            Neutral(
+                self._from.points + share * (self._to.points - self._from.points),
+                self._from.angles + share * (self._to.angles - self._from.angles),
+            )
+        )
+        if share == 1.0:
+            self._from = None

@@ -94,6 +94,10 @@ def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:
     return np.array([_PLACE[landmark] for landmark in landmarks])
 
 
+MOUTH_PLACES = places(LIPS + JAW).tolist()
+STEADY_PLACES = places(NOSE + _EYE_CORNERS).tolist()  # expression hardly moves them
+
+
 @dataclass(frozen=True, slots=True)
 class FaceTrack:
     """The found faces of some frames, T of them."""

@@ -95,7 +95,7 @@ def test_the_neutral_is_found_although_no_frame_shows_it(solver: ExpressionSolve
     detections = [detection_of(_points(w) + shape, np.zeros(3), i, scores[i]) for i, w in enumerate(weights)]
     track = track_of_detections(detections)
     truth = track_of_detections([detection_of(RESPONSE.neutral_points + shape, np.zeros(3), 0)]).points[0]
-    neutral = estimate_neutral(solver, track, jaw_unit=None)
+    neutral = estimate_neutral(solver, track, jaw_unit=None, seconds=300.0)
     error = np.abs(neutral.points - truth).mean()
     mean_face = np.abs(track.points.mean(0) - truth).mean()
     assert error < 0.3 * mean_face

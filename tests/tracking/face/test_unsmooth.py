@@ -45,3 +45,17 @@ def test_the_detectors_filter_is_inverted() -> None:
 def test_one_frame_passes() -> None:
     raw = _moving_face()[:1]
     np.testing.assert_allclose(unsmooth.unsmoothed(raw, np.zeros(1)), raw)
+
+
+def test_rows_that_shake_are_calmed_and_those_that_talk_are_not() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(90) / 30
+    steady = np.cumsum(rng.normal(0, 1, (90, 1, 3)), 0)  # the head's own motion
+    talking = 8 * np.sin(2 * np.pi * 4 * t)[:, None, None] * (0.3, 1.0, 0.0)
+    shaking = rng.normal(0, 1, (90, 1, 3))
+    for moved, least, most in ((talking, 0.98, 1.001), (shaking, 0.2, 0.6)):
+        landmarks = np.concatenate([steady, steady, steady + moved], 1)
+        calm = unsmooth.calmed(landmarks, [2], [0, 1])
+        np.testing.assert_array_equal(calm[:, :2], landmarks[:, :2])
+        left = (calm[:, 2] - steady[:, 0]).std() / moved.std()
+        assert least < left < most
