@@ -58,7 +58,7 @@ _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
 # The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix
 # says how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest,
 # for landmarks take talking for nodding.
-_LEVEL_S = np.array([1.0, 5.0, 1.0])
+_LEVEL_S = np.array([1.0, 8.0, 1.0])
 _REFINE = RefineConfig()
 _LIVE_NEUTRAL = LiveNeutralConfig()
 
