@@ -18,6 +18,10 @@ _ROW = np.dtype(
         ("index", np.int64),
         ("width", np.int32),
         ("height", np.int32),
+        ("turn", np.int32),
+        ("person", np.int32),
+        ("run", np.int32),
+        ("people", np.int32),
     ]
 )
 
@@ -59,6 +63,10 @@ class DetectionLog:
                 index=int(row["index"]),
                 width=int(row["width"]),
                 height=int(row["height"]),
+                turn=int(row["turn"]),
+                person=int(row["person"]),
+                run=int(row["run"]),
+                people=int(row["people"]),
             )
             for row in rows
         ]

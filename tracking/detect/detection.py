@@ -79,8 +79,12 @@ class Detection:
     found: bool
     capture_ns: int  # the frame's timestamp
     index: int  # the frame's index
-    width: int  # the frame's size in pixels
+    width: int  # the frame's size in pixels, after `turn`
     height: int
+    turn: int = 0  # quarters that the picture was turned clockwise by first: all of this is of the turned one
+    person: int = 0  # whose face: another number, another person
+    run: int = 0  # counts how often the tracker started on a face: its smoothing starts anew with it
+    people: int = 0  # seen of late, this one included; 0 before anyone counted
 
     @classmethod
     def lost(cls, capture_ns: int, index: int, width: int, height: int) -> Detection:

@@ -24,6 +24,9 @@ from tracking.detect.models.catalogue import model_path
 
 FACE_MODEL = "face landmark model"
 
+_PAUSE_S = 1.0  # many times what the smoothing remembers
+_BLACK_PX = 64
+
 
 class FaceDetector(MediaPipeTask):
     """Finds one face: 478 landmarks, 52 scores and the head's matrix.
@@ -47,6 +50,16 @@ class FaceDetector(MediaPipeTask):
         time_ms = self._clock.milliseconds(frame.capture_ns) if self._mode == "video" else None
         with _raw_result(landmarker, mediapipe_image(frame.rgb), time_ms) as result:
             return _to_detection(result, frame)
+
+    def pause(self) -> None:
+        """Take the next picture for one of much later: the smoothing forgets how fast the landmarks were."""
+        self._clock.skip(_PAUSE_S)
+
+    def forget(self, frame: Frame) -> None:
+        """Stop following the face, as if the camera had been covered for a moment at this frame."""
+        black = Frame(np.zeros((_BLACK_PX, _BLACK_PX, 3), np.uint8), frame.capture_ns, frame.index)
+        while self.detect(black).found:
+            self.pause()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ class StreamClock:
         self._last_ns: int | None = None
         self._last_ms = -1
 
+    def skip(self, seconds: float) -> None:
+        """Let the next picture come so much later than its own time says."""
+        self._offset_ns += round(seconds * 1e9)
+
     def milliseconds(self, capture_ns: int) -> int:
         if self._last_ns is None:
             self._offset_ns = -capture_ns

@@ -84,9 +84,10 @@ def unsmoothed_clip(
 
 
 def runs(detections: Sequence[Detection]) -> list[NDArray[np.intp]]:
-    """Rows of frames that follow each other without a gap."""
-    index = np.array([d.index for d in detections])
-    return np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)
+    """Rows of frames that follow each other without a gap, or a new start of the tracker."""
+    index, started = np.array([d.index for d in detections]), np.array([d.run for d in detections])
+    broken = (np.diff(index) != 1) | (np.diff(started) != 0)
+    return np.split(np.arange(len(index)), np.flatnonzero(broken) + 1)
 
 
 def _inverted(filtered: Array, times_s: Array) -> Array:

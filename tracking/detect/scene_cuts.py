@@ -1,0 +1,32 @@
+"""Where a film is cut: the picture has little to do with the one before."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SIDE = 32  # samples along a side
+_LEAST_CORRELATION = 0.8  # with the picture before; people who move stay above 0.9
+_FLAT = 0.01  # standard deviation, of 1: a black or covered picture says nothing
+
+
+class SceneCuts:
+    """Watches the pictures of a film; takes a few hundredths of a millisecond for each."""
+
+    def __init__(self) -> None:
+        self._before: NDArray[np.float32] | None = None
+
+    def restart(self) -> None:
+        """The next picture is not compared with the one before."""
+        self._before = None
+
+    def is_cut(self, rgb: NDArray[np.uint8]) -> bool:
+        """Whether a picture [H, W, 3] begins another shot."""
+        rows, columns = (np.linspace(0, length - 1, _SIDE).astype(int) for length in rgb.shape[:2])
+        thumb = rgb[rows[:, None], columns].mean(2, dtype=np.float32) / 255
+        thumb -= thumb.mean()
+        before, self._before = self._before, thumb
+        if before is None:
+            return False
+        spread = float(np.sqrt((thumb**2).mean() * (before**2).mean()))
+        return spread > _FLAT**2 and float((thumb * before).mean()) < _LEAST_CORRELATION * spread
