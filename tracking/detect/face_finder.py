@@ -26,6 +26,8 @@ from tracking.detect.person_choice import PersonChoice
 from tracking.detect.quarter_turns import turned
 from tracking.detect.scene_cuts import SceneCuts
 from tracking.detect.search_plan import (
+    SURE,
+    TURN_MARGIN,
     Look,
     Searcher,
     all_looks,
@@ -38,9 +40,10 @@ from tracking.detect.zoom import Zoom
 
 Rgb = NDArray[np.uint8]
 
-_LOOKS_A_FRAME = 3  # with the tracker's own, half the time of a frame with a face
-_SURE = 0.75  # score of a face seen closely; of the faces of twelve clips none is below 0.83
-_TURN_MARGIN = 0.1  # between the scores of two turns; in those clips upright leads by 0.13 or more
+# With the tracker's own, half the time of a frame with a face; the tracker does nothing while people are
+# counted.
+_LOOKS_A_FRAME, _LOOKS_FOR_EVERYONE = 3, 6
+_THOROUGH_S = 1.0  # between two frames that are searched thoroughly
 _CHECK_TURN_AT = (10, 30)  # frames after the tracker started by itself: what it sees may be upside down
 _SETTLED_FRAMES = 90  # a film whose face was followed for so long is the right way up
 _UNSETTLED_S = 5.0  # without a face
@@ -101,6 +104,7 @@ class FaceFinder(Closing):
         self._zoom: Zoom | None = None
         self._last: FaceBox | None = None  # where the face was when it was lost
         self._lost_ns: int | None = None
+        self._thorough_from_ns = 0
         self._settled = False
         self._restart_search()
 
@@ -160,6 +164,9 @@ class FaceFinder(Closing):
         if not self._following:
             if self._turned(frame, box):
                 return None
+            if not self._people.may_be(frame.rgb, box, frame.capture_ns):
+                self._let_go(frame)
+                return None
             self._begin(frame, box)
         elif not self._still_right(frame, box):
             return None
@@ -202,7 +209,7 @@ class FaceFinder(Closing):
             return False
         scores = self._searcher.scores(frame.rgb, box)
         best = int(np.argmax(scores))
-        if scores[best] < max(_SURE, scores[0] + _TURN_MARGIN):
+        if scores[best] < max(SURE, scores[0] + TURN_MARGIN):
             return False
         self._turn_by(best, frame)
         return True
@@ -228,7 +235,7 @@ class FaceFinder(Closing):
     # Searching
 
     def _restart_search(self) -> None:
-        """The next frame without a face is looked at from the likeliest place on, and all of it if possible."""
+        """The next frame without a face is looked at from the likeliest place on."""
         self._round: list[Look] = []
         self._thorough = not self._live
         self._faces: list[FaceBox] = []
@@ -242,12 +249,13 @@ class FaceFinder(Closing):
             if only_turned and not quarters:
                 continue
             if quarters:
-                if self._turned_index != frame.index and self._is_face(turned(frame.rgb, quarters), face):
-                    upright = replace(frame, rgb=turned(frame.rgb, quarters))
-                    self._turn_by(quarters, frame)
-                    return self._find(upright, again=True)
+                detection = self._try_turned(frame, quarters, face)
+                if detection is not None:
+                    return detection
                 continue
-            if frame.index >= self._next_try and self._is_face(frame.rgb, face):
+            if frame.index >= self._next_try and self._searcher.is_face(frame.rgb, face):
+                if not self._people.may_be(frame.rgb, face, frame.capture_ns):
+                    break
                 detection = self._start_on(frame, face)
                 if detection is not None:
                     return detection
@@ -257,6 +265,18 @@ class FaceFinder(Closing):
         if failed:
             self._wait_before_trying(frame)
         return _lost(frame)
+
+    def _try_turned(self, frame: Frame, quarters: int, face: FaceBox) -> Detection | None:
+        """The same with the picture turned, which it stays if the tracker sees a face then."""
+        upright = replace(frame, rgb=turned(frame.rgb, quarters))
+        if self._turned_index == frame.index or not self._searcher.is_face(upright.rgb, face):
+            return None
+        self._turn_by(quarters, frame)
+        detection = self._find(upright, again=True)
+        if not detection.found and not self._people.must_choose(frame.capture_ns):
+            self._turn_by(-quarters, frame)
+            return _lost(frame)
+        return detection
 
     def _wait_before_trying(self, frame: Frame) -> None:
         """What looks like a face again and again and is none shall not cost its work each time."""
@@ -272,20 +292,18 @@ class FaceFinder(Closing):
         if not self._round:
             height, width = small.shape[:2]
             self._round = all_looks(width, height, turned_too=not self._settled)
-        for look in self._next_looks():
+        for look in self._next_looks(frame):
             for face in self._searcher.faces(small, look):
                 yield look.turn, face.placed(scale, 0, 0)
 
-    def _next_looks(self) -> list[Look]:
-        count = len(self._round) if self._thorough else _LOOKS_A_FRAME
+    def _next_looks(self, frame: Frame, count: int = _LOOKS_A_FRAME) -> list[Look]:
+        """A few of the round, or all that is left of it where a film may have begun anew."""
+        if self._thorough and frame.capture_ns >= self._thorough_from_ns:
+            count = len(self._round)
+            self._thorough_from_ns = frame.capture_ns + round(_THOROUGH_S * 1e9)
         self._thorough = False
         looks, self._round = self._round[:count], self._round[count:]
         return looks
-
-    def _is_face(self, rgb: Rgb, face: FaceBox) -> bool:
-        """Whether a face is one when seen closely, and the right way up."""
-        scores = self._searcher.scores(rgb, face)
-        return scores[0] >= max(_SURE, *scores[1:])
 
     def _start_on(self, frame: Frame, face: FaceBox) -> Detection | None:
         """Start the tracker on a face; None when it sees none there."""
@@ -365,11 +383,13 @@ class FaceFinder(Closing):
         if not self._round:
             self._faces = []
             self._round = upright_looks(small.shape[1], small.shape[0])
-        for look in self._next_looks():
+        for look in self._next_looks(frame, _LOOKS_FOR_EVERYONE):
             self._faces += [face.placed(scale, 0, 0) for face in self._searcher.faces(small, look)]
         if self._round:
             return None
-        faces = [face for face in apart(self._faces) if self._is_face(frame.rgb, face)]
+        # Those seen some frames ago have moved on since.
+        near = [self._searcher.around(frame.rgb, face, _LOCAL_SIZES) for face in apart(self._faces)]
+        faces = [face for face in apart(sum(near, [])) if self._searcher.is_face(frame.rgb, face)]
         self._people.count(len(faces))
         self._thorough = not self._live
         return faces

@@ -23,6 +23,7 @@ Rgb = NDArray[np.uint8]
 # 0.12; those of two people are at least 0.11 and mostly above 0.15.
 _SAME_AFTER_CUT = 0.11
 _SAME_AFTER_ABSENCE = 0.16
+_SOMEONE_ELSE = 0.2
 _NOT_MINE = 0.08  # the person may be another when the picture of them is this far off, and nearer to another
 _CLEARLY = 0.02  # nearer
 _FRAMES_OF_DOUBT = 2
@@ -31,12 +32,12 @@ _PATIENCE_S = 2.0  # waiting for the person to come out from behind another, bef
 _BRIEFLY_S = 0.5  # lost for less, with no one else about: the same person
 _REMEMBERED_S = 3.0  # another person who is not seen for longer has left
 _LEAST_SHARE = 0.3  # of the person's size: smaller faces are passers-by and posters
-_SURE = 0.75  # score of another face seen closely
 _APART = 0.6  # face sizes between two people
 _CERTAIN_SIGHTS = 3  # before another person counts
-_NEAR = 2.5  # face sizes: they may be mixed up
+_NEAR = 1.6  # face sizes: they may be mixed up
 _AROUND_SIZES = 5.0  # of the square that is watched then
-_UNKNOWN_FRAMES, _KNOWN_FRAMES, _NEAR_FRAMES = 15, 3, 1  # from one look for others to the next
+_UNKNOWN_FRAMES, _KNOWN_FRAMES, _NEAR_FRAMES = 10, 4, 1  # from one look for others to the next
+_CHECK_S = 0.1  # from one look at the person to the next, while nobody else is known
 _LEARNING = 0.1  # share of a frame in the memory of how someone looks
 
 
@@ -65,6 +66,7 @@ class People:
         self._frames_to_look = 0
         self._next_look = 0
         self._doubts = 0
+        self._check_ns = 0
 
     # While the tracker has a face
 
@@ -91,34 +93,53 @@ class People:
         off = difference(self._known[self.person], now)
         if self._cut:
             return off < _SAME_AFTER_CUT
-        if self._last_ns is not None and time_ns - self._last_ns < _BRIEFLY_S * 1e9 and not self._others:
-            return True
+        if self._since_seen_s(time_ns) < _BRIEFLY_S and not self._others:
+            return off < _SOMEONE_ELSE
         return off < _SAME_AFTER_ABSENCE
+
+    def _since_seen_s(self, time_ns: int) -> float:
+        return float("inf") if self._last_ns is None else (time_ns - self._last_ns) / 1e9
 
     def is_the_person(self, rgb: Rgb, box: FaceBox, time_ns: int) -> bool:
         """Whether the face that the tracker follows is still the person's."""
         self._frames_to_look -= 1
-        if self._frames_to_look > 0 and not self._others and not self._cut:
+        due = self._frames_to_look <= 0
+        if not (due or self._cut or self._others or time_ns >= self._check_ns):
             self._last_ns = time_ns
             return True
+        self._check_ns = time_ns + round(_CHECK_S * 1e9)
         now = appearance(rgb, box)
-        mine = difference(self._known[self.person], now)
-        if self._cut and mine > _SAME_AFTER_CUT:
+        off = difference(self._known[self.person], now)
+        if self._cut and off > _SAME_AFTER_CUT:
             self._last_ns = None
             return False
         self._cut = False
-        if self._frames_to_look <= 0:
+        if due:
             self._look_for_others(rgb, box, time_ns)
-        if self._others:
-            theirs = min(difference(other.looks, now) for other in self._others)
-            self._doubts = self._doubts + 1 if mine > max(_NOT_MINE, theirs + _CLEARLY) else 0
-            if self._doubts >= _FRAMES_OF_DOUBT:
-                return False
-        if not self._doubts:
-            self._last_ns = time_ns
-            if mine < _SAME_AFTER_CUT and not self._near(box):
-                self._known[self.person] = _learnt(self._known[self.person], now)
+        theirs = min((difference(other.looks, now) for other in self._others), default=_SOMEONE_ELSE)
+        doubtful = off > max(_NOT_MINE, theirs + (_CLEARLY if self._others else 0))
+        self._doubts = self._doubts + 1 if doubtful else 0
+        if self._doubts >= _FRAMES_OF_DOUBT:
+            if not self._others:
+                self._others.append(_Other(box, now, time_ns))
+            return False
+        if doubtful:
+            self._check_ns = time_ns
+            return True
+        self._last_ns = time_ns
+        if off < _SAME_AFTER_CUT and not self._near(box):
+            self._known[self.person] = _learnt(self._known[self.person], now)
         return True
+
+    def may_be(self, rgb: Rgb, face: FaceBox, time_ns: int) -> bool:
+        """Whether a face that turns up may be followed; not a stranger's, just after the person was seen."""
+        if not self._known or self._cut or self._since_seen_s(time_ns) > _PATIENCE_S:
+            return True
+        now = appearance(rgb, face)
+        if difference(self._known[self.person], now) < _SOMEONE_ELSE:
+            return True
+        self._others.append(_Other(face, now, time_ns))
+        return False
 
     def _near(self, box: FaceBox) -> bool:
         return any(other.box.away_from(box) < _NEAR for other in self._others)
@@ -148,16 +169,14 @@ class People:
                 looks = _learnt(other.looks, now) if alike else other.looks
                 self._others[place] = _Other(face, looks, time_ns, other.num_seen + 1)
                 return
-        if self._searcher.scores(rgb, face)[0] >= _SURE:
+        if self._searcher.is_face(rgb, face):
             self._others.append(_Other(face, now, time_ns))
 
     # While it has none
 
     def waiting(self, time_ns: int) -> bool:
         """Whether the person is soon to be seen again among others."""
-        return (
-            bool(self._others) and self._last_ns is not None and time_ns - self._last_ns < _PATIENCE_S * 1e9
-        )
+        return bool(self._others) and self._since_seen_s(time_ns) < _PATIENCE_S
 
     def must_choose(self, time_ns: int) -> bool:
         """Whether the tracker may not start on whomever it likes."""

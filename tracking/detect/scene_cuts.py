@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE = 32  # samples along a side
+_SIDE, _SAMPLES = 32, 3  # cells along a side of the picture, and samples along a side of a cell
 _LEAST_CORRELATION = 0.8  # with the picture before; people who move stay above 0.9
 _FLAT = 0.01  # standard deviation, of 1: a black or covered picture says nothing
 
@@ -22,8 +22,10 @@ class SceneCuts:
 
     def is_cut(self, rgb: NDArray[np.uint8]) -> bool:
         """Whether a picture [H, W, 3] begins another shot."""
-        rows, columns = (np.linspace(0, length - 1, _SIDE).astype(int) for length in rgb.shape[:2])
-        thumb = rgb[rows[:, None], columns].mean(2, dtype=np.float32) / 255
+        count = _SIDE * _SAMPLES
+        rows, columns = (np.linspace(0, length - 1, count).astype(int) for length in rgb.shape[:2])
+        samples = rgb[rows[:, None], columns].reshape(_SIDE, _SAMPLES, _SIDE, 3 * _SAMPLES)
+        thumb = samples.mean((1, 3), dtype=np.float32) / 255
         thumb -= thumb.mean()
         before, self._before = self._before, thumb
         if before is None:

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from tracking.detect.face_boxes import INPUT_PX, FaceBox, FaceBoxes
 from tracking.detect.quarter_turns import NUM_TURNS, turned
 
+# Scores of a face. Small faces of twelve clips have 0.88 and more when seen closely and lead by 0.14 over the
+# other turns; what is no face in pictures of landscapes, rooms and clothes has 0.8 at most.
+SURE = 0.85
+TURN_MARGIN = 0.1
+
 MAX_ROLL_DEG = 50.0  # further than that is another quarter turn
 
 # Of the picture's height: faces of 5 % are an eighth of these squares. Neighbours overlap by a tenth, so that
@@ -133,6 +138,11 @@ class Searcher:
         small = part_of(rgb, left, top, side, side)
         faces = (self._upright(turned(small, turn)) for turn in range(NUM_TURNS))
         return [max((f.score for f in found), default=0.0) for found in faces]
+
+    def is_face(self, rgb: NDArray[np.uint8], face: FaceBox) -> bool:
+        """Whether a face is one when seen closely, and the right way up."""
+        upright, *others = self.scores(rgb, face)
+        return max(upright, face.score) >= SURE and upright >= max(others) + TURN_MARGIN / 2
 
     def _upright(self, small: NDArray[np.uint8]) -> list[FaceBox]:
         return [face for face in self._boxes.look(small) if abs(face.roll_deg) < MAX_ROLL_DEG]

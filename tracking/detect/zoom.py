@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# In a step: how much the crop grows, and how far the face may move within it, of its size. Faces at all places
-# of the picture survive this; some are lost at 1.15 and 0.08.
+# In a step: how much the crop grows, and how far the face may move within it, of its size. Faces at all
+# places of the picture survive this; some are lost at 1.15 and 0.08.
 _GROWTH = 1.1
 _PAN = 0.05
 _MARGIN = 0.62  # of the face's size: from its middle to the crop's edge, at least
