@@ -136,9 +136,9 @@ class FaceFinder(Closing):
         detection = self._follow(frame)
         if detection is None and not again:  # it was let go of, or the picture was turned
             return self._find(self._now_upright(frame), again=True)
-        if detection is None or not detection.found:
-            detection = self._search(frame)
-        return detection
+        if detection is not None and detection.found:
+            return detection
+        return self._choose(frame) if self._people.must_choose(frame.capture_ns) else self._search(frame)
 
     def _note_cut(self, frame: Frame) -> None:
         if not self._cuts.is_cut(frame.rgb):
@@ -367,7 +367,9 @@ class FaceFinder(Closing):
         detection = self._start_on(frame, wanted)
         if detection is None:
             self._wait_before_trying(frame)
-        return detection or _lost(frame)
+            return _lost(frame)
+        self._people.meet(frame.rgb, wanted, faces, frame.capture_ns)
+        return detection
 
     def _everyone_near(self, frame: Frame) -> list[FaceBox]:
         """The faces around the one that was lost, and the large ones."""
@@ -388,8 +390,8 @@ class FaceFinder(Closing):
         if self._round:
             return None
         # Those seen some frames ago have moved on since.
-        near = [self._searcher.around(frame.rgb, face, _LOCAL_SIZES) for face in apart(self._faces)]
-        faces = [face for face in apart(sum(near, [])) if self._searcher.is_face(frame.rgb, face)]
+        now = [f for seen in apart(self._faces) for f in self._searcher.around(frame.rgb, seen, _LOCAL_SIZES)]
+        faces = [face for face in apart(now) if self._searcher.is_face(frame.rgb, face)]
         self._people.count(len(faces))
         self._thorough = not self._live
         return faces

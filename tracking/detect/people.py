@@ -28,15 +28,19 @@ _NOT_MINE = 0.08  # the person may be another when the picture of them is this f
 _CLEARLY = 0.02  # nearer
 _FRAMES_OF_DOUBT = 2
 
-_PATIENCE_S = 2.0  # waiting for the person to come out from behind another, before taking that one
+_PATIENCE_S = 1.5  # waiting for the person to come out from behind another, before taking that one
 _BRIEFLY_S = 0.5  # lost for less, with no one else about: the same person
 _REMEMBERED_S = 3.0  # another person who is not seen for longer has left
 _LEAST_SHARE = 0.3  # of the person's size: smaller faces are passers-by and posters
 _APART = 0.6  # face sizes between two people
 _CERTAIN_SIGHTS = 3  # before another person counts
 _NEAR = 1.6  # face sizes: they may be mixed up
-_AROUND_SIZES = 5.0  # of the square that is watched then
-_UNKNOWN_FRAMES, _KNOWN_FRAMES, _NEAR_FRAMES = 10, 4, 1  # from one look for others to the next
+_AROUND_SIZES = 3.5  # of the square around another that is watched
+_SAME_PLACE = 0.5  # face sizes from where the person was seen
+# From one look for others to the next: while the picture was not yet seen all over, or others are known.
+_SELDOM_FRAMES, _OFTEN_FRAMES = 10, 3
+_LOOKS_PER_PART = 3  # at known others, to one at another part of the picture
+_NEW_FRAMES = 5
 _CHECK_S = 0.1  # from one look at the person to the next, while nobody else is known
 _LEARNING = 0.1  # share of a frame in the memory of how someone looks
 
@@ -64,7 +68,9 @@ class People:
         self._last_ns: int | None = None  # when the person was seen last; None: nobody is waited for
         self._cut = False  # the film was cut since the person was seen
         self._frames_to_look = 0
-        self._next_look = 0
+        self._num_looks = 0
+        self._num_new = 0  # frames in which the person's looks are still to be learnt
+        self._place: FaceBox | None = None  # where the person was seen last
         self._doubts = 0
         self._check_ns = 0
 
@@ -80,11 +86,14 @@ class People:
             else:
                 self.person = len(self._known)
                 self._known.append(now)
+                self._num_new = _NEW_FRAMES
         self._others = [o for o in self._others if o.box.away_from(box) > _APART]
         self._last_ns = time_ns
         self._cut = False
         self._doubts = 0
-        self._frames_to_look = _KNOWN_FRAMES
+        self._frames_to_look = _OFTEN_FRAMES
+        self._num_looks = 0
+        self._place = box
         self.num_seen = max(self.num_seen, 1)
 
     def _is_same(self, now: Array, time_ns: int) -> bool:
@@ -105,10 +114,14 @@ class People:
         self._frames_to_look -= 1
         due = self._frames_to_look <= 0
         if not (due or self._cut or self._others or time_ns >= self._check_ns):
-            self._last_ns = time_ns
+            self._last_ns, self._place = time_ns, box
             return True
         self._check_ns = time_ns + round(_CHECK_S * 1e9)
         now = appearance(rgb, box)
+        if self._num_new and not self._cut:  # the tracker needs some frames to find its place
+            self._num_new -= 1
+            self._check_ns = time_ns
+            self._known[self.person] = now
         off = difference(self._known[self.person], now)
         if self._cut and off > _SAME_AFTER_CUT:
             self._last_ns = None
@@ -126,17 +139,18 @@ class People:
         if doubtful:
             self._check_ns = time_ns
             return True
-        self._last_ns = time_ns
+        self._last_ns, self._place = time_ns, box
         if off < _SAME_AFTER_CUT and not self._near(box):
             self._known[self.person] = _learnt(self._known[self.person], now)
         return True
 
     def may_be(self, rgb: Rgb, face: FaceBox, time_ns: int) -> bool:
         """Whether a face that turns up may be followed; not a stranger's, just after the person was seen."""
-        if not self._known or self._cut or self._since_seen_s(time_ns) > _PATIENCE_S:
+        if self._place is None or self._cut or self._since_seen_s(time_ns) > _PATIENCE_S:
             return True
         now = appearance(rgb, face)
-        if difference(self._known[self.person], now) < _SOMEONE_ELSE:
+        most = _SOMEONE_ELSE if face.away_from(self._place) < _SAME_PLACE else _SAME_AFTER_CUT
+        if difference(self._known[self.person], now) < most:
             return True
         self._others.append(_Other(face, now, time_ns))
         return False
@@ -145,19 +159,27 @@ class People:
         return any(other.box.away_from(box) < _NEAR for other in self._others)
 
     def _look_for_others(self, rgb: Rgb, box: FaceBox, time_ns: int) -> None:
-        near = self._near(box)
-        faces = self._searcher.around(rgb, box, _AROUND_SIZES) if near else []
+        """One look at a part of the picture, and one at each of the others that are known."""
+        faces = [f for other in self._others for f in self._searcher.around(rgb, other.box, _AROUND_SIZES)]
         small, scale = reduced(rgb)
         looks = coarse_looks(small.shape[1], small.shape[0], 0)
-        self._next_look = (self._next_look + 1) % len(looks)
-        faces += [f.placed(scale, 0, 0) for f in self._searcher.faces(small, looks[self._next_look])]
+        if self._num_looks % _LOOKS_PER_PART == 0 or not self._others:
+            look = looks[self._num_looks // _LOOKS_PER_PART % len(looks)]
+            faces += [f.placed(scale, 0, 0) for f in self._searcher.faces(small, look)]
+        self._num_looks += _LOOKS_PER_PART if not self._others else 1
+        self.meet(rgb, box, faces, time_ns)
+        first_round = self._num_looks < _LOOKS_PER_PART * len(looks)
+        if self._near(box):
+            self._frames_to_look = 1
+        else:
+            self._frames_to_look = _OFTEN_FRAMES if first_round or self._others else _SELDOM_FRAMES
+
+    def meet(self, rgb: Rgb, box: FaceBox, faces: Sequence[FaceBox], time_ns: int) -> None:
+        """The person is at `box`, and these faces are seen: who are the others?"""
         for face in faces:
             if face.away_from(box) > _APART and face.size > _LEAST_SHARE * box.size:
                 self._see(rgb, face, time_ns)
         self._others = [o for o in self._others if time_ns - o.seen_ns < _REMEMBERED_S * 1e9]
-        self._frames_to_look = (
-            _NEAR_FRAMES if self._near(box) else _KNOWN_FRAMES if self._others else _UNKNOWN_FRAMES
-        )
         self.num_seen = 1 + sum(other.num_seen >= _CERTAIN_SIGHTS for other in self._others)
 
     def _see(self, rgb: Rgb, face: FaceBox, time_ns: int) -> None:
@@ -208,7 +230,7 @@ class People:
     def forget_places(self) -> None:
         """Nobody is waited for, and the others are strangers again."""
         self._others = []
-        self._last_ns = None
+        self._last_ns = self._place = None
 
 
 def _learnt(known: Array, now: Array) -> Array:
