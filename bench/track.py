@@ -32,7 +32,7 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.motion import Motion
 from tracking.detect.detection import Detection
-from tracking.detect.face_detector import FaceDetectorFactory
+from tracking.detect.face_finder import FaceFinderFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
 from tracking.fit.embedding import projected
@@ -65,7 +65,7 @@ def _follow(clip: Path, driver: Driver, frames: int) -> tuple[dict[str, Any], li
     times = StageTimes()
     detections: list[Detection] = []
     driver.restart()
-    with open_input(str(clip)) as source, DetectorProcess(FaceDetectorFactory()) as detector:
+    with open_input(str(clip)) as source, DetectorProcess(FaceFinderFactory()) as detector:
         detector.wait_ready()
         for frame in itertools.islice(iter(source.read, None), frames):
             with times.timed("both"):

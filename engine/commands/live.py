@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve
 from engine.look import add_look_arguments, parse_look
+from engine.person import add_person_argument, parse_person
 
 if TYPE_CHECKING:
     from engine.live.sources import LiveSource
@@ -24,6 +25,7 @@ examples:
   visavis live                          camera 0 drives the built-in avatar
   visavis live --browser --open         the browser's camera drives it
   visavis live --input talk.mp4 --timecode
+  visavis live --person left            of several people, the one at the left of the picture
   visavis live --host 0.0.0.0 --cert me.pem --key me.key"""
 
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--camera", default=None, metavar="N", help="number, name or device of a camera (0)")
     source.add_argument("--input", metavar="FILE", help="a video or a folder of pictures, played in a loop")
     source.add_argument("--browser", action="store_true", help="the camera of whoever opens the page")
+    add_person_argument(parser)
     add_look_arguments(parser)
     add_server_arguments(parser)
     parser.add_argument(
@@ -47,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds is not None and not args.seconds > 0:
         raise UsageError(f"--seconds {args.seconds}: give a time above 0")
     look = parse_look(args)
+    person = parse_person(args)
     server = parse_server(args)
     check_timecode(args, look)
     from engine.live.casting import Casting
     from engine.live.settings import LiveSettings
     from engine.model_fetch import ensure_model
-    from tracking.detect.face_detector import FaceDetectorFactory
+    from tracking.detect.face_finder import FaceFinderFactory
     from tracking.detect.process import DetectorProcess
 
     with contextlib.ExitStack() as stack:
@@ -60,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(source.close)
         ensure_model("face_landmarker")
         # The model loads while the avatar does.
-        detector = stack.enter_context(DetectorProcess(FaceDetectorFactory()))
+        detector = stack.enter_context(DetectorProcess(FaceFinderFactory(person, live=True)))
         casting = Casting(args.avatar, driven=True)
         settings = LiveSettings(
-            look, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file"
+            look, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file", person=person
         )
         return serve(
             settings, server, casting, source, detector, visitor, open_page=args.open, seconds=args.seconds

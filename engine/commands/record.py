@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from engine.errors import UsageError
 from engine.look import add_look_arguments, parse_look
+from engine.person import add_person_argument, parse_person
 from engine.report import write_json
 from transport.files.mp4_writer import Mp4Writer, check_writable
 
@@ -17,6 +19,7 @@ examples:
   visavis record talk.mp4 -o out.mp4
   visavis record talk.mp4 -o out.mp4 --avatar me.avatar --size 720 --background office.jpg
   visavis record talk.mp4 -o out.mp4 --report out.json
+  visavis record two.mp4 -o out.mp4 --person right       of two people, the one at the right
   visavis track talk.mp4 -o talk.npz && visavis record talk.npz -o out.mp4"""
 
 
@@ -27,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the mp4 to write")
     parser.add_argument("--report", metavar="OUT.json", help="write the times of every stage as JSON")
+    add_person_argument(parser)
     add_look_arguments(parser)
 
 
@@ -35,11 +39,14 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         check_writable(args.report, [args.input])
     look = parse_look(args)
+    person = parse_person(args)
+    if person is not None and args.input.lower().endswith(".npz"):
+        raise UsageError(f"--person {person}: {args.input} holds one person's motion; give --person to track")
     # torch and numba load from here on
     from engine.offline.record import record
     from render.avatars.library import open_avatar
 
-    recording = record(args.input, args.output, open_avatar(args.avatar), look)
+    recording = record(args.input, args.output, open_avatar(args.avatar), look, person)
     if args.report is not None:
         write_json(args.report, recording.report)
     for warning in recording.warnings:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
+from engine.person import Sightings, add_person_argument, parse_person
 from render.avatars.library import DEFAULT_AVATAR
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A",
         help=f"in whose rig to solve: the one that will play it ({DEFAULT_AVATAR}, or a bare head on --rig)",
     )
+    add_person_argument(parser)
     parser.add_argument(
         "--rig", type=Path, metavar="FILE", help="a FLAME or SMPL-X model file: solve for its parameters"
     )
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from engine.motion_file import check_motion_output, save_motion
 
     check_motion_output(args.output, [args.input])
+    person = parse_person(args)
     # torch loads from here on
     from capture.source import open_input
     from engine.model_fetch import ensure_model
@@ -56,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     with open_input(args.input) as source:
         ensure_model("face_landmarker")
         with Bars() as bars:
-            motion = track_source(source, avatar, StageTimes(), bars)
-        notes = source.notes
+            sightings = Sightings(str(args.input), person)
+            motion = track_source(source, avatar, StageTimes(), bars, sightings=sightings, person=person)
+        notes = (*source.notes, *sightings.notes)
     save_motion(motion, args.output, model_params(motion, avatar))
     for note in notes:
         print(f"visavis: {' '.join(note.split())}", file=sys.stderr)

@@ -16,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+from engine.person import add_person_argument, parse_person
 from engine.train.methods.table import DEFAULT, METHODS, method_command
 
 PREPARE_HELP = """\
@@ -30,6 +31,7 @@ PREPARE_EXAMPLES = """\
 examples:
   visavis train prepare me.mp4 -o me.data                  a film of a turning, talking head
   visavis train prepare me.mp4 -o me.data --size 256 --fps 10
+  visavis train prepare us.mp4 -o me.data --person left     of two people, the one at the left
   visavis train prepare me.jpg -o me.data                  one picture, for --regime oneshot
   visavis train prepare CAPTURE -o her.data                a folder with transforms.json: known cameras"""
 
@@ -68,6 +70,7 @@ def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", metavar="N", type=int, help="take each N-th frame of a film (default 1)")
     parser.add_argument("--fps", type=float, help="take at most this many frames a second of a film")
     parser.add_argument("--max-frames", metavar="N", type=int, help="take no more than N")
+    add_person_argument(parser)
     parser.add_argument(
         "--test-fraction",
         metavar="SHARE",
@@ -88,7 +91,8 @@ def _prepare(args: argparse.Namespace) -> int:
     from engine.train.prepare.prepare import PrepareOptions, prepare
 
     given = {name: getattr(args, name) for name in ("size", "every", "fps", "max_frames", "test_fraction")}
-    options = PrepareOptions(**{name: value for name, value in given.items() if value is not None})
+    known = {name: value for name, value in given.items() if value is not None}
+    options = PrepareOptions(**known, person=parse_person(args))
     with Bars() as bars:
         prepared = prepare(args.inputs, args.output, options, bars)
     for warning in prepared.warnings:

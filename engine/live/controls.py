@@ -30,10 +30,12 @@ class LiveControls:
         size: tuple[int, int],
         fps: Callable[[], float],
         trouble: Callable[[], str | None],
+        note: Callable[[], str] = str,
         make_cast: Callable[[str], Cast],
         extra_figures: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`trouble` says why no frames come. `make_cast` opens an avatar; it may take a while."""
+        """`trouble` says why no frames come, `note` what else there is to tell. `make_cast` opens an
+        avatar; it may take a while."""
         self._scene = scene
         self._stage = stage
         self._statistics = statistics
@@ -41,6 +43,7 @@ class LiveControls:
         self._size = size
         self._fps = fps
         self._trouble = trouble
+        self._note = note
         self._make_cast = make_cast
         self._extra_figures = extra_figures
         self._has_neutral = False
@@ -67,6 +70,8 @@ class LiveControls:
     def _remark(self) -> str:
         if self._source != "motion" and self._stage.driven and not self._stage.face_found:
             return "no face is seen"
+        if note := self._note():
+            return note
         scale = self._stage.deadline.effort.scale
         if scale < 1:
             return f"this machine is busy: drawn at {scale:.0%} of the size"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from engine.live.lifeline import Lifeline
 from engine.live.sources import LiveSource
 from engine.live.stamps import FrameStamps
 from engine.live.statistics import LiveStatistics
+from engine.person import Sightings
 from tracking.detect.detection import Detection
 from tracking.detect.process import DetectorLostError
 
@@ -66,6 +69,7 @@ class DetectionThread:
         detector: Detector,
         statistics: LiveStatistics,
         lifeline: Lifeline,
+        sightings: Sightings | None = None,
         *,
         detect_every: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
@@ -73,6 +77,8 @@ class DetectionThread:
     ) -> None:
         """`detect_every`: look at every so many-th frame now; the others come with the last detection."""
         self.detected: Latest[Detected] = Latest()
+        # What was told about the people in the picture last, and when.
+        self.note, self.noted_s = "", -math.inf
         self._source = source
         self._detector = detector
         self._statistics = statistics
@@ -80,6 +86,7 @@ class DetectionThread:
         self._detect_every = detect_every
         self._newest: Detection | None = None
         self._num_passed = 0  # frames since the newest detection
+        self._sightings = sightings if sightings is not None else Sightings("the picture")
         self._clock = clock
         self._clock_ns = clock_ns
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
@@ -122,6 +129,10 @@ class DetectionThread:
         stamps = FrameStamps(frame.capture_ns, begin_ns, self._clock_ns())
         self._statistics.count("track")
         self.detected.put(Detected(detection, stamps))
+        note = self._sightings.see(detection)
+        if note is not None:
+            self.note, self.noted_s = note, self._clock()
+            print(f"visavis: {note}", file=sys.stderr, flush=True)
 
     def _revive(self, error: DetectorLostError) -> None:
         """A new process, after a pause that grows with the deaths. Raises `error` after too many."""

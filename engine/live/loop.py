@@ -19,10 +19,12 @@ from engine.live.settings import MOTION_FPS, LiveSettings
 from engine.live.sources import LiveSource
 from engine.live.stage import Stage
 from engine.live.statistics import LiveStatistics
+from engine.person import Sightings
 from transport.sink import Sink
 
 LOOK_UP_S = 0.2  # between looks at the detector while waiting
 JOIN_S = 5.0  # a detector that does not answer for so long at the end is killed
+NOTE_S = 10.0  # how long the page shows what is told once
 
 
 class LiveLoop(Closing):
@@ -75,6 +77,7 @@ class LiveLoop(Closing):
             size=(width, height),
             fps=self._fps,
             trouble=self._trouble,
+            note=self._note,
             make_cast=make_cast,
             extra_figures=self._extra_figures,
         )
@@ -133,11 +136,13 @@ class LiveLoop(Closing):
     def _make_actor(self, settings: LiveSettings) -> tuple[DetectionThread | None, Lookahead | None, Actor]:
         if self._source is None or self._detector is None:
             return None, None, MotionActor(self._lifeline, MOTION_FPS)
+        what = "the film" if settings.source_kind == "file" else "the camera's picture"
         detection = DetectionThread(
             self._source,
             self._detector,
             self.statistics,
             self._lifeline,
+            Sightings(what, settings.person),
             detect_every=lambda: self.stage.deadline.detect_every,
         )
         lookahead = None
@@ -155,6 +160,11 @@ class LiveLoop(Closing):
         if self._source is None or self.stage.driven:
             return None
         return self._source.trouble or "waiting for the tracker"
+
+    def _note(self) -> str:
+        """What was told about the people in the picture, for a while."""
+        seen = self._detection
+        return seen.note if seen is not None and time.monotonic() - seen.noted_s < NOTE_S else ""
 
     def _extra_figures(self) -> Mapping[str, float]:
         figures = dict(self._lookahead.figures()) if self._lookahead is not None else {}

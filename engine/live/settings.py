@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.look import Look
+    from tracking.detect.person_choice import PersonChoice
     from transport.http.controls import SourceKind
 
 MOTION_FPS = 30.0  # of the built-in motion
@@ -21,3 +22,4 @@ class LiveSettings:
     timecode: bool = False
     predict: bool = False
     mirror: bool = False
+    person: PersonChoice | None = None  # whom the detector was told to follow

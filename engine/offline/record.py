@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capture.source import open_input
 from capture.video import VideoFile
@@ -21,11 +21,15 @@ from engine.look import Look
 from engine.model_fetch import ensure_model
 from engine.motion_file import load_motion
 from engine.offline.play import pictures, played_by
+from engine.person import Sightings
 from engine.progress import Bars
 from engine.report import StageTimes, make_report, peak_memory_mb
 from render.avatars.avatar import Avatar
 from render.motion import MotionClip
 from transport.files.mp4_writer import Mp4Writer
+
+if TYPE_CHECKING:
+    from tracking.detect.person_choice import PersonChoice
 
 # A first picture that comes this little after time 0 of its file keeps its offset, so that a frame of the
 # recording has the presentation time of the frame that drove it; larger ones are the file's own clock.
@@ -49,9 +53,16 @@ class Recording:
         )
 
 
-def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -> Recording:
+def record(
+    source: str | Path,
+    output: str | Path,
+    avatar: Avatar,
+    look: Look,
+    person: PersonChoice | None = None,
+) -> Recording:
     """Drive `avatar` with a video, a folder of pictures or a motion file (.npz) and write the mp4 `output`.
 
+    `person` is whom to follow of several in the pictures.
     Raises SourceError, UsageError, TrackingError or OutputError; nothing half-written stays then.
     """
     start = time.perf_counter()
@@ -72,8 +83,9 @@ def record(source: str | Path, output: str | Path, avatar: Avatar, look: Look) -
             _open_recorder(output, look, driver.fps, sound_from=sound, sound_origin_s=start_s - offset_s)
         )
         bars = stack.enter_context(Bars())
-        motion = track_source(driver, avatar, times, bars)
-        warnings += driver.notes
+        sightings = Sightings(str(source), person)
+        motion = track_source(driver, avatar, times, bars, sightings=sightings, person=person)
+        warnings += [*driver.notes, *sightings.notes]
         _write(motion, avatar, look, recorder, times, bars, offset_s=offset_s)
     if recorder.sound_note:
         warnings.append(recorder.sound_note)

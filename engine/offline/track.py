@@ -9,31 +9,45 @@ from capture.frame import Frame
 from capture.source import Source
 from engine.calibrate import ensure_calibrated
 from engine.offline.detection_log import DetectionLog
+from engine.person import Sightings
 from engine.progress import Bars
 from engine.report import StageTimes
 from render.avatars.avatar import Avatar
 from render.motion import Motion, MotionClip
 from tracking.detect.detection import Detection
-from tracking.detect.face_detector import FaceDetectorFactory
+from tracking.detect.face_finder import FaceFinderFactory
+from tracking.detect.person_choice import PersonChoice
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
 
 
-def track_source(source: Source, avatar: Avatar, times: StageTimes, bars: Bars) -> MotionClip:
+def track_source(
+    source: Source,
+    avatar: Avatar,
+    times: StageTimes,
+    bars: Bars,
+    *,
+    sightings: Sightings,
+    person: PersonChoice | None = None,
+) -> MotionClip:
     """Detect every frame in order, then solve the clip as a whole in `avatar`'s rig.
 
     Adds the stages "capture" (reading a frame), "track" (from one detection to the next, while other frames
     are read), "solve" and "refine" (the whole clip's time, shared out evenly) to `times`. An avatar that was
-    never calibrated is calibrated first, which takes up to a minute. Raises SourceError or TrackingError.
+    never calibrated is calibrated first, which takes up to a minute. `person` is followed of several;
+    `sightings` collects what to tell about that. Raises SourceError, TrackingError, or UsageError when that
+    person is never seen.
     """
     avatar = ensure_calibrated(avatar, bars)
-    with DetectorProcess(FaceDetectorFactory()) as detector, Driver(avatar) as driver:
+    with DetectorProcess(FaceFinderFactory(person)) as detector, Driver(avatar) as driver:
         driver.prepare_clip()
         detector.wait_ready()
         log = DetectionLog()
         for detection in bars.over(_detections(detector, source, times), "tracking", source.num_frames):
             log.append(detection)
+            sightings.see(detection)
         detector.close()
+        sightings.check_choice()
         moments = driver.solve_clip(log.detections(), source.fps)
     for stage, seconds in (("solve", driver.solve_s), ("refine", driver.refine_s)):
         times.add(stage, [seconds * 1e3 / len(moments)] * len(moments))

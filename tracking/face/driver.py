@@ -103,6 +103,7 @@ class Driver:
 
     def restart(self) -> None:
         """Forget the person: the next frame is the first of another."""
+        self._person: int | None = None
         self._filter = FaceFilter()
         blink = self.avatar.weights(Motion.of({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}))
         self._presence = Presence(self.avatar.rig.unit_names, blink)
@@ -147,6 +148,10 @@ class Driver:
         time_s = detection.capture_ns / 1e9
         motion = None
         if detection.found:
+            if self._person not in (None, detection.person):
+                self._filter.reset()
+                self.remeasure_neutral()
+            self._person = detection.person
             track = track_of_detections([detection])
             measured = self._neutral.update(track, time_s)
             if measured is not None:
@@ -166,9 +171,9 @@ class Driver:
         self.restart()
         start = time.perf_counter()
         self.refine_s = 0.0
-        found = [i for i, d in enumerate(detections) if d.found]
         motions: list[Motion | None] = [None] * len(detections)
-        if found:
+        for person in sorted({d.person for d in detections if d.found}):  # each with a neutral of their own
+            found = [i for i, d in enumerate(detections) if d.found and d.person == person]
             seen = [detections[i] for i in found]
             for place, motion in zip(found, self._solved_clip(seen, fps), strict=True):
                 motions[place] = motion

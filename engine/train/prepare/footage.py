@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,14 @@ from capture.source import Source, open_input
 from capture.upright import fitted
 from engine.errors import UsageError
 from engine.offline.detection_log import DetectionLog
+from engine.person import Sightings
 from engine.progress import Bars
 from tracking.detect.detection import Detection
-from tracking.detect.face_detector import FaceDetectorFactory
+from tracking.detect.face_finder import FaceFinderFactory
+from tracking.detect.person_choice import PersonChoice
+from tracking.detect.picture_finder import PictureFinderFactory
 from tracking.detect.process import DetectorProcess
+from tracking.detect.quarter_turns import turned
 from tracking.fit.face_fit import interocular
 
 Array = NDArray[np.float64]
@@ -59,18 +63,18 @@ class Shot:
         return np.asarray(self.sharpness < _BLURRED * np.quantile(self.sharpness, 0.9))
 
     def frames(self) -> Iterator[Frame]:
-        """The pixels once more, frame by frame."""
+        """The pixels once more, frame by frame, turned upright."""
         if not self.film:
             for path, detection in zip(self.paths, self.detections, strict=True):
-                picture = fitted(read_picture(path), self.size)
+                picture = fitted(turned(read_picture(path), detection.turn), self.size)
                 yield Frame(picture, detection.capture_ns, detection.index)
             return
-        wanted = {d.index for d in self.detections}
+        wanted = {d.index: d.turn for d in self.detections}
         last = max(wanted)
         with open_input(self.paths[0]) as source:
             while (frame := source.read()) is not None and frame.index <= last:
                 if frame.index in wanted:
-                    yield frame
+                    yield replace(frame, rgb=turned(frame.rgb, wanted[frame.index]))
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,19 @@ class Thinning:
             yield frame, taken
 
 
-def look_at_film(path: Path, thinning: Thinning, most: int | None, bars: Bars) -> Shot:
-    """The longest usable shot of a film. Raises SourceError and UsageError saying what is wrong with it."""
+def look_at_film(
+    path: Path, thinning: Thinning, most: int | None, bars: Bars, person: PersonChoice | None = None
+) -> Shot:
+    """The longest usable shot of a film, of `person` where several are in it.
+
+    Raises SourceError and UsageError saying what is wrong with it.
+    """
+    sightings = Sightings(str(path), person)
     with open_input(path) as source:
-        log, looks, count = _look(source, thinning, bars)
-        fps, size, notes = thinning.rate(source), source.size, list(source.notes)
+        log, looks, count = _look(source, thinning, bars, person, sightings)
+        fps, notes = thinning.rate(source), list(source.notes)
     detections = log.detections()
+    sightings.check_choice()
     found = np.array([d.found for d in detections], bool)
     if not found.any():
         raise UsageError(f"no face was found in {path}: film your face from the front, in good light")
@@ -134,16 +145,19 @@ def look_at_film(path: Path, thinning: Thinning, most: int | None, bars: Bars) -
         np.array([looks[i].brightness for i in faces]),
         True,
         fps,
-        size,
+        (detections[faces[0]].width, detections[faces[0]].height),
         count,
-        tuple(notes),
+        (*sightings.notes, *notes),
     )
-    _check(shot, str(path))
+    _check(shot, str(path), person)
     return shot
 
 
-def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
-    """Pictures of one person, each on its own, all of one size. Raises SourceError and UsageError."""
+def look_at_pictures(paths: Sequence[Path], bars: Bars, person: PersonChoice | None = None) -> Shot:
+    """Pictures of one person, each on its own, all of one size; `person` where several are in them.
+
+    Raises SourceError and UsageError.
+    """
     size, num_fitted = _common_size([read_picture(path).shape for path in paths])
     detections: list[Detection] = []
     looks: list[_Look] = []
@@ -154,16 +168,22 @@ def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
             f"{size[0]}x{size[1]}, which holds for pictures of one camera that nobody has cropped"
         )
     used: list[Path] = []
-    with DetectorProcess(FaceDetectorFactory("image")) as detector:
+    with DetectorProcess(PictureFinderFactory(person)) as detector:
         for index, path in enumerate(bars.over(paths, "looking", len(paths))):
-            frame = Frame(fitted(read_picture(path), size), index * 40_000_000, index)
+            picture, turn = read_picture(path), 0
+            frame = Frame(fitted(picture, size), index * 40_000_000, index)
             detection = detector.detect(frame)
-            if not detection.found:
+            if detection.found and detection.turn:
+                turn = detection.turn
+                notes.append(f"{path.name} was turned upright by {90 * turn} degrees clockwise")
+                frame = replace(frame, rgb=fitted(turned(picture, turn), size))
+                detection = detector.detect(frame)
+            if not detection.found or detection.turn:
                 notes.append(f"{path.name} shows no face and was left out")
                 continue
             used.append(path)
-            detections.append(detection)
             looks.append(_Look.at(frame, detection))
+            detections.append(replace(detection, turn=turn))
     if not detections:
         what = str(paths[0]) if len(paths) == 1 else f"any of the {len(paths)} pictures"
         raise UsageError(f"no face was found in {what}: give a picture of a face from the front")
@@ -178,7 +198,7 @@ def look_at_pictures(paths: Sequence[Path], bars: Bars) -> Shot:
         len(paths),
         tuple(notes),
     )
-    _check(shot, str(paths[0]) if len(paths) == 1 else "the pictures")
+    _check(shot, str(paths[0]) if len(paths) == 1 else "the pictures", person)
     return shot
 
 
@@ -206,7 +226,7 @@ class _Look:
     def at(cls, frame: Frame, detection: Detection) -> _Look:
         import cv2
 
-        grey = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(turned(frame.rgb, detection.turn), cv2.COLOR_RGB2GRAY)
         thumb = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(float).ravel()
         thumb -= thumb.mean()
         thumb /= max(float(np.linalg.norm(thumb)), 1e-9)
@@ -223,7 +243,9 @@ class _Look:
         return cls(thumb, sharp, float(face.mean()) / 255)
 
 
-def _look(source: Source, thinning: Thinning, bars: Bars) -> tuple[DetectionLog, list[_Look], int]:
+def _look(
+    source: Source, thinning: Thinning, bars: Bars, person: PersonChoice | None, sightings: Sightings
+) -> tuple[DetectionLog, list[_Look], int]:
     log, looks, kept = DetectionLog(), [], []
     count = 0
 
@@ -235,11 +257,12 @@ def _look(source: Source, thinning: Thinning, bars: Bars) -> tuple[DetectionLog,
                 kept.append(frame)
                 yield frame
 
-    with DetectorProcess(FaceDetectorFactory()) as detector:
+    with DetectorProcess(FaceFinderFactory(person)) as detector:
         share = thinning.rate(source) / source.fps
         total = None if source.num_frames is None else math.ceil(source.num_frames * share)
         for detection in bars.over(detector.detect_all(chosen()), "tracking", total):
             log.append(detection)
+            sightings.see(detection)
             looks.append(_Look.at(kept.pop(0), detection))
     return log, looks, count
 
@@ -251,6 +274,7 @@ def _longest_shot(detections: Sequence[Detection], looks: Sequence[_Look]) -> tu
     for i in range(1, len(looks)):
         before, now = detections[i - 1], detections[i]
         cut = float(looks[i].thumb @ looks[i - 1].thumb) < _CUT_CORRELATION
+        cut |= (before.turn, before.person) != (now.turn, now.person)
         if before.found and now.found:
             moved = np.linalg.norm(np.median(now.landmarks - before.landmarks, 0)[:2])
             size = max(interocular(before.landmarks.astype(float)), 1.0)
@@ -277,7 +301,7 @@ def _seconds(detections: Sequence[Detection], rows: NDArray[np.intp]) -> float:
     return float(np.minimum(shown_ns, _LONGEST_STEP * usual_ns)[rows].sum()) * 1e-9
 
 
-def _check(shot: Shot, what: str) -> None:
+def _check(shot: Shot, what: str, person: PersonChoice | None) -> None:
     """Raise UsageError when nothing good can come of it."""
     between = float(np.median([interocular(d.landmarks.astype(float)) for d in shot.detections]))
     if between < _LEAST_INTEROCULAR_PX:
@@ -291,6 +315,8 @@ def _check(shot: Shot, what: str) -> None:
             f"the face in {what} is blurred throughout (sharpness {sharp:.3f}, needs {LEAST_SHARPNESS}): "
             "clean the lens, wait for its focus, use more light"
         )
+    if person is not None:
+        return
     from tracking.detect.face_count import FaceCounter
 
     rows = np.unique(np.linspace(0, len(shot.detections) - 1, _NUM_FACE_SAMPLES).astype(int))
@@ -300,4 +326,7 @@ def _check(shot: Shot, what: str) -> None:
         heights = [faces.heights(picture) for picture in sampled]
     counts = [len(sizes) > 1 and sizes[1] > _SEVERAL_SHARE * sizes[0] for sizes in heights]
     if sum(counts) > len(counts) / 2:
-        raise UsageError(f"several people are in {what}: an avatar is of one, film that person alone")
+        raise UsageError(
+            f"several people are in {what}: an avatar is of one; film that person alone, or choose with "
+            "--person left, right, largest or a number"
+        )

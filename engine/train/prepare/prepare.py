@@ -20,6 +20,7 @@ from engine.train.data.dataset import DatasetWriter, check_new_folder
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Split
 from engine.train.prepare.footage import Shot, Thinning, look_at_film, look_at_pictures
+from tracking.detect.person_choice import PersonChoice
 
 _LEAST_FOR_TEST = 10  # pictures; of fewer none is held out
 
@@ -33,6 +34,7 @@ class PrepareOptions:
     fps: float | None = None  # at most this many frames a second; wins over `every`
     test_fraction: float = 0.2  # of a clip's end, held out
     max_frames: int | None = None
+    person: PersonChoice | None = None  # whom of several; None: nobody else may be there
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 2048:
@@ -96,9 +98,10 @@ def _look(paths: Sequence[Path], options: PrepareOptions, progress: Bars) -> Sho
     if pictures:
         if options.max_frames is not None:
             pictures = pictures[: options.max_frames]
-        shot = look_at_pictures(pictures, progress)
+        shot = look_at_pictures(pictures, progress, options.person)
         return replace(shot, notes=(*notes, *shot.notes))
-    return look_at_film(paths[0], Thinning(options.every, options.fps), options.max_frames, progress)
+    thinning = Thinning(options.every, options.fps)
+    return look_at_film(paths[0], thinning, options.max_frames, progress, options.person)
 
 
 def _prepare_shot(shot: Shot, folder: Path, options: PrepareOptions, progress: Bars) -> Prepared:
