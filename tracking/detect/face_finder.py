@@ -147,8 +147,6 @@ class FaceFinder(Closing):
         self._restart_search()
         self._settled = False
         self._last = None
-        if self._following and self._people.choice is not None:
-            self._let_go(frame)  # who is chosen is another one in each shot
 
     # Following
 
@@ -272,10 +270,13 @@ class FaceFinder(Closing):
         if self._turned_index == frame.index or not self._searcher.is_face(upright.rgb, face):
             return None
         self._turn_by(quarters, frame)
-        detection = self._find(upright, again=True)
-        if not detection.found and not self._people.must_choose(frame.capture_ns):
+        if self._people.must_choose(frame.capture_ns):
+            return self._choose(upright)
+        detection = self._follow(upright)
+        if detection is None or not detection.found:
+            detection = self._start_on(upright, face)
+        if detection is None:
             self._turn_by(-quarters, frame)
-            return _lost(frame)
         return detection
 
     def _wait_before_trying(self, frame: Frame) -> None:

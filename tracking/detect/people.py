@@ -23,6 +23,7 @@ Rgb = NDArray[np.uint8]
 # 0.12; those of two people are at least 0.11 and mostly above 0.15.
 _SAME_AFTER_CUT = 0.11
 _SAME_AFTER_ABSENCE = 0.16
+_SAME_AMONG_OTHERS = 0.12
 _SOMEONE_ELSE = 0.2
 _NOT_MINE = 0.08  # the person may be another when the picture of them is this far off, and nearer to another
 _CLEARLY = 0.02  # nearer
@@ -178,17 +179,16 @@ class People:
         """The person is at `box`, and these faces are seen: who are the others?"""
         for face in faces:
             if face.away_from(box) > _APART and face.size > _LEAST_SHARE * box.size:
-                self._see(rgb, face, time_ns)
+                self._see(rgb, face, time_ns, apart=face.away_from(box) > _NEAR)
         self._others = [o for o in self._others if time_ns - o.seen_ns < _REMEMBERED_S * 1e9]
         self.num_seen = 1 + sum(other.num_seen >= _CERTAIN_SIGHTS for other in self._others)
 
-    def _see(self, rgb: Rgb, face: FaceBox, time_ns: int) -> None:
-        """Someone beside the person, known or new."""
+    def _see(self, rgb: Rgb, face: FaceBox, time_ns: int, *, apart: bool) -> None:
+        """Someone beside the person, known or new; how they look is learnt where the two are well apart."""
         now = appearance(rgb, face)
         for place, other in enumerate(self._others):
             if other.box.away_from(face) < 1:
-                alike = difference(other.looks, now) < _SAME_AFTER_CUT
-                looks = _learnt(other.looks, now) if alike else other.looks
+                looks = _learnt(other.looks, now, 0.5) if apart else other.looks
                 self._others[place] = _Other(face, looks, time_ns, other.num_seen + 1)
                 return
         if self._searcher.is_face(rgb, face):
@@ -214,7 +214,7 @@ class People:
         mine = [difference(self._known[self.person], now) for now in looks]
         best = int(np.argmin(mine))
         theirs = min(difference(other.looks, looks[best]) for other in self._others)
-        return faces[best] if mine[best] < min(theirs, _SAME_AFTER_ABSENCE) else None
+        return faces[best] if mine[best] < min(theirs, _SAME_AMONG_OTHERS) else None
 
     # Always
 
@@ -233,5 +233,5 @@ class People:
         self._last_ns = self._place = None
 
 
-def _learnt(known: Array, now: Array) -> Array:
-    return np.asarray((1 - _LEARNING) * known + _LEARNING * now, np.float32)
+def _learnt(known: Array, now: Array, share: float = _LEARNING) -> Array:
+    return np.asarray((1 - share) * known + share * now, np.float32)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _SIDE, _SAMPLES = 32, 3  # cells along a side of the picture, and samples along a side of a cell
 _LEAST_CORRELATION = 0.8  # with the picture before; people who move stay above 0.9
+_FALL = 0.2  # of the correlation: where everything moves all the time it is low all the time
 _FLAT = 0.01  # standard deviation, of 1: a black or covered picture says nothing
 
 
@@ -14,11 +15,12 @@ class SceneCuts:
     """Watches the pictures of a film; takes a few hundredths of a millisecond for each."""
 
     def __init__(self) -> None:
-        self._before: NDArray[np.float32] | None = None
+        self.restart()
 
     def restart(self) -> None:
         """The next picture is not compared with the one before."""
-        self._before = None
+        self._before: NDArray[np.float32] | None = None
+        self._usual = 1.0  # correlation of pictures that follow each other
 
     def is_cut(self, rgb: NDArray[np.uint8]) -> bool:
         """Whether a picture [H, W, 3] begins another shot."""
@@ -31,4 +33,8 @@ class SceneCuts:
         if before is None:
             return False
         spread = float(np.sqrt((thumb**2).mean() * (before**2).mean()))
-        return spread > _FLAT**2 and float((thumb * before).mean()) < _LEAST_CORRELATION * spread
+        if spread < _FLAT**2:
+            return False
+        correlation = float((thumb * before).mean()) / spread
+        usual, self._usual = self._usual, correlation
+        return correlation < min(_LEAST_CORRELATION, usual - _FALL)
