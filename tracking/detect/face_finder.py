@@ -105,6 +105,7 @@ class FaceFinder(Closing):
         self._last: FaceBox | None = None  # where the face was when it was lost
         self._lost_ns: int | None = None
         self._thorough_from_ns = 0
+        self._thorough_index: int | None = None  # of the last frame that was searched thoroughly
         self._settled = False
         self._restart_search()
 
@@ -234,18 +235,17 @@ class FaceFinder(Closing):
 
     def _restart_search(self) -> None:
         """The next frame without a face is looked at from the likeliest place on."""
-        self._round: list[Look] = []
+        self._round: list[Look] = []  # what is left of a search
+        self._count: list[Look] = []  # what is left of counting the people
+        self._faces: list[FaceBox] = []  # that were counted
         self._thorough = not self._live
-        self._faces: list[FaceBox] = []
 
     def _search(self, frame: Frame, *, only_turned: bool = False) -> Detection:
         """Look at some parts of a frame, and start on a face found there."""
         if self._lost_ns is not None and frame.capture_ns - self._lost_ns > _UNSETTLED_S * 1e9:
             self._settled = False
         failed = False
-        for quarters, face in self._candidates(frame):
-            if only_turned and not quarters:
-                continue
+        for quarters, face in self._candidates(frame, only_turned):
             if quarters:
                 detection = self._try_turned(frame, quarters, face)
                 if detection is not None:
@@ -284,27 +284,29 @@ class FaceFinder(Closing):
         self._num_failed += 1
         self._next_try = frame.index + min(2**self._num_failed, _LONGEST_PAUSE)
 
-    def _candidates(self, frame: Frame) -> Iterator[tuple[int, FaceBox]]:
+    def _candidates(self, frame: Frame, only_turned: bool) -> Iterator[tuple[int, FaceBox]]:
         """Faces in a few looks at this frame, with the quarters that turn them upright."""
-        if self._last is not None:
+        if self._last is not None and not only_turned:
             for face in self._searcher.around(frame.rgb, self._last, _LOCAL_SIZES):
                 yield 0, face
         small, scale = reduced(frame.rgb)
         if not self._round:
             height, width = small.shape[:2]
-            self._round = all_looks(width, height, turned_too=not self._settled)
-        for look in self._next_looks(frame):
+            looks = all_looks(width, height, turned_too=not self._settled)
+            self._round = [look for look in looks if look.turn or not only_turned]
+        looks, self._round = self._next_looks(frame, self._round, _LOOKS_A_FRAME)
+        for look in looks:
             for face in self._searcher.faces(small, look):
                 yield look.turn, face.placed(scale, 0, 0)
 
-    def _next_looks(self, frame: Frame, count: int = _LOOKS_A_FRAME) -> list[Look]:
-        """A few of the round, or all that is left of it where a film may have begun anew."""
+    def _next_looks(self, frame: Frame, looks: list[Look], few: int) -> tuple[list[Look], list[Look]]:
+        """A few of these looks, or all of them where a film may have begun anew; and those left."""
         if self._thorough and frame.capture_ns >= self._thorough_from_ns:
-            count = len(self._round)
+            self._thorough_index = frame.index
             self._thorough_from_ns = frame.capture_ns + round(_THOROUGH_S * 1e9)
         self._thorough = False
-        looks, self._round = self._round[:count], self._round[count:]
-        return looks
+        count = len(looks) if frame.index == self._thorough_index else few
+        return looks[:count], looks[count:]
 
     def _start_on(self, frame: Frame, face: FaceBox) -> Detection | None:
         """Start the tracker on a face; None when it sees none there."""
@@ -357,6 +359,8 @@ class FaceFinder(Closing):
     def _choose(self, frame: Frame) -> Detection:
         """Look at everyone in the picture, and start on the one who is wanted."""
         waiting = self._people.waiting(frame.capture_ns)
+        if self._round and not waiting:  # nobody was there, upright, when the search began
+            return self._search(frame, only_turned=True)
         faces = self._everyone_near(frame) if waiting else self._everyone(frame)
         if faces is None:
             return _lost(frame)
@@ -383,12 +387,13 @@ class FaceFinder(Closing):
     def _everyone(self, frame: Frame) -> list[FaceBox] | None:
         """The faces of the whole picture once all of it was looked at, which may take several frames."""
         small, scale = reduced(frame.rgb)
-        if not self._round:
+        if not self._count:
             self._faces = []
-            self._round = upright_looks(small.shape[1], small.shape[0])
-        for look in self._next_looks(frame, _LOOKS_FOR_EVERYONE):
+            self._count = upright_looks(small.shape[1], small.shape[0])
+        looks, self._count = self._next_looks(frame, self._count, _LOOKS_FOR_EVERYONE)
+        for look in looks:
             self._faces += [face.placed(scale, 0, 0) for face in self._searcher.faces(small, look)]
-        if self._round:
+        if self._count:
             return None
         # Those seen some frames ago have moved on since.
         now = [f for seen in apart(self._faces) for f in self._searcher.around(frame.rgb, seen, _LOCAL_SIZES)]

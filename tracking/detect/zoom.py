@@ -47,7 +47,8 @@ class Zoom:
     def grow(self, centre: Array, size: float) -> None:
         """The next window, given where the face was in this one, in pixels of the picture."""
         place = (centre - self._corner) / (self._scale * self._picture)
-        target = centre / self._picture
+        edge = np.minimum(0.5, 0.5 * size / (self._scale * self._picture))
+        target = np.clip(centre / self._picture, edge, 1 - edge)  # the whole face stays in the window
         step = _PAN * size / (self._scale * self._picture)
         # The face keeps its place in the window but for this: with the last window that is its place in the
         # picture. Each step has less room for it than the one before.
