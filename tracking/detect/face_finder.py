@@ -43,6 +43,7 @@ Rgb = NDArray[np.uint8]
 # With the tracker's own, half the time of a frame with a face; the tracker does nothing while people are
 # counted.
 _LOOKS_A_FRAME, _LOOKS_FOR_EVERYONE = 3, 6
+_EAGER_S = 3.0  # of looking like that; then one look a frame is enough
 _THOROUGH_S = 1.0  # between two frames that are searched thoroughly
 _CHECK_TURN_AT = (10, 30)  # frames after the tracker started by itself: what it sees may be upside down
 _SETTLED_FRAMES = 90  # a film whose face was followed for so long is the right way up
@@ -104,6 +105,7 @@ class FaceFinder(Closing):
         self._zoom: Zoom | None = None
         self._last: FaceBox | None = None  # where the face was when it was lost
         self._lost_ns: int | None = None
+        self._few = _LOOKS_A_FRAME
         self._thorough_from_ns = 0
         self._thorough_index: int | None = None  # of the last frame that was searched thoroughly
         self._settled = False
@@ -242,8 +244,11 @@ class FaceFinder(Closing):
 
     def _search(self, frame: Frame, *, only_turned: bool = False) -> Detection:
         """Look at some parts of a frame, and start on a face found there."""
-        if self._lost_ns is not None and frame.capture_ns - self._lost_ns > _UNSETTLED_S * 1e9:
-            self._settled = False
+        if self._lost_ns is None:
+            self._lost_ns = frame.capture_ns
+        lost_s = (frame.capture_ns - self._lost_ns) / 1e9
+        self._settled &= lost_s < _UNSETTLED_S
+        self._few = _LOOKS_A_FRAME if lost_s < _EAGER_S else 1
         failed = False
         for quarters, face in self._candidates(frame, only_turned):
             if quarters:
@@ -294,7 +299,7 @@ class FaceFinder(Closing):
             height, width = small.shape[:2]
             looks = all_looks(width, height, turned_too=not self._settled)
             self._round = [look for look in looks if look.turn or not only_turned]
-        looks, self._round = self._next_looks(frame, self._round, _LOOKS_A_FRAME)
+        looks, self._round = self._next_looks(frame, self._round, self._few)
         for look in looks:
             for face in self._searcher.faces(small, look):
                 yield look.turn, face.placed(scale, 0, 0)

@@ -39,7 +39,7 @@ _NEAR = 1.6  # face sizes: they may be mixed up
 _AROUND_SIZES = 3.5  # of the square around another that is watched
 _SAME_PLACE = 0.5  # face sizes from where the person was seen
 # From one look for others to the next: while the picture was not yet seen all over, or others are known.
-_SELDOM_FRAMES, _OFTEN_FRAMES = 10, 3
+_SELDOM_FRAMES, _OFTEN_FRAMES = 20, 3
 _LOOKS_PER_PART = 3  # at known others, to one at another part of the picture
 _NEW_FRAMES = 5
 _CHECK_S = 0.1  # from one look at the person to the next, while nobody else is known

@@ -83,7 +83,13 @@ def reduced(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     if scale <= 1:
         return rgb, 1.0
     size = (max(1, round(width / scale)), max(1, round(height / scale)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+    # Halved, then the rest: means of any other blocks take five times as long.
+    for _ in range(int(math.log2(scale))):
+        across, down = rgb.shape[1] // 2, rgb.shape[0] // 2
+        rgb = np.asarray(
+            cv2.resize(rgb[: 2 * down, : 2 * across], (across, down), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8), scale
 
 
 def part_of(

@@ -109,7 +109,7 @@ def test_a_zoom_ends_with_the_whole_picture_in_steps_that_can_be_followed(width,
         assert zoom.window() == (0, 0, width, height)
         for before, after in itertools.pairwise(places):
             moved = np.abs(after[:2] - before[:2]) * [1, height / width] / before[2]
-            assert moved.max() < 0.1  # face sizes; those of 0.16 were lost on some clips
+            assert moved.max() < 0.12  # face sizes, with the windows' rounding; those of 0.16 were lost
             assert 1 - 1e-9 <= before[2] / after[2] < 1.13
 
 
