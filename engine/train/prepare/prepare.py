@@ -76,6 +76,10 @@ def prepare(
         if not os.path.exists(path):
             raise UsageError(f"{path} does not exist: check the path")
     if len(paths) == 1 and paths[0].is_dir() and any(paths[0].glob("transforms*.json")):
+        if options.person is not None:
+            raise UsageError(
+                f"--person {options.person}: {paths[0]} is a capture, of one person; leave it out"
+            )
         return _prepare_capture(paths[0], folder, options, progress)
     shot = _look(paths, options, progress)
     return _prepare_shot(shot, folder, options, progress)

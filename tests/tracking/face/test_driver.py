@@ -105,6 +105,32 @@ def test_a_lost_face_is_a_value(avatar: Avatar) -> None:
         assert np.isfinite(_values(results)).all()
 
 
+def test_each_person_of_a_clip_is_solved_with_a_neutral_of_their_own(avatar: Avatar) -> None:
+    """The second person's mouth is wide at rest; alone or after somebody else, the avatar does the same."""
+    first, second = _clip(60), _clip(130, seed=1)[60:]
+    wide = np.zeros((478, 3), np.float32)
+    wide[[61, 291], 0] = -12, 12
+    second = [replace(d, landmarks=d.landmarks + wide, person=1, run=2) for d in second]
+    with Driver(avatar, DriverConfig(refine=None)) as driver:
+        alone = _values(driver.solve_clip(second, FPS))
+        both = _values(driver.solve_clip([*first, *second], FPS))[60:]
+        mixed = _values(driver.solve_clip([*first, *(replace(d, person=0) for d in second)], FPS))[60:]
+    # Coming after somebody else, the first moments are blended; nothing else may differ.
+    np.testing.assert_allclose(both[10:], alone[10:], atol=1e-9)
+    assert np.abs(mixed[10:] - alone[10:]).max() > 0.02
+
+
+def test_live_another_person_is_measured_anew(avatar: Avatar) -> None:
+    first, second = _clip(60), [replace(d, person=1) for d in _clip(90, seed=1)[60:]]
+    measured = []
+    with Driver(avatar) as driver:
+        remeasure = driver.remeasure_neutral
+        driver.remeasure_neutral = lambda: (measured.append(driver), remeasure())  # type: ignore[method-assign]
+        for detection in [*first, *second]:
+            driver.update(detection)
+    assert len(measured) == 1
+
+
 def test_no_face_at_all_leaves_the_avatar_at_rest(avatar: Avatar) -> None:
     lost = [Detection.lost(d.capture_ns, d.index, d.width, d.height) for d in _clip(5)]
     with Driver(avatar) as driver:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from tests.tracking.face.synthetic_faces import FPS
+from tracking.detect.detection import Detection
 from tracking.face import unsmooth
 
 
@@ -40,6 +42,12 @@ def test_the_detectors_filter_is_inverted() -> None:
     # Where the speed changes its sign the root is not always the only one: single values may differ.
     error = np.abs(unsmooth._inverted(filtered, times) - raw).mean()
     assert error < 0.15 * lag
+
+
+def test_a_new_start_of_the_tracker_begins_a_new_run() -> None:
+    lost = Detection.lost(0, 0, 64, 48)
+    clip = [replace(lost, index=i, run=run) for i, run in ((0, 1), (1, 1), (2, 2), (3, 2), (7, 2))]
+    assert [rows.tolist() for rows in unsmooth.runs(clip)] == [[0, 1], [2, 3], [4]]
 
 
 def test_one_frame_passes() -> None:
