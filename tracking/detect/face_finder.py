@@ -378,7 +378,7 @@ class FaceFinder(Closing):
         if detection is None:
             self._wait_before_trying(frame)
             return _lost(frame)
-        self._people.meet(frame.rgb, wanted, faces, frame.capture_ns)
+        self._people.meet(frame.rgb, wanted, faces, frame.capture_ns, certain=True)
         return detection
 
     def _everyone_near(self, frame: Frame) -> list[FaceBox]:
@@ -401,7 +401,12 @@ class FaceFinder(Closing):
         if self._count:
             return None
         # Those seen some frames ago have moved on since.
-        now = [f for seen in apart(self._faces) for f in self._searcher.around(frame.rgb, seen, _LOCAL_SIZES)]
+        now = [
+            replace(face, score=max(face.score, seen.score))
+            for seen in apart(self._faces)
+            for face in self._searcher.around(frame.rgb, seen, _LOCAL_SIZES)
+            if face.away_from(seen) < 1
+        ]
         faces = [face for face in apart(now) if self._searcher.is_face(frame.rgb, face)]
         self._people.count(len(faces))
         self._thorough = not self._live

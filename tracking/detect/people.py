@@ -7,7 +7,7 @@ places alone would not do where one walks past another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,11 +175,15 @@ class People:
         else:
             self._frames_to_look = _OFTEN_FRAMES if first_round or self._others else _SELDOM_FRAMES
 
-    def meet(self, rgb: Rgb, box: FaceBox, faces: Sequence[FaceBox], time_ns: int) -> None:
-        """The person is at `box`, and these faces are seen: who are the others?"""
+    def meet(
+        self, rgb: Rgb, box: FaceBox, faces: Sequence[FaceBox], time_ns: int, *, certain: bool = False
+    ) -> None:
+        """The person is at `box`, and these faces are seen: who are the others? `certain`: each is one."""
         for face in faces:
             if face.away_from(box) > _APART and face.size > _LEAST_SHARE * box.size:
                 self._see(rgb, face, time_ns, apart=face.away_from(box) > _NEAR)
+        if certain:
+            self._others = [replace(o, num_seen=max(o.num_seen, _CERTAIN_SIGHTS)) for o in self._others]
         self._others = [o for o in self._others if time_ns - o.seen_ns < _REMEMBERED_S * 1e9]
         self.num_seen = 1 + sum(other.num_seen >= _CERTAIN_SIGHTS for other in self._others)
 

@@ -19,9 +19,9 @@ TURN_MARGIN = 0.1
 
 MAX_ROLL_DEG = 50.0  # further than that is another quarter turn
 
-# Of the picture's height: faces of 5 % are an eighth of these squares. Neighbours overlap by a tenth, so that
+# Of the picture's height: faces of 5 % are a seventh of these squares. Neighbours overlap by a tenth, so that
 # a face lies within one of them, or is large enough for the next size.
-_FINE_SIDE, _FINE_STEP = 0.4, 0.3
+_FINE_SIDE, _FINE_STEP = 0.36, 0.27
 _NEARLY_SQUARE = 1.25  # the whole picture and its squares show the same
 CLOSE_SIZES = 2.8  # of a face: the square around it in which the detector is surest
 
