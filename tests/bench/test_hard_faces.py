@@ -44,7 +44,7 @@ def test_a_hand_over_the_mouth_calms_it_and_leaves_the_rest_alone(filmed, driver
         jaw, talk = (_mouth(m[how], "jawOpen")[covers] for m in (shown, as_filmed))
         assert np.abs(np.diff(jaw, axis=0)).mean() < 0.5 * np.abs(np.diff(talk, axis=0)).mean()
         figures = compared(shown[how], as_filmed[how], CASES["hand over the mouth"])
-        assert figures["others"] < 0.1
+        assert figures["others"] < 0.12
         assert figures["after"] < 0.05  # the hidden mouth was not taken for its rest
         assert figures["jump"] < 1.5 * figures["jump_filmed"]
 

@@ -8,9 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -101,36 +99,6 @@ def test_leaving_the_loop_early_does_not_mix_up_later_answers(process, pictures)
     with pytest.raises(ZeroDivisionError):
         list(process.detect_all(frame if frame.index < 3 else 1 / 0 for frame in pictures))
     assert process.detect(pictures[9]).index == 9
-
-
-class _Talkative:
-    """A detector whose every answer is more than a pipe holds."""
-
-    def detect(self, frame: Frame) -> bytes:
-        return bytes(1 << 20)
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class TalkativeFactory:
-    name = "talkative detector"
-
-    def open(self) -> _Talkative:
-        return _Talkative()
-
-
-def test_a_process_that_waits_to_be_heard_ends_by_itself(pictures):
-    process = DetectorProcess(TalkativeFactory())
-    worker = process._worker
-    worker.wait_ready()
-    worker.submit(pictures[0])
-    time.sleep(0.5)  # it stands in the middle of its answer
-    ended = []
-    worker.process.close = lambda: ended.append(worker.process.exitcode)  # the code is gone once it is closed
-    process.close()
-    assert ended == [0]
 
 
 def test_closing_ends_the_process_and_frees_its_memory(model, pictures):
