@@ -174,6 +174,16 @@ def _orderly_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _forget_interrupt() -> None:
+    """Let the exit code of `python -m engine.cli` be ours after an interrupt that was dealt with.
+
+    Python ends by SIGINT itself once a KeyboardInterrupt has left a text run by `exec`, as dataclasses and
+    named tuples are made while torch loads, whoever caught it later; the next text that ends well undoes it.
+    Source: `run_eval_code_obj` in CPython's pythonrun.c.
+    """
+    exec("")
+
+
 def _stdout_reader_left() -> bool:
     """Whether stdout is a pipe nobody reads any more, as in `visavis ... | head -1`."""
     if not hasattr(select, "poll"):
@@ -204,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # the interpreter flushes once more at exit
         return 141
+    finally:
+        _forget_interrupt()
     return code
 
 

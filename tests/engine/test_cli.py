@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -206,3 +207,34 @@ def test_ctrl_c_while_a_lock_is_taken_comes_just_after() -> None:
         holder.join()
     assert reached == ["inside"]
     assert condition.acquire(blocking=False)
+
+
+@pytest.mark.parametrize(("command", "code"), [("caught", 0), ("uncaught", 130)])
+def test_an_interrupt_in_text_run_by_exec_leaves_the_exit_code_ours(
+    command: str, code: int, tmp_path: Path
+) -> None:
+    """As it comes while torch loads, which makes its dataclasses so; Python would end by the signal."""
+    (tmp_path / "caught.py").write_text(
+        "import contextlib\n"
+        "def add_arguments(parser): pass\n"
+        "def run(args):\n"
+        "    with contextlib.suppress(KeyboardInterrupt):\n"
+        "        exec('raise KeyboardInterrupt')\n"
+    )
+    (tmp_path / "uncaught.py").write_text(
+        "def add_arguments(parser): pass\ndef run(args): exec('raise KeyboardInterrupt')\n"
+    )
+    (tmp_path / "entry.py").write_text(
+        "import sys\n"
+        "from engine import cli\n"
+        f"cli.COMMANDS[{command!r}] = ({command!r}, '')\n"
+        f"sys.exit(cli.main([{command!r}]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "entry"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
