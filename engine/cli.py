@@ -138,7 +138,7 @@ _LOCK_STEPS = {
     getattr(threading.Condition, name).__code__
     for name in ("__enter__", "__exit__", "_acquire_restore", "_release_save", "_is_owned")
 }
-_LOCK_STEP_S = 0.002
+_RETRY_S = 0.002
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -154,11 +154,26 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def _unwind(error: BaseException, frame: FrameType | None) -> None:
-    """Raise `error` in the main thread: now, or as soon as it is not busy with a lock."""
-    if frame is None or frame.f_code not in _LOCK_STEPS or not hasattr(signal, "setitimer"):
+    """Raise `error` in the main thread: now, or as soon as that does no harm."""
+    if not _is_delicate(frame) or not hasattr(signal, "setitimer"):
         raise error
     signal.signal(signal.SIGALRM, lambda _, later: _unwind(error, later))
-    signal.setitimer(signal.ITIMER_REAL, _LOCK_STEP_S)
+    signal.setitimer(signal.ITIMER_REAL, _RETRY_S)
+
+
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether an exception in this frame would leave a lock taken, or meet the loading of torch.
+
+    Torch calls Python from C++ that lets no exception through while it loads (a second or two): one there
+    aborts the process.
+    """
+    if frame is not None and frame.f_code in _LOCK_STEPS:
+        return True
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "torch":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

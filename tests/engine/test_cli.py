@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,35 @@ def test_the_default_avatar_is_the_library_s() -> None:
     assert DEFAULT_AVATAR == library.DEFAULT_AVATAR
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Interrupts come as they do to a command."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
+    signal.signal(signal.SIGINT, cli._interrupt)
+    yield
+    for number, handler in zip((signal.SIGINT, signal.SIGALRM), before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_ctrl_c_while_torch_loads_comes_just_after() -> None:
+    """An exception under torch's C++ code aborts the process: it waits for the module's end."""
+    loaded: list[str] = []
+    lines = ("interrupt()", "for _ in range(20): sleep(0.005)", "loaded.append('torch')")
+    load = compile("\n".join(lines), "torch/__init__.py", "exec")
+    names = {"interrupt": lambda: signal.raise_signal(signal.SIGINT), "sleep": time.sleep, "loaded": loaded}
+
+    def load_then_work() -> None:
+        exec(load, {"__name__": "torch", **names})
+        loaded.append("all")
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        load_then_work()
+    assert loaded[:1] == ["torch"]
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_while_a_lock_is_taken_comes_just_after() -> None:
     """An interrupt between the lines of threading's own code would leave its lock taken for ever."""
     condition = threading.Condition(threading.Lock())
@@ -194,17 +223,11 @@ def test_ctrl_c_while_a_lock_is_taken_comes_just_after() -> None:
             time.sleep(60)
 
     holder = threading.Thread(target=hold)
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
-    signal.signal(signal.SIGINT, cli._interrupt)
-    try:
-        holder.start()
-        taken.wait()
-        with pytest.raises(KeyboardInterrupt):
-            enter()
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGALRM), before, strict=True):
-            signal.signal(number, handler)
-        holder.join()
+    holder.start()
+    taken.wait()
+    with pytest.raises(KeyboardInterrupt):
+        enter()
+    holder.join()
     assert reached == ["inside"]
     assert condition.acquire(blocking=False)
 
