@@ -162,15 +162,19 @@ def _unwind(error: BaseException, frame: FrameType | None) -> None:
 
 
 def _is_delicate(frame: FrameType | None) -> bool:
-    """Whether an exception in this frame would leave a lock taken, or meet the loading of torch.
+    """Whether an exception in this frame would do harm.
 
-    Torch calls Python from C++ that lets no exception through while it loads (a second or two): one there
-    aborts the process.
+    It leaves a lock taken in threading's own code. It aborts the process while torch loads (a second or two),
+    which calls Python from C++ that lets none through. It is printed and lost, and with it the wish to end,
+    in what LLVM calls back while numba compiles, and in `__del__`.
     """
     if frame is not None and frame.f_code in _LOCK_STEPS:
         return True
     while frame is not None:
-        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "torch":
+        name, module = frame.f_code.co_name, str(frame.f_globals.get("__name__"))
+        if name == "__del__" or module.startswith("llvmlite.binding"):
+            return True
+        if name == "<module>" and module == "torch":
             return True
         frame = frame.f_back
     return False

@@ -186,22 +186,35 @@ def _ctrl_c() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_ctrl_c")
-def test_ctrl_c_while_torch_loads_comes_just_after() -> None:
-    """An exception under torch's C++ code aborts the process: it waits for the module's end."""
-    loaded: list[str] = []
-    lines = ("interrupt()", "for _ in range(20): sleep(0.005)", "loaded.append('torch')")
-    load = compile("\n".join(lines), "torch/__init__.py", "exec")
-    names = {"interrupt": lambda: signal.raise_signal(signal.SIGINT), "sleep": time.sleep, "loaded": loaded}
+INTERRUPTED = """
+interrupt()
+for _ in range(20):
+    sleep(0.005)
+done.append(__name__)
+"""
+CALLED_BACK = f"def notify():{INTERRUPTED.replace(chr(10), chr(10) + '    ')}\nnotify()"
+FINALISED = f"class It:\n  def __del__(self):{INTERRUPTED.replace(chr(10), chr(10) + '    ')}\nIt()"
 
-    def load_then_work() -> None:
-        exec(load, {"__name__": "torch", **names})
-        loaded.append("all")
+
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [("torch", INTERRUPTED), ("llvmlite.binding.executionengine", CALLED_BACK), ("any", FINALISED)],
+    ids=["torch loads", "LLVM calls back", "an object goes"],
+)
+def test_ctrl_c_where_an_exception_does_harm_comes_just_after(module: str, code: str) -> None:
+    """While torch loads it would abort the process; in the others it would be printed and lost."""
+    done: list[str] = []
+    names = {"interrupt": lambda: signal.raise_signal(signal.SIGINT), "sleep": time.sleep, "done": done}
+    code_object = compile(code, module, "exec")
+
+    def work() -> None:
+        exec(code_object, {"__name__": module, **names})
         time.sleep(60)
 
     with pytest.raises(KeyboardInterrupt):
-        load_then_work()
-    assert loaded[:1] == ["torch"]
+        work()
+    assert done == [module]
 
 
 @pytest.mark.usefixtures("_ctrl_c")
