@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, tee
 
 import numpy as np
 import torch
@@ -22,39 +21,21 @@ _BACKGROUND = (0.85, 0.86, 0.89)
 class AvatarView:
     """Renders an avatar in its default view and detects its face, picture by picture, without smoothing.
 
-    Detecting takes twice as long as rendering, and single pictures need not be seen in order: on two cores or
-    more two detectors share them, in processes of their own. Close it, or use it as a context manager. Raises
-    TrackingError when a detector cannot start.
+    The detector runs in a process of its own, beside the rendering. Close it, or use it as a context manager.
+    Raises TrackingError when the detector cannot start.
     """
 
     def __init__(self, avatar: Avatar, size: int = SIZE) -> None:
-        from render.cpu.renderer import CpuRenderer, usable_cores
+        from render.cpu.renderer import CpuRenderer
 
         self._avatar = avatar
         self._camera = avatar.default_camera(size, size)
-        self._detectors: list[DetectorProcess[Detection]] = []
-        try:
-            for _ in range(min(2, usable_cores())):
-                self._detectors.append(DetectorProcess(FaceDetectorFactory("image")))
-        except BaseException:
-            self._close_detectors()
-            raise
+        self._detector = DetectorProcess(FaceDetectorFactory("image"))
         self._renderer = CpuRenderer(size, size)
 
     def detect(self, motions: Iterable[Motion]) -> Iterator[Detection]:
         """One detection for every motion, in order; a face that was not found is a value."""
-        frames = (self._frame(i, motion) for i, motion in enumerate(motions))
-        num = len(self._detectors)
-        shares = [
-            detector.detect_all(islice(every, first, None, num))
-            for first, (detector, every) in enumerate(zip(self._detectors, tee(frames, num), strict=True))
-        ]
-        while True:
-            for share in shares:
-                detection = next(share, None)
-                if detection is None:
-                    return
-                yield detection
+        return self._detector.detect_all(self._frame(i, motion) for i, motion in enumerate(motions))
 
     def picture(self, motion: Motion) -> np.ndarray:
         """The picture of one motion, uint8 [H, W, 3]."""
@@ -63,8 +44,8 @@ class AvatarView:
             return self._renderer.render_rgb8(gaussians, self._camera, _BACKGROUND)
 
     def close(self) -> None:
-        """End the detectors and the renderer's threads; closing twice does no harm."""
-        self._close_detectors()
+        """End the detector and the renderer's threads; closing twice does no harm."""
+        self._detector.close()
         self._renderer.close()
 
     def __enter__(self) -> AvatarView:
@@ -72,10 +53,6 @@ class AvatarView:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _close_detectors(self) -> None:
-        for detector in self._detectors:
-            detector.close()
 
     def _frame(self, index: int, motion: Motion) -> Frame:
         return Frame(rgb=self.picture(motion), capture_ns=index * 33_333_333, index=index)
