@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from bench import occluders
 from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
+from bench.short_cuts import detected
 from capture.frame import Frame
 from capture.source import open_input
 from engine.calibrate import ensure_calibrated
@@ -35,8 +36,6 @@ from render.avatars.avatar import Avatar
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
 from render.motion import Motion
 from tracking.detect.detection import Detection
-from tracking.detect.face_detector import FaceDetectorFactory
-from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver, DriverConfig
 
 Array = NDArray[np.float64]
@@ -154,11 +153,7 @@ def compared(motions: Sequence[Motion], plain: Sequence[Motion], case: Case) -> 
     """The figures of one case against the same frames without it."""
     names = motions[0].unit_names
     weights, filmed = (np.array([m.weights for m in some]) for some in (motions, plain))
-    hidden = (
-        np.array([name.startswith(case.hidden) for name in names])
-        if case.hidden
-        else np.zeros(len(names), bool)
-    )
+    hidden = np.array([name.startswith(case.hidden) for name in names])  # none starts with one of ()
     share = np.array([covered(i / len(weights)) for i in range(len(weights))])
     covers = share == 1 if case.passing else np.ones(len(weights), bool)
     after = np.arange(len(weights)) > 0.8 * len(weights) if case.passing else covers
@@ -188,11 +183,6 @@ def _profile_rows(driver: Driver, avatar: Avatar, person: str) -> list[dict[str,
         found = round(float(np.mean([d.found for d in seen])), 3)
         rows.append({"case": "profile and back", "clip": person, "how": how, "found": found, **figures})
     return rows
-
-
-def detected(frames: Iterable[Frame]) -> list[Detection]:
-    with DetectorProcess(FaceDetectorFactory()) as detector:
-        return list(detector.detect_all(iter(frames)))
 
 
 def _median_difference(some: Array, others: Array) -> float:

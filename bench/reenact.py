@@ -141,8 +141,7 @@ def score(driver: dict[str, Array], result: dict[str, Array]) -> dict[str, Any]:
             main.append(name)
     gaps = driver["mouthGap"][paired] > OPEN_LIPS, result["mouthGap"][nearest[paired]] > OPEN_LIPS
     turns = driver["head"][paired], result["head"][nearest[paired]]
-    gap = rotation_of_angles(turns[0]).swapaxes(1, 2) @ rotation_of_angles(turns[1])
-    degrees = np.degrees(np.arccos(np.clip((np.trace(gap, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    degrees = degrees_between(*(rotation_of_angles(angles) for angles in turns))
     out |= {
         "head_deg": {f"p{p}": round(float(np.percentile(degrees, p)), 2) for p in (50, 95)},
         "head_offset_ypr": [round(float(a), 2) for a in (turns[1] - turns[0]).mean(0)],
@@ -153,6 +152,12 @@ def score(driver: dict[str, Array], result: dict[str, Array]) -> dict[str, Any]:
         "amplitude": ratios,
     }
     return out
+
+
+def degrees_between(a: Array, b: Array) -> Array:
+    """The angles [T] of the rotations that lead from rotations [T, 3, 3] to others."""
+    gap = a.swapaxes(1, 2) @ b
+    return np.asarray(np.degrees(np.arccos(np.clip((np.trace(gap, axis1=1, axis2=2) - 1) / 2, -1, 1))))
 
 
 def _row(name: str, s: dict[str, Any]) -> str:

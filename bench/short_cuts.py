@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,9 @@ def measure(
         for clip in clips:
             with open_input(str(clip)) as source:
                 frames = list(itertools.islice(iter(source.read, None), _MOST_FRAMES))
-            whole = _weights(driver.solve_clip(_detected(frames), source.fps))
+            whole = _weights(driver.solve_clip(detected(frames), source.fps))
             for part in cuts(len(frames), source.fps, num_places):
-                seen = _detected(frames[part])
+                seen = detected(frames[part])
                 row: dict[str, Any] = {"clip": clip.name, "first": part.start, "frames": len(seen)}
                 solved = {"clip": _weights(driver.solve_clip(seen, source.fps))}
                 driver.restart()
@@ -86,7 +86,8 @@ def measure(
     return {"bench": "short_cuts", "avatar": avatar_name, "refined": refined, **figures, "cuts": rows}
 
 
-def _detected(frames: Sequence[Frame]) -> list[Detection]:
+def detected(frames: Iterable[Frame]) -> list[Detection]:
+    """What the tracker sees in frames of one film."""
     with DetectorProcess(FaceDetectorFactory()) as detector:
         return list(detector.detect_all(iter(frames)))
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bench.machine import on_this_machine
 from bench.publish import add_save_option, publish
+from bench.reenact import degrees_between
 from capture.source import open_input
 from render import axis_angle
 from render.avatars.library import DEFAULT_AVATAR, open_avatar
@@ -73,12 +74,7 @@ def measure(
         film.name: score(Truth.load(film.with_suffix(".npz")), tracked(film, avatar_name, live))
         for film in films
     }
-    return {
-        "bench": "truth",
-        "avatar": avatar_name,
-        "live": live,
-        "films": scores,
-    }
+    return {"bench": "truth", "avatar": avatar_name, "live": live, "films": scores}
 
 
 def tracked(film: Path, avatar_name: str, live: bool = False) -> list[Motion]:
@@ -113,10 +109,8 @@ def score(truth: Truth, motions: Sequence[Motion]) -> dict[str, Any]:
 
 
 def _head(true: Array, found: Array) -> dict[str, Any]:
-    gap = true.swapaxes(1, 2) @ found
-    degrees = np.degrees(np.arccos(np.clip((np.trace(gap, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     away = (angles_of(found) - angles_of(true)).mean(0)
-    p50, p95 = np.percentile(degrees, [50, 95])
+    p50, p95 = np.percentile(degrees_between(true, found), [50, 95])
     return {"p50": _short(p50), "p95": _short(p95), "mean_offset_ypr": [_short(a) for a in away]}
 
 

@@ -38,11 +38,7 @@ def open_media(path: str | os.PathLike[str]) -> InputContainer:
             f"{path} cannot be read (permission denied): check the file's permissions"
         ) from error
     except (av.FFmpegError, OSError) as error:
-        raise SourceError(
-            heic_advice(path)
-            if is_heic(path)
-            else f"{path} is no video FFmpeg can read ({reason(error)}): give another file"
-        ) from error
+        raise SourceError(_unreadable(path, "video", error, "give another file")) from error
     return _whole(path, _mended(path, container))
 
 
@@ -56,11 +52,7 @@ def open_picture(path: str | os.PathLike[str]) -> InputContainer:
     try:
         container = av.open(BytesIO(path.read_bytes()), "r", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise SourceError(
-            heic_advice(path)
-            if is_heic(path)
-            else f"{path} is no picture FFmpeg can read ({reason(error)}): remove it or mend it"
-        ) from error
+        raise SourceError(_unreadable(path, "picture", error, "remove it or mend it")) from error
     return _whole(path, container)
 
 
@@ -98,6 +90,12 @@ def reason(error: BaseException) -> str:
     return (text.splitlines() or [type(error).__name__])[0]
 
 
+def _unreadable(path: Path, what: str, error: BaseException, advice: str) -> str:
+    if is_heic(path):
+        return heic_advice(path)
+    return f"{path} is no {what} FFmpeg can read ({reason(error)}): {advice}"
+
+
 def _opened(path: Path) -> InputContainer:
     name = os.fspath(path)
     try:
@@ -129,8 +127,7 @@ def _whole(path: Path, container: InputContainer) -> InputContainer:
 
 def _check_regular(path: Path) -> None:
     try:
-        mode = path.stat().st_mode
-        size = path.stat().st_size
+        facts = path.stat()
     except FileNotFoundError as error:
         scheme = str(path).partition(":/")[0]
         if scheme != str(path) and scheme.isalnum():
@@ -138,9 +135,9 @@ def _check_regular(path: Path) -> None:
         raise SourceError(f"{path} does not exist: check the path") from error
     except (OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read ({reason(error)}): check the path") from error
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(facts.st_mode):
         raise SourceError(f"{path} is a folder: give a video file")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(facts.st_mode):
         raise SourceError(f"{path} is a device or a pipe, which has no end: give a file")
-    if size == 0:
+    if facts.st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes): give another file")

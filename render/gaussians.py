@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -51,8 +51,15 @@ class Gaussians:
         return self.logit_opacities.sigmoid()
 
     def to(self, device: torch.device | str) -> Gaussians:
+        return self._changed(lambda tensor: tensor.to(device))
+
+    def chosen(self, rows: Tensor) -> Gaussians:
+        """Some of them, by bool [N] or index, in that order."""
+        return self._changed(lambda tensor: tensor[rows])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
         tensors: dict[str, Any] = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+            f.name: change(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
         }
         return replace(self, **tensors)
 

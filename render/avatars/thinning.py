@@ -106,15 +106,8 @@ def _shown(posed: Gaussians, camera: Camera) -> NDArray[np.float32]:
 
 def _chosen(avatar: Avatar, kept: torch.Tensor, growth: float) -> Avatar:
     """The avatar with only the Gaussians `kept` [K], in rising order; their areas grow by `growth`."""
-    g = avatar.gaussians
-    gaussians = replace(
-        g,
-        means=g.means[kept],
-        quats=g.quats[kept],
-        log_scales=g.log_scales[kept] + 0.5 * math.log(growth),
-        logit_opacities=g.logit_opacities[kept],
-        sh=g.sh[kept],
-    )
+    gaussians = avatar.gaussians.chosen(kept)
+    gaussians = replace(gaussians, log_scales=gaussians.log_scales + 0.5 * math.log(growth))
     bindings, start = [], 0
     for binding in avatar.bindings:
         rows = kept[(kept >= start) & (kept < start + binding.num_gaussians)] - start
@@ -123,7 +116,7 @@ def _chosen(avatar: Avatar, kept: torch.Tensor, growth: float) -> Avatar:
             bindings.append(_bound(binding, rows))
     deformation = avatar.deformation
     if deformation is not None:
-        deformation = _moving(deformation, kept, g.num_gaussians)
+        deformation = _moving(deformation, kept, avatar.gaussians.num_gaussians)
     return avatar.replace(
         gaussians=gaussians,
         bindings=tuple(bindings),

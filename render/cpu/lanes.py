@@ -81,7 +81,6 @@ class Ops:
         self.builder = builder
         kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
         self._muladd = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32")
-
         kind = ir.FunctionType(VECTOR, [VECTOR])
         self._rint = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.v16f32")
 

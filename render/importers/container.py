@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 from render.errors import AvatarError
 from render.importers.sound import check_expansion
 
-_MAX_FILE_BYTES = (
-    256 << 20
-)  # a head of LAM takes 4 MiB, ten million Gaussians of SOG 40 in the largest picture
+# A head of LAM takes 4 MiB, ten million Gaussians of SOG 40 in the largest picture.
+_MAX_FILE_BYTES = 256 << 20
 _MAX_ENTRIES = 100_000
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 

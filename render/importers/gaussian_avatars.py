@@ -15,7 +15,7 @@ from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import TriangleBinding
 from render.errors import AvatarError
 from render.importers.gaussian_ply import gaussians_from_columns, read_vertices
-from render.importers.sound import selected, sound
+from render.importers.sound import sound
 from render.rigs.flame import reference_of_person
 from render.rigs.reference import KeptRig, RigReference
 from render.rigs.table import RIGS
@@ -58,7 +58,7 @@ def import_gaussian_avatars(
             f"{ply} has no Gaussian on the {base.faces.shape[0]} triangles of {model}; "
             f"name the {row.title} model it was made with"
         )
-    gaussians, whole, broken = sound(selected(gaussians_from_columns(columns, ply), known), ply)
+    gaussians, whole, broken = sound(gaussians_from_columns(columns, ply).chosen(known), ply)
     reference = _reference(ply.with_name(_SIDE_FILE.format(kind=kind)), kept)
     left_out = int((~known).sum())
     provenance = f"GaussianAvatars .ply on {model.name}"

@@ -18,7 +18,7 @@ from render.gaussians import Gaussians
 from render.importers.compressed_ply import is_compressed, read_compressed
 from render.importers.gaussian_ply import gaussians_from_columns, open_ply, sh_degree
 from render.importers.ply_file import PlyFile
-from render.importers.sound import selected, sound
+from render.importers.sound import sound
 from render.importers.splats import Splats, cut_note
 from render.rigs.rig import Rig
 from render.rotations import quaternion_multiply, quaternion_to_matrix
@@ -65,7 +65,7 @@ def static_avatar(
         info=replace(info or default, provenance="; ".join(notes)),
         rig=still_rig(),
         bindings=tuple(SkinningBinding(torch.ones(len(run), 1)) for run in (near, far) if len(run)),
-        gaussians=selected(gaussians, torch.cat([near, far])) if len(far) else gaussians,
+        gaussians=gaussians.chosen(torch.cat([near, far])) if len(far) else gaussians,
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +70,7 @@ def sound(
     if sum(broken.values()) > max(_SHARE * count, min(_FEW, count / 10)):
         what = " and ".join(f"{number} Gaussians with {fault}" for fault, number in broken.items())
         raise AvatarError(f"{path} holds {what}, of {count}; export it again")
-    g, unturned = _bounded(selected(g, kept) if said else g)
+    g, unturned = _bounded(g.chosen(kept) if said else g)
     notes = []
     if said:
         what = ", ".join(f"{number} with {fault}" for fault, number in said.items())
@@ -79,13 +78,6 @@ def sound(
     if unturned:
         notes.append(f"{unturned} Gaussians without an orientation left unturned")
     return g, kept, "; ".join(notes)
-
-
-def selected(gaussians: Gaussians, rows: Tensor) -> Gaussians:
-    """Some rows (bool or index) of every array."""
-    tensors = {f.name: v for f in fields(gaussians) if isinstance(v := getattr(gaussians, f.name), Tensor)}
-    chosen: dict[str, Any] = {name: v[rows] for name, v in tensors.items()}
-    return replace(gaussians, **chosen)
 
 
 def _bounded(g: Gaussians) -> tuple[Gaussians, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,12 @@ SCORE_NAMES: tuple[str, ...] = (
     "noseSneerRight",
 )
 NUM_SCORES = len(SCORE_NAMES)
+
+
+@cache
+def score_columns(*starts: str) -> list[int]:
+    """Places in SCORE_NAMES of the scores whose names start so."""
+    return [place for place, name in enumerate(SCORE_NAMES) if name.startswith(starts)]
 
 
 @dataclass(frozen=True, slots=True)

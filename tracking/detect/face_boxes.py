@@ -77,9 +77,7 @@ class FaceBoxes(MediaPipeTask):
         faces = []
         for found in self._task.detect(mediapipe_image(rgb)).detections:
             box = found.bounding_box
-            keys = np.array(
-                [(found.keypoints[i].x * width, found.keypoints[i].y * height) for i in (0, 1, 3)]
-            )
+            keys = np.array([(found.keypoints[i].x * width, found.keypoints[i].y * height) for i in _KEYS])
             x, y = box.origin_x + box.width / 2, box.origin_y + box.height / 2
             size = max(box.width, box.height)
             faces.append(FaceBox(x, y, size, float(found.categories[0].score), keys))

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_TURNS = 4
-IN_WORDS = ("upright", "a quarter turn clockwise", "upside down", "a quarter turn anticlockwise")
 
 
 def turned(rgb: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from tracking.errors import TrackingError
 from tracking.face.filters import FaceFilter
 from tracking.face.gaze import gaze_up
 from tracking.face.head_pose import angles_of, rigid_turns, rotation_of_angles
-from tracking.face.level import Level
+from tracking.face.level import Level, SlowCorrection, slowly
 from tracking.face.neutral import LiveNeutral, LiveNeutralConfig, estimate_neutral
 from tracking.face.presence import Presence
 from tracking.face.refine import (
@@ -46,7 +46,7 @@ from tracking.face.signals import (
 )
 from tracking.face.solver import ExpressionSolver
 from tracking.face.units import unit_limits
-from tracking.face.unsmooth import smoothed, unsmoothed_clip
+from tracking.face.unsmooth import unsmoothed_clip
 
 Array = NDArray[np.float64]
 
@@ -55,10 +55,6 @@ _PARTING_LIPS = (0.03, 0.12)  # eye units
 _OPEN_LIPS = 0.05  # eye units
 _LEAST_SHARE_OPEN = 0.1  # of the frames of a person who talks
 _LEVEL_GAIN = 0.7  # of what is missing, each time the clip is solved again
-# The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix
-# says how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest,
-# for landmarks take talking for nodding.
-_LEVEL_S = np.array([1.0, 8.0, 1.0])
 _REFINE = RefineConfig()
 _LIVE_NEUTRAL = LiveNeutralConfig()
 
@@ -112,9 +108,7 @@ class Driver:
         self._rest_angles = np.zeros(3)
         self._rest_gaze = 0.0
         self._level: Level | None = None
-        self._unlevel = np.zeros(3)  # degrees that the detector's angles are short of level ones
-        self._first_s: float | None = None
-        self._last_s = 0.0
+        self._correction = SlowCorrection()
 
     def remeasure_neutral(self) -> None:
         """Take the person's face at rest anew from the frames that follow (for a button in the page)."""
@@ -158,7 +152,7 @@ class Driver:
                 self._rest(measured)
             rows = self.solver.rows(track.points[0], track.angles[0])
             weights = self.solver.solve(rows, float(self._gaze(track)[0]))
-            turns = track.angles + self._eased(self._unlevelled(track)[0], time_s)
+            turns = track.angles + self._correction(self._unlevelled(track)[0], time_s)
             motion = self._filter(self._motions(weights[None], track, turns)[0], time_s)
         else:
             self._filter.reset()
@@ -186,24 +180,29 @@ class Driver:
 
     def _solved_clip(self, detections: list[Detection], fps: float) -> list[Motion]:
         track = _unsmoothed_track(detections, fps)
-        if not self._has_units:
-            self._rest(track)
-            turns = track.angles + self._unlevelled_slowly(track, fps)
-            return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track, turns)
-        estimate_neutral(self.solver, track, self._jaw, len(track) / fps)
+        if self._has_units:
+            estimate_neutral(self.solver, track, self._jaw, len(track) / fps)
         self._rest(track)
-        rows = self.solver.rows(track.points, track.angles)
-        weights = self.solver.solve_many(rows, self._gaze(track))
-        turns = track.angles + self._unlevelled_slowly(track, fps)
+        turns = track.angles + slowly(self._unlevelled(track), fps)
+        if not self._has_units:
+            return self._motions(np.zeros((len(track), len(self.solver.unit_rows))), track, turns)
+        rows, gaze = self.solver.rows(track.points, track.angles), self._gaze(track)
+        weights = self.solver.solve_many(rows, gaze)
         motions = self._motions(weights, track, turns)
         if self._config.refine is not None:
             start = time.perf_counter()
-            motions = self._refined(self._config.refine, track, rows, turns, motions)
+            motions = self._refined(self._config.refine, track, rows, gaze, turns, motions)
             self.refine_s = time.perf_counter() - start
         return motions
 
     def _refined(
-        self, config: RefineConfig, track: FaceTrack, rows: Array, turns: Array, motions: list[Motion]
+        self,
+        config: RefineConfig,
+        track: FaceTrack,
+        rows: Array,
+        gaze: Array,
+        turns: Array,
+        motions: list[Motion],
     ) -> list[Motion]:
         self.prepare_clip()
         assert self._view is not None
@@ -234,7 +233,7 @@ class Driver:
                     missing = (wanted - weights @ unit_rows)[parting, LIP_GAP_ROWS].mean(0)
                     level += _LEVEL_GAIN * missing
                 wanted[:, LIP_GAP_ROWS] += level
-                weights = self.solver.solve_many(wanted, self._gaze(track))
+                weights = self.solver.solve_many(wanted, gaze)
                 motions = self._motions(weights, track, turns - expected[:, -3:])
         return motions
 
@@ -258,21 +257,6 @@ class Driver:
         at_rest, unmoved = np.zeros((len(track), len(self.solver.unit_rows))), np.zeros((len(track), 3))
         turned = self._level.angles(track.sight, track.towards)
         return self.response.detected_angles(at_rest, turned, unmoved) - track.angles
-
-    def _unlevelled_slowly(self, track: FaceTrack, fps: float) -> Array:
-        unlevelled = self._unlevelled(track)
-        return np.stack([smoothed(unlevelled[:, i], s * fps) for i, s in enumerate(_LEVEL_S)], 1)
-
-    def _eased(self, unlevel: Array, time_s: float) -> Array:
-        """The live correction [3]: a mean of what was seen, then of the last seconds."""
-        if self._first_s is None:
-            self._first_s = self._last_s = time_s
-            self._unlevel = unlevel
-        passed, known = time_s - self._last_s, np.minimum(time_s - self._first_s, _LEVEL_S)
-        self._last_s = time_s
-        if passed > 0:
-            self._unlevel = self._unlevel + (unlevel - self._unlevel) * passed / (passed + known)
-        return self._unlevel
 
     def _motions(self, weights: Array, track: FaceTrack, turns: Array) -> list[Motion]:
         """Face motions of the T frames of `track`, whose heads are to be detected so turned [T, 3]."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detect.detection import SCORE_NAMES
+from tracking.detect.detection import score_columns
 
 Array = NDArray[np.float64]
 
@@ -22,9 +22,7 @@ def gaze_up(scores: Array, angles: Array) -> Array:
 
     Scores [T, 52] and head angles [T, 3] in degrees. Shut eyes count as looking ahead.
     """
-    looks_up, looks_down, shut = (_mean(scores, start) for start in ("eyeLookUp", "eyeLookDown", "eyeBlink"))
+    looks_up, looks_down, shut = (
+        scores[:, score_columns(start)].mean(1) for start in ("eyeLookUp", "eyeLookDown", "eyeBlink")
+    )
     return (1 - shut) * (_UP * looks_up - _DOWN * looks_down - _PITCH_PER_DEGREE * angles[:, 1])
-
-
-def _mean(scores: Array, start: str) -> Array:
-    return scores[:, [i for i, name in enumerate(SCORE_NAMES) if name.startswith(start)]].mean(1)

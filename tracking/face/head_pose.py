@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import TrackingError
+from tracking.asset_file import opened_asset
 
 Array = NDArray[np.float64]
 
@@ -45,16 +45,8 @@ class HeadPoseModel:
     @classmethod
     def load(cls, path: Path = ASSET) -> HeadPoseModel:
         """Raises TrackingError when the file is missing or damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "np") as file:
-                points, rigid, correction = (
-                    file.get_tensor(name) for name in ("points", "rigid", "correction")
-                )
-        except (OSError, SafetensorError) as error:
-            message = f"{path}: the head pose model cannot be read ({error}); install visavis again"
-            raise TrackingError(message) from error
+        with opened_asset(path, "head pose model") as file:
+            points, rigid, correction = (file.get_tensor(name) for name in ("points", "rigid", "correction"))
         return cls(points.astype(np.float64), rigid.astype(bool), correction.astype(np.float64))
 
     def save(self, path: Path = ASSET) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.face.head_pose import angles_of, rotation_of_angles, turn_to
+from tracking.face.unsmooth import smoothed
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,10 @@ _ONUS = np.array([0.0, 2.5])
 # another lens than the assumed one, in shares of the line of sight's own turn.
 _LEVEL_PITCH = 6.0
 _LENS_DOUBT = 0.45
+# The landmarks say how a head is turned on the whole, wherever it is in the picture; the detector's matrix
+# says how it moves. The one corrects the other over about so long: yaw, pitch, roll. In pitch the longest,
+# for landmarks take talking for nodding.
+_CORRECTED_OVER_S = np.array([1.0, 8.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,31 @@ class Level:
         """Angles [T, 3] of frames whose angles against the line of sight and directions [T, 3] are given."""
         turned = turn_to(self.ahead).T @ turn_to(towards) @ rotation_of_angles(angles)
         return angles_of(turned) - self.offset
+
+
+def slowly(corrections: Array, fps: float) -> Array:
+    """What to add to the angles of a clip's frames, given what each [T, 3] is short of by itself."""
+    return np.stack([smoothed(corrections[:, i], s * fps) for i, s in enumerate(_CORRECTED_OVER_S)], 1)
+
+
+class SlowCorrection:
+    """The same live: a mean of what was seen, then of the last seconds."""
+
+    def __init__(self) -> None:
+        self._value = np.zeros(3)
+        self._first_s: float | None = None
+        self._last_s = 0.0
+
+    def __call__(self, newest: Array, time_s: float) -> Array:
+        """The correction [3] at `time_s`, when the frame itself is short of `newest` [3]."""
+        if self._first_s is None:
+            self._first_s = self._last_s = time_s
+            self._value = newest
+        passed, known = time_s - self._last_s, np.minimum(time_s - self._first_s, _CORRECTED_OVER_S)
+        self._last_s = time_s
+        if passed > 0:
+            self._value = self._value + (newest - self._value) * passed / (passed + known)
+        return self._value
 
 
 def _beyond(angle: float, doubt: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detect.detection import SCORE_NAMES
+from tracking.detect.detection import score_columns
 from tracking.face.resting import resting_faces
 from tracking.face.signals import BROWS, EYES, IRISES, JAW, LIPS, FaceTrack, lip_gap, places
 from tracking.face.solver import ExpressionSolver, Neutral
@@ -91,8 +91,7 @@ def _calm_parts(track: FaceTrack) -> Neutral:
 
 
 def _activity(track: FaceTrack, *starts: str) -> Array:
-    columns = [i for i, name in enumerate(SCORE_NAMES) if name.startswith(starts)]
-    return track.scores[:, columns].sum(1)
+    return track.scores[:, score_columns(*starts)].sum(1)
 
 
 def with_shut_lips(neutral: Neutral, jaw_points: Array | None) -> Neutral:

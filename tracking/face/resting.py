@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.asset_file import opened_asset
 from tracking.errors import TrackingError
 from tracking.face.head_pose import rigid_turns
 from tracking.face.signals import (
@@ -89,22 +90,15 @@ class RestingFaces:
     @classmethod
     def load(cls, path: Path = RESTING_FACES) -> RestingFaces:
         """Raises TrackingError when the file is missing, damaged, or made for other points."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "np") as file:
-                stored = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
-                points = (file.metadata() or {})["points"]
-            if points != _points_note():
+        with opened_asset(path, "resting faces") as file:
+            stored = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+            if (file.metadata() or {})["points"] != _points_note():
                 raise TrackingError(f"{path}: made for other points of the face; install visavis again")
             parts = {
                 name: PartModes(*(stored[f"{name}.{kind}"] for kind in ("spread", "into", "out")))
                 for name in PARTS
             }
             return cls(stored["mean"], stored["down"], stored["up"], parts)
-        except (OSError, SafetensorError, KeyError) as error:
-            message = f"{path}: the resting faces cannot be read ({error}); install visavis again"
-            raise TrackingError(message) from error
 
     def save(self, path: Path) -> None:
         from safetensors.numpy import save_file

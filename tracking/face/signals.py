@@ -56,7 +56,7 @@ _MIRRORED = (
 _UPPER_LIP, _LOWER_LIP = 13, 14
 _MOUTH_CORNERS = (61, 291)
 _LID_PAIRS = ((159, 145), (386, 374))  # the middle of the upper and the lower lid of each eye
-_EYE_CORNERS = (33, 133, 362, 263)
+EYE_CORNERS = (33, 133, 362, 263)
 _BROW_ARCS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 _DEPTH_WEIGHT = 0.35  # of a point's z row: the detector guesses depth from the picture
 _PART_WEIGHTS = (
@@ -84,9 +84,7 @@ NUM_POINT_ROWS = 3 * NUM_POINTS  # rows of single points come first, rows of dis
 # Rows of distances that measure the same on either side, counted from the first of them.
 _SIDES = ((1, 2), (3, 4), (7, 10), (8, 11), (9, 12), (13, 14), (17, 19), (18, 20))
 LIP_GAP_ROWS = slice(NUM_POINT_ROWS, NUM_POINT_ROWS + 5)  # the first five of _OPENINGS
-
-
-_CORNER_PLACES = [_PLACE[corner] for corner in _EYE_CORNERS]
+_CORNER_PLACES = [_PLACE[corner] for corner in EYE_CORNERS]
 
 
 def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:
@@ -95,7 +93,7 @@ def places(landmarks: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 MOUTH_PLACES = places(LIPS + JAW).tolist()
-STEADY_PLACES = places(NOSE + _EYE_CORNERS).tolist()  # expression hardly moves them
+STEADY_PLACES = places(NOSE + EYE_CORNERS).tolist()  # expression hardly moves them
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,7 @@ def _row_matrix() -> Array:
             row((landmark, axis, part_of[landmark] * scale))
     for upper, lower, axis, weight in _OPENINGS:
         row((upper, axis, weight), (lower, axis, -weight))
-    corners = [(corner, 1, -0.25) for corner in _EYE_CORNERS]
+    corners = [(corner, 1, -0.25) for corner in EYE_CORNERS]
     for arc in _BROW_ARCS:
         row(*((i, 1, 6 / len(arc)) for i in arc), *((i, a, 6 * w) for i, a, w in corners))
     row((107, 1, 2.0), (336, 1, 2.0), *((i, a, 4 * w) for i, a, w in corners))

@@ -33,12 +33,16 @@ _SHAKING = (1.5, 2.2)  # where smoothing begins, and is complete
 _SHAKING_FRAMES, _CALM_FRAMES = 4.0, 3.0  # standard deviations of where it is measured, and of the smoothing
 
 
-def unsmoothed(landmarks: Array, times_s: Array) -> Array:
+def unsmoothed(
+    landmarks: Array, times_s: Array, shaken: Sequence[int] = (), steady: Sequence[int] = ()
+) -> Array:
     """Landmarks [T, P, 3] pixels of consecutive frames of video mode, as they were before its filter.
 
-    `times_s` [T] must rise. A light symmetric smoothing is applied.
+    `times_s` [T] must rise. A light symmetric smoothing is applied; rows `shaken`, if any, are calmed against
+    rows `steady`.
     """
-    return smoothed(_inverted(landmarks, times_s), _KERNEL_FRAMES)
+    raw = _inverted(landmarks, times_s)
+    return smoothed(calmed(raw, shaken, steady) if len(shaken) else raw, _KERNEL_FRAMES)
 
 
 def calmed(landmarks: Array, shaken: Sequence[int], steady: Sequence[int]) -> Array:
@@ -70,16 +74,14 @@ def unsmoothed_clip(
 ) -> Array:
     """Landmarks [T, P, 3] pixels of found frames of video mode, of each run of consecutive frames by itself.
 
-    `fps` is that of the clip, for the time before a run's first frame. Rows `shaken` of `points`, if any, are
-    calmed against rows `steady`.
+    `fps` is that of the clip, for the time before a run's first frame. For rows `shaken` and `steady` of
+    `points` see `unsmoothed`.
     """
     landmarks = np.array([d.landmarks[list(points)] for d in detections], np.float64)
     times_s = np.array([d.capture_ns for d in detections]) / 1e9
     for run in runs(detections):
         step = np.maximum(np.diff(times_s[run], prepend=times_s[run[0]] - 1 / fps), 1e-3)
-        raw = _inverted(landmarks[run], np.cumsum(step))
-        calm = calmed(raw, shaken, steady) if len(shaken) else raw
-        landmarks[run] = smoothed(calm, _KERNEL_FRAMES)
+        landmarks[run] = unsmoothed(landmarks[run], np.cumsum(step), shaken, steady)
     return landmarks
 
 

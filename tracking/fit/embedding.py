@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from render.camera import Camera
 from render.rigs.rig import Rig
+from tracking.asset_file import opened_asset
 from tracking.errors import TrackingError
 
 Array = NDArray[np.float64]
@@ -45,15 +46,9 @@ class LandmarkEmbedding:
     @classmethod
     def load(cls, path: Path) -> LandmarkEmbedding:
         """Raises TrackingError when the file is missing or damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "np") as file:
-                arrays = {name: file.get_tensor(name) for name in ("triangles", "barycentric", "spread_m")}
-                topology = (file.metadata() or {})["topology"]
-        except (OSError, SafetensorError, KeyError) as error:
-            message = f"{path}: the landmark embedding cannot be read ({error}); install visavis again"
-            raise TrackingError(message) from error
+        with opened_asset(path, "landmark embedding") as file:
+            arrays = {name: file.get_tensor(name) for name in ("triangles", "barycentric", "spread_m")}
+            topology = (file.metadata() or {})["topology"]
         barycentric, spread = arrays["barycentric"].astype(float), arrays["spread_m"].astype(float)
         return cls(arrays["triangles"].astype(np.int64), barycentric, spread, topology)
 

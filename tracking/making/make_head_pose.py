@@ -35,7 +35,16 @@ from tracking.face.head_pose import (
     towards_camera,
     turn_to,
 )
-from tracking.face.signals import CHEEKS, MIRRORED_PLACES, NOSE, NUM_POINTS, POINTS, in_eye_units, places
+from tracking.face.signals import (
+    CHEEKS,
+    EYE_CORNERS,
+    MIRRORED_PLACES,
+    NOSE,
+    NUM_POINTS,
+    POINTS,
+    in_eye_units,
+    places,
+)
 from tracking.making.make_face_units import random_units
 
 Array = NDArray[np.float64]
@@ -52,7 +61,6 @@ _EXTRA = (
     "browInnerUp", "browDown", "browOuterUp", "mouthUpperUp", "cheekSquint", "noseSneer", "mouthSmile",
     "mouthLowerDown", "mouthPucker", "mouthFunnel",
 )  # fmt: skip
-_CORNERS_OF_EYES = (33, 133, 362, 263)
 _POINT_RIDGE, _ANGLE_RIDGE = 0.3, 1.0
 # Of what the regression makes of single points: on real faces more of it takes talking for nodding.
 _POINT_SHARE = 0.25
@@ -85,10 +93,8 @@ def look_at(avatar: Avatar, count: int, generator: np.random.Generator) -> Seen:
         if d.found
     ]
     upright = np.array([row[0] for row in rows], np.float64)
-    sizes, focal = (
-        np.full((len(rows), 2), float(PICTURE_PX)),
-        np.array([camera.fx for _, _, camera, _ in rows]),
-    )
+    sizes = np.full((len(rows), 2), float(PICTURE_PX))
+    focal = np.array([camera.fx for _, _, camera, _ in rows])
     sight = turn_to(towards_camera(upright[:, _rigid()], sizes, focal))
     true = sight.swapaxes(1, 2) @ np.array([row[1] for row in rows])
     return Seen(upright, true, np.array([row[3] for row in rows]))
@@ -149,7 +155,7 @@ def fit_model(seen: Seen) -> HeadPoseModel:
 
 def _rigid() -> NDArray[np.bool_]:
     rigid = np.zeros(NUM_POINTS, bool)
-    rigid[places(NOSE + _CORNERS_OF_EYES + CHEEKS)] = True
+    rigid[places(NOSE + EYE_CORNERS + CHEEKS)] = True
     rigid[places((205, 425, 187, 411, 101, 330, 36, 266))] = False  # of the cheeks, these smile along
     return rigid
 
