@@ -33,6 +33,7 @@ class Moment:
     stamps: FrameStamps
     driven: bool = True  # False: nobody drives it, the avatar idles
     found: bool = True  # whether a face was seen
+    tracking_ms: float | None = None  # what a look at a frame took that ended since the moment before
 
 
 class Actor(Protocol):
@@ -83,7 +84,8 @@ class FaceActor:
             motion = self._between(cast.driver, tracked.stamps.capture_ns)
         assert self._measured is not None
         found = self._measured[1].face_seen
-        return Moment(motion, replace(stamps, solved_ns=self._clock_ns()), found=found)
+        solved = replace(stamps, solved_ns=self._clock_ns())
+        return Moment(motion, solved, found=found, tracking_ms=tracked.tracking_ms)
 
     def _measure(self, driver: Driver, detection: Detection) -> Motion:
         """The motion to show for a frame that was looked at."""

@@ -43,7 +43,9 @@ class DeadlineConfig:
     late: float = 1.04  # pictures further apart than this many frames' times: the rate is not held
     high: float = 0.85  # of the frame's time: below it, drawing is not what makes pictures late
     low: float = 0.8  # of the budget and of the frame's time: an effort rises when it would stay below
-    window: int = 12  # frames that are judged
+    tracked_low: float = 0.9  # of the budget: every frame is looked at again when the delay would stay below
+    window_s: float = 0.4  # of frames that are judged
+    least_window: int = 12  # frames, of a slow camera
     upper: float = 0.75  # of the window's delays lie below the one that counts: no single frame decides
     fall_after_s: float = 0.4  # an effort is kept this long before it falls again
     faster_above: tuple[float, ...] = (1.25, 1.6)  # of the budget: two, or three, steps at once
@@ -61,15 +63,17 @@ class DeadlineController:
 
     It acts on the delay itself, of which other programs' work is a part: a frame that is kept waiting for a
     core comes late. Where drawing has so small a share in the delay that less of it would not help, the
-    tracker looks at every second frame instead. Falls are quick, rises one by one after a calm time.
+    tracker looks at every second frame instead, and no frame waits for it. Falls are quick, rises one by one
+    after a calm time.
     """
 
     def __init__(self, config: DeadlineConfig | None = None) -> None:
         self._config = config if config is not None else DeadlineConfig()
-        self._frames: deque[tuple[FrameCost, float]] = deque(maxlen=self._config.window)
+        self._frames: deque[tuple[FrameCost, float]] = deque()
         self._level = 0
         self._skipping = False
         self._base_every = 1
+        self._tracking_alone = math.inf  # what a look took last while no drawing went on beside it
         self._changed_s = -math.inf
         self._rose_s = -math.inf
         self._calm_since_s: float | None = None
@@ -91,15 +95,20 @@ class DeadlineController:
         """Take in one frame. `frame_ms`: the source's interval. `now_s`: when the frame was done."""
         config = self._config
         self._base_every = max(1, int((1e3 / frame_ms + 10) // TRACKED_FPS))
+        window = max(config.least_window, round(1e3 * config.window_s / frame_ms))
         self._frames.append((cost, now_s))
-        if len(self._frames) < config.window:
+        while len(self._frames) > window:
+            self._frames.popleft()
+        if len(self._frames) < window:
             return
         costs = [frame for frame, _ in self._frames]
         delay = _quantile([frame.delay for frame in costs], config.upper)
         fixed, drawing = (_quantile([getattr(c, part) for c in costs], 0.5) for part in ("fixed", "drawing"))
         tracked = [frame.tracking for frame in costs if frame.tracking is not None]
         tracking = _quantile(tracked, 0.5) if tracked else 0.0
-        distance = 1e3 * (now_s - self._frames[0][1]) / (config.window - 1)
+        if not self._skipping:
+            self._tracking_alone = tracking
+        distance = 1e3 * (now_s - self._frames[0][1]) / (window - 1)
         overrun = delay / config.budget_ms
         slow = distance > config.late * frame_ms
         if slow and max(fixed + drawing, tracking / self.detect_every) > config.high * frame_ms:
@@ -138,7 +147,11 @@ class DeadlineController:
 
     def _can_track_more(self, delay: float, tracking: float, frame_ms: float) -> bool:
         config = self._config
-        held = self._with_more(delay, tracking / 4) < config.low * config.budget_ms
+        if self._base_every == 1:  # then frames wait for their looks again
+            waiting = min(tracking, self._tracking_alone)
+            held = delay + waiting < config.tracked_low * config.budget_ms
+        else:
+            held = self._with_more(delay, tracking / 4) < config.low * config.budget_ms
         return held and tracking < config.low * frame_ms * self._base_every
 
     def _more_drawing(self, drawing: float) -> float:

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class Detected:
 
     detection: Detection
     stamps: FrameStamps
+    tracking_ms: float | None = None  # what a look took that ended since the frame before
 
     @property
     def tracked(self) -> bool:
@@ -75,7 +77,11 @@ class DetectionThread:
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`detect_every`: look at every so many-th frame now; the others come with the last detection."""
+        """`detect_every`: look at every so many-th frame now.
+
+        Above 1 no frame waits for the look at it: it goes on at once with the last detection, so that
+        pictures follow each other evenly, and what is found comes with the frame after.
+        """
         self.detected: Latest[Detected] = Latest()
         # What was told about the people in the picture last, and when.
         self.note, self.noted_s = "", -math.inf
@@ -85,7 +91,10 @@ class DetectionThread:
         self._lifeline = lifeline
         self._detect_every = detect_every
         self._newest: Detection | None = None
-        self._num_passed = 0  # frames since the newest detection
+        self._num_passed = 0  # frames since the one that was looked at last
+        self._ahead: Latest[Frame] = Latest()  # to be looked at beside what goes on
+        self._looking = threading.Lock()  # the detector answers one at a time
+        self._tracking_ms: float | None = None  # what the last look took, until it is told
         self._sightings = sightings if sightings is not None else Sightings("the picture")
         self._clock = clock
         self._clock_ns = clock_ns
@@ -95,6 +104,7 @@ class DetectionThread:
 
     def run(self) -> None:
         """Work until the lifeline stops or the source is closed. Raises what source and detector raise."""
+        self._lifeline.spawn("looking ahead", self._look_ahead)
         try:
             while not self._lifeline.stopped:
                 try:
@@ -105,15 +115,35 @@ class DetectionThread:
                     return
                 self._statistics.count("source")
                 self._num_passed += 1
-                if self._newest is None or self._num_passed >= self._detect_every():
+                every = self._detect_every()
+                if self._newest is None or every == 1:
+                    self._num_passed = 0
                     self._detect(frame)
-                else:
-                    self.detected.put(Detected(self._newest, FrameStamps(frame.capture_ns)))
+                    continue
+                self._pass_on(self._newest, FrameStamps(frame.capture_ns))
+                if self._num_passed >= every and not self._looking.locked():
+                    self._num_passed = 0
+                    self._ahead.put(frame)
         finally:
-            self._detector.close()
+            self._ahead.close()
+            with self._looking:
+                self._detector.close()
             self.detected.close()
 
-    def _detect(self, frame: Frame) -> None:
+    def _pass_on(self, detection: Detection, stamps: FrameStamps) -> None:
+        self.detected.put(Detected(detection, stamps, self._tracking_ms))
+        self._tracking_ms = None
+
+    def _look_ahead(self) -> None:
+        """Look at frames that went on already."""
+        while (frame := self._ahead.read()) is not None:
+            self._detect(frame, ahead=True)
+
+    def _detect(self, frame: Frame, *, ahead: bool = False) -> None:
+        with self._looking:
+            self._look(frame, ahead)
+
+    def _look(self, frame: Frame, ahead: bool) -> None:
         begin_ns = self._clock_ns()
         self._asked_s = self._clock()
         try:
@@ -125,10 +155,15 @@ class DetectionThread:
             return
         self._asked_s = None
         self._answered = True
-        self._newest, self._num_passed = detection, 0
-        stamps = FrameStamps(frame.capture_ns, begin_ns, self._clock_ns())
+        self._newest = detection
+        end_ns = self._clock_ns()
+        stamps = FrameStamps(frame.capture_ns, begin_ns, end_ns)
+        self._tracking_ms = (end_ns - begin_ns) / 1e6
         self._statistics.count("track")
-        self.detected.put(Detected(detection, stamps))
+        if ahead:
+            self._statistics.add(stamps)
+        else:
+            self._pass_on(detection, stamps)
         note = self._sightings.see(detection)
         if note is not None:
             self.note, self.noted_s = note, self._clock()

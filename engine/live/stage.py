@@ -81,7 +81,7 @@ class Stage:
             self._unwatched_until_s = self._clock() + UNWATCHED_S
         stamps = self._show(cast.avatar, moment)
         if watched:  # now and then a picture for nobody, on a core gone cold, says nothing of the costs
-            self._hold_deadline(stamps)
+            self._hold_deadline(stamps, moment.tracking_ms)
 
     def _show(self, avatar: Avatar, moment: Moment) -> FrameStamps:
         view = self._scene.view
@@ -99,12 +99,12 @@ class Stage:
             self._statistics.add(stamps)
         return stamps
 
-    def _hold_deadline(self, stamps: FrameStamps) -> None:
+    def _hold_deadline(self, stamps: FrameStamps, tracking_ms: float | None) -> None:
         costs = dict(stamps.durations_ms())
         cost = FrameCost(
             delay=costs["arrival_to_rendered"],
             fixed=costs.get("solve", 0.0) + costs.get("pose", 0.0),
             drawing=costs["render"],
-            tracking=costs.get("track"),
+            tracking=tracking_ms,
         )
         self.deadline.update(cost, 1e3 / max(1.0, self._fps()), self._clock())

@@ -57,7 +57,7 @@ class Machine:
     def __init__(self, fps: float = 30.0) -> None:
         self.controller = DeadlineController(CONFIG)
         self._frame_ms = 1e3 / fps
-        self._tracker_free = self._stage_free = 0.0
+        self._tracker_free = self._stage_free = self._looked_until = 0.0
         self._next_frame = 0
         self._num_passed = 0
         self._waiting: tuple[float, float, float | None] | None = None
@@ -92,11 +92,13 @@ class Machine:
         self._next_frame = number + 1
         arrival = number * self._frame_ms
         ready = max(arrival, self._tracker_free)
+        every = self.controller.detect_every
         tracking = None
         self._num_passed += 1
-        if self._num_passed >= self.controller.detect_every:
+        if self._num_passed >= every and self._looked_until <= ready:
             self._num_passed, tracking = 0, load.tracking * self._shaken(noise)
-            ready += tracking
+            self._looked_until = ready + tracking
+            ready += tracking if every == 1 else 0.0  # else the frame goes on, and the look beside it
         self._tracker_free = ready
         return ready, arrival, tracking
 

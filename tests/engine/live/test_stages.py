@@ -226,21 +226,61 @@ def test_the_avatar_idles_while_no_frames_come_and_goes_on_when_they_do(
     assert actor.next(cast) is None
 
 
-def test_frames_between_two_detections_come_with_the_last_one() -> None:
-    source, detector, lifeline = FakeSource(), FakeDetector(), Lifeline()
-    thread = DetectionThread(source, detector, LiveStatistics(), lifeline, detect_every=lambda: 3)
-    lifeline.spawn("tracker", thread.run)
-    seen = []
-    for number in range(7):
-        source.latest.put(frame(number, capture_ns=number))
-        detected = thread.detected.read(10)
+class LookingAhead:
+    """A detection thread that looks at every third frame; its second look waits for `may_answer`."""
+
+    def __init__(self) -> None:
+        self.source, self.lifeline, self.statistics = FakeSource(), Lifeline(), LiveStatistics()
+        self.may_answer = threading.Event()
+        self.detector = FakeDetector(lambda number: None if number == 1 else self._wait())
+        self.thread = DetectionThread(
+            self.source, self.detector, self.statistics, self.lifeline, detect_every=lambda: 3
+        )
+        self.lifeline.spawn("tracker", self.thread.run)
+
+    def show(self, number: int) -> tuple[int, int, bool]:
+        """The times of a frame and of the detection that comes with it, and whether a look was timed."""
+        self.source.latest.put(frame(number, capture_ns=number))
+        detected = self.thread.detected.read(10)
         assert detected is not None
-        seen.append((detected.stamps.capture_ns, detected.detection.capture_ns, detected.tracked))
-    lifeline.stop()
-    source.close()
-    lifeline.join(10)
-    assert detector.num_asked == 3
-    assert seen == [(n, n // 3 * 3, n % 3 == 0) for n in range(7)]
+        return detected.stamps.capture_ns, detected.detection.capture_ns, detected.tracking_ms is not None
+
+    def await_looks(self, number: int) -> None:
+        while self.statistics.total("track") < number:
+            assert not self.lifeline.wait(0.001)
+
+    def close(self) -> None:
+        self.lifeline.stop()
+        self.source.close()
+        self.lifeline.join(10)
+        self.lifeline.raise_error()
+
+    def _wait(self) -> None:
+        assert self.may_answer.wait(10)
+
+
+def test_frames_between_two_detections_come_with_the_last_one() -> None:
+    looking = LookingAhead()
+    looking.may_answer.set()
+    seen = []
+    for number in range(8):
+        seen.append(looking.show(number))
+        looking.await_looks(1 + number // 3)
+    looking.close()
+    assert looking.detector.num_asked == 3
+    # what is found in the third comes with the fourth, and so does what it took
+    detections = [0, 0, 0, 0, 3, 3, 3, 6]
+    assert seen == [(n, detection, n in (0, 4, 7)) for n, detection in enumerate(detections)]
+
+
+def test_no_frame_waits_for_a_look_at_the_one_before() -> None:
+    looking = LookingAhead()
+    assert [looking.show(number)[1] for number in range(8)] == [0] * 8
+    assert looking.detector.num_asked == 2  # the sixth was not looked at: the third still is
+    looking.may_answer.set()
+    looking.await_looks(2)
+    assert looking.show(8)[:2] == (8, 3)
+    looking.close()
 
 
 class TurningDriver(FakeDriver):
