@@ -150,6 +150,7 @@ class DetectionThread:
             detection = self._detector.detect(frame)
         except DetectorLostError as error:
             self._asked_s = None
+            self._newest = None  # while a new process loads, nothing is known of the face
             if not self._lifeline.stopped:
                 self._revive(error)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,10 @@ def estimate_neutral(
     neutral = _plausible(with_shut_lips(neutral, jaw_points), track, seconds)
     neutral = with_shut_lips(neutral, jaw_points)
     solver.set_neutral(neutral)
+    if solver.reading is not None:
+        played = solver.solve_many(solver.rows(some.points, some.angles)) * solver.unit_gains
+        neutral = replace(neutral, scores=solver.reading.rest_scores(some, played))
+        solver.set_neutral(neutral)
     return neutral
 
 
@@ -170,11 +174,17 @@ class LiveNeutral:
             return
         share = float(np.clip((time_s - self._begin_s) / self._config.ease_s, 0.0, 1.0))
         share *= share * (3 - 2 * share)
-        self._solver.set_neutral(
-            Neutral(
-                self._from.points + share * (self._to.points - self._from.points),
-                self._from.angles + share * (self._to.angles - self._from.angles),
-            )
-        )
+        self._solver.set_neutral(_between(self._from, self._to, share))
         if share == 1.0:
             self._from = None
+
+
+def _between(one: Neutral, other: Neutral, share: float) -> Neutral:
+    scores = None
+    if one.scores is not None and other.scores is not None:
+        scores = one.scores + share * (other.scores - one.scores)
+    return Neutral(
+        one.points + share * (other.points - one.points),
+        one.angles + share * (other.angles - one.angles),
+        scores,
+    )

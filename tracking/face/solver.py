@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.rigs.units import Unit
+from tracking.face.reading import FaceReading, Read, face_reading
 from tracking.face.response import DetectorResponse
-from tracking.face.signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, lid_gap, rows_of
+from tracking.face.signals import LIP_GAP_ROWS, NUM_POINT_ROWS, NUM_ROWS, FaceTrack, lid_gap, rows_of
 from tracking.face.units import UnitLimits, crookedness, looks_up, one_sidedness, unit_coupling
 from tracking.gauss_newton import bounded_minimum
 
@@ -23,7 +24,8 @@ _SHUT_LIDS = 0.033  # distance that the detector still sees between shut lids, e
 _LID_GAIN_RANGE = (0.6, 1.8)
 # The detector follows the brows of filmed people less far than those of rendered ones.
 _BROW_GAIN = 0.85
-_GAZE_TRUST = 30.0  # of a known gaze, in units of what the detector sees of the eyes' turns
+READING_TRUST = 0.7  # of what was read, against rows alone
+_GAZE_TRUST = 30.0  # of a gaze up or down that was read, in units of what the points show of it
 _LID_GAIN_POWER = 0.6  # 1 shuts the avatar's lids with the person's, and exaggerates how wide eyes open
 
 
@@ -45,6 +47,7 @@ class Neutral:
 
     points: Array  # [P, 3] head frame, eye units
     angles: Array  # [3] degrees, of the frames it was taken from
+    scores: Array | None = None  # [52]; None where faces are not read
 
 
 class ExpressionSolver:
@@ -64,12 +67,15 @@ class ExpressionSolver:
         names = [unit.name for unit in units]
         self._lifts_brows = np.array([name.startswith("brow") for name in names], bool)
         self.response = response
-        self.limits = limits
+        self.reading: FaceReading | None = face_reading().of_units(names)
+        self.limits = limits if self.reading is None else limits.reaching(self.reading.known)
         self._config = config if config is not None else SolverConfig()
         self._shuts_lids = np.array([name.startswith(("eyeBlink", "eyeSquint")) for name in names])
-        self._looks_up = looks_up(names)
         self.unit_rows = rows_of(response.unit_points)  # [E, R]
         self.one_sidedness = one_sidedness(names)  # [E, E]
+        # Irises hardly show how far eyes look up, as lids hide them above and below; scores do.
+        up = looks_up(names)
+        self._gaze = _GAZE_TRUST * (self.unit_rows[up != 0] ** 2).sum() / 4 * np.outer(up, up)
         self._coupling = unit_coupling(names, (self.unit_rows**2).sum(1))
         self._coupling += crookedness(units, response.unit_points)
         self.set_neutral(Neutral(response.neutral_points, response.neutral_angles))
@@ -93,13 +99,11 @@ class ExpressionSolver:
         rigid_rows = _rigid_rows(neutral.points)
         self._jacobian = np.concatenate([self.unit_rows * self.unit_gains[:, None], rigid_rows])
         rigid = np.repeat([config.turn, config.shift, config.scale], [3, 3, 1])
-        self._hessian = self._jacobian @ self._jacobian.T
-        self._hessian += np.diag(np.r_[config.damping * self.limits.damping, rigid])
-        self._hessian[:num_units, :num_units] += self._coupling
-        gaze = np.r_[self._looks_up, np.zeros(_NUM_RIGID)]
-        trust = _GAZE_TRUST * float((self.unit_rows[self._looks_up != 0] ** 2).sum()) / 4
-        self._gaze_aim = trust * gaze
-        self._gaze_hessian = self._hessian + trust * np.outer(gaze, gaze)
+        self._prior = np.diag(np.r_[config.damping * self.limits.damping, rigid])
+        self._prior[:num_units, :num_units] += self._coupling
+        self._hessian = self._jacobian @ self._jacobian.T + self._prior
+        self._read_hessian = self._hessian.copy()
+        self._read_hessian[:num_units, :num_units] += self._gaze
         free = np.full(_NUM_RIGID, np.inf)
         self._lower = np.r_[self.limits.lower, -free]
         self._upper = np.r_[self.limits.upper, free]
@@ -118,24 +122,48 @@ class ExpressionSolver:
         leak = self.response.leaked_points(angles) - self._person_leak
         return rows_of(points - leak) - self._person_rows
 
-    def solve(self, rows: Array, gaze_up: float | None = None) -> Array:
-        """The weights [E] for rows [R] (see `rows`), where the eyes may be known to look up so far."""
-        return self._solve(rows, gaze_up, self._start)[: len(self.unit_rows)]
+    def read(self, track: FaceTrack) -> Read | None:
+        """What is read from all that the detector says; None where it cannot be done."""
+        neutral = self.neutral
+        if self.reading is None or neutral.scores is None:
+            return None
+        return self.reading.read(track, neutral.points, neutral.scores, neutral.angles)
 
-    def solve_many(self, rows: Array, gaze_up: Array | None = None) -> Array:
-        """The weights [T, E] of consecutive frames; each starts where the one before ended: fewer steps."""
+    def solve(self, rows: Array, read: Read | None = None) -> Array:
+        """The weights [E] for rows [R] (see `rows`), and for what was read of the same frame."""
+        aim = self._aim(rows, read, READING_TRUST)
+        return self._solve(aim, read is not None, self._start)[: len(self.unit_rows)]
+
+    def solve_many(self, rows: Array, read: Read | None = None, trust: float = READING_TRUST) -> Array:
+        """The weights [T, E] of consecutive frames; each starts where the one before ended: fewer steps.
+
+        `trust`: of what was read, from 0, where rows alone count, to 1.
+        """
         value, weights = self._start, np.zeros((len(rows), len(self.unit_rows)))
-        for i, frame in enumerate(rows):
-            value = self._solve(frame, None if gaze_up is None else gaze_up[i], value)
+        for i, aim in enumerate(self._aim(rows, read, trust)):
+            value = self._solve(aim, read is not None, value)
             weights[i] = value[: len(self.unit_rows)]
         return weights
 
-    def _solve(self, rows: Array, gaze_up: float | None, start: Array) -> Array:
-        aim, hessian = self._jacobian @ rows, self._hessian
-        if gaze_up is not None:
-            aim, hessian = aim + gaze_up * self._gaze_aim, self._gaze_hessian
+    def _aim(self, rows: Array, read: Read | None, trust: float) -> Array:
+        """What the problem's matrix times the weights is to be [..., E + 7].
+
+        Rows are moved towards those that what was read would show, and priors pull to it instead of to rest.
+        """
+        if read is None:
+            return rows @ self._jacobian.T
+        assert self.reading is not None
+        num_units = read.weights.shape[-1]
+        share = trust * read.trust[..., None]
+        shown = (read.weights * self.unit_gains) @ self.reading.rows
+        aim = (rows + share * (shown - rows)) @ self._jacobian.T
+        aim += share * (read.weights @ self._prior[:num_units])
+        aim[..., :num_units] += read.weights @ self._gaze
+        return aim
+
+    def _solve(self, aim: Array, read: bool, start: Array) -> Array:
         return bounded_minimum(
-            hessian,
+            self._read_hessian if read else self._hessian,
             aim,
             start,
             self._lower,

@@ -53,6 +53,10 @@ class UnitLimits:
         """These limits, where each unit also stays within +-reach [E]."""
         return replace(self, lower=np.maximum(self.lower, -reach), upper=np.minimum(self.upper, reach))
 
+    def reaching(self, known: NDArray[np.bool_]) -> UnitLimits:
+        """These limits, where units known by other means [E] may move though points do not show them."""
+        return replace(self, upper=np.where(known & (self.upper == 0), 1.0, self.upper))
+
     @property
     def used(self) -> NDArray[np.bool_]:
         return self.upper > self.lower

@@ -64,7 +64,7 @@ def pictures(num_people: int, seed: int = 5) -> Iterator[Frame]:
         if index % PER_PERSON == 0:
             rest = np.zeros(len(names))
             face = Motion(names, rest, 0.3 * face.head_rotation, np.zeros(3))
-        avatar = _with_shape(look, head.with_shape(torch.tensor(shapes[person], dtype=torch.float32)))
+        avatar = with_shape(look, head.with_shape(torch.tensor(shapes[person], dtype=torch.float32)))
         with torch.inference_mode():
             gaussians = avatar.pose(avatar.params(face))
             picture = renderer.render_rgb8(gaussians, look.default_camera(_SIZE, _SIZE), _BACKGROUND)
@@ -72,7 +72,7 @@ def pictures(num_people: int, seed: int = 5) -> Iterator[Frame]:
     renderer.close()
 
 
-def _with_shape(look: Avatar, shaped: Rig) -> Avatar:
+def with_shape(look: Avatar, shaped: Rig) -> Avatar:
     rig = replace(look.rig, template=shaped.template, joints_template=shaped.joints_template)
     return look.replace(rig=rig)
 

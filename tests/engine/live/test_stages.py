@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -229,10 +230,10 @@ def test_the_avatar_idles_while_no_frames_come_and_goes_on_when_they_do(
 class LookingAhead:
     """A detection thread that looks at every third frame; its second look waits for `may_answer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: Callable[[int], None] | None = None) -> None:
         self.source, self.lifeline, self.statistics = FakeSource(), Lifeline(), LiveStatistics()
         self.may_answer = threading.Event()
-        self.detector = FakeDetector(lambda number: None if number == 1 else self._wait())
+        self.detector = FakeDetector(script or (lambda number: None if number == 1 else self._wait()))
         self.thread = DetectionThread(
             self.source, self.detector, self.statistics, self.lifeline, detect_every=lambda: 3
         )
@@ -280,6 +281,15 @@ def test_no_frame_waits_for_a_look_at_the_one_before() -> None:
     looking.may_answer.set()
     looking.await_looks(2)
     assert looking.show(8)[:2] == (8, 3)
+    looking.close()
+
+
+def test_no_frame_goes_on_while_a_new_tracker_loads() -> None:
+    looking = LookingAhead(lambda number: dies(number) if number == 2 else None)
+    assert [looking.show(number)[1] for number in range(4)] == [0] * 4
+    while not looking.detector.num_restarts:
+        assert not looking.lifeline.wait(0.001)
+    assert looking.show(4)[:2] == (4, 4)  # looked at by the new one, not shown with what the old one saw
     looking.close()
 
 

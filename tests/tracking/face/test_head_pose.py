@@ -131,9 +131,11 @@ def test_a_face_in_pictures_of_other_shapes_gives_the_same_head(
 def test_known_motion_is_found(testdata_dir: Path, models_dir: Path) -> None:
     film = testdata_dir / "truth" / "webcam.mp4"
     figures = score(Truth.load(film.with_suffix(".npz")), tracked(film, DEFAULT_AVATAR))
-    # By the detector's own matrix: 3.1, 5.0, a pitch offset of -3.0, and a gaze of 0.31.
+    # By the detector's own matrix: 3.1, 5.0, a pitch offset of -3.0; by its points alone 1.35 mm, and a gaze
+    # of 0.31.
     assert figures["head"]["p50"] < 1.6
     assert figures["head"]["p95"] < 3.5
     assert np.abs(figures["head"]["mean_offset_ypr"]).max() < 1.2
-    assert figures["mean_error_mm"] < 1.45
-    assert figures["gaze"]["gaze_pitch"]["correlation"] > 0.7
+    assert figures["mean_error_mm"] < 1.3
+    assert figures["gaze"]["gaze_pitch"]["correlation"] > 0.72
+    assert 0.7 < figures["gaze"]["gaze_pitch"]["gain"] < 1.0
