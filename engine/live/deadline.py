@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 SCALES = (1.0, 0.92, 0.84, 0.77, 0.71, 0.65, 0.59, 0.54, 0.5)  # of the picture's sides: steps nobody sees
 SHARES = (0.85, 0.7)  # of the Gaussians, once no smaller picture is left
+SMOOTH_FPS = 45  # of a faster camera: more of its pictures are not worth smaller ones
 TRACKED_FPS = 30  # of a faster camera, every second frame is looked at, or every third
 
 
@@ -110,6 +111,7 @@ class DeadlineController:
             self._tracking_alone = tracking
         distance = 1e3 * (now_s - self._frames[0][1]) / (window - 1)
         overrun = delay / config.budget_ms
+        frame_ms = max(frame_ms, 1e3 / SMOOTH_FPS)
         slow = distance > config.late * frame_ms
         if slow and max(fixed + drawing, tracking / self.detect_every) > config.high * frame_ms:
             overrun = max(overrun, min(distance / frame_ms, config.faster_above[0]))

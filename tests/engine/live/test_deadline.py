@@ -206,7 +206,14 @@ def test_a_fast_camera_is_tracked_thirty_times_a_second() -> None:
 
 def test_costs_are_judged_against_the_sources_rate() -> None:
     slow, fast = Machine(30), Machine(60)
-    slow.play(10, Load(6, 4, 16))
-    fast.play(10, Load(6, 4, 16))
+    slow.play(10, Load(3, 5, 22))
+    fast.play(10, Load(3, 5, 22))
     assert slow.controller.effort == FULL
     assert fast.controller.effort.scale < 1.0
+
+
+def test_a_fast_cameras_pictures_stay_sharp_where_they_are_smooth() -> None:
+    machine = Machine(60)
+    seen = machine.play(20, Load(6, 3, 16))
+    assert machine.controller.effort == FULL
+    assert seen.fps > 45
