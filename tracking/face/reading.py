@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tracking.asset_file import opened_asset
 from tracking.errors import TrackingError
 from tracking.face.head_pose import pose_terms
-from tracking.face.signals import POINTS, FaceTrack, rows_of
+from tracking.face.signals import POINTS_NOTE, FaceTrack, rows_of
 
 Array = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ class FaceReading:
         """Raises TrackingError when the file is missing, damaged, or made for other points."""
         with opened_asset(path, "reading of faces") as file:
             notes = file.metadata() or {}
-            if notes["points"] != _points_note():
+            if notes["points"] != POINTS_NOTE:
                 raise TrackingError(f"{path}: made for other points of the face; install visavis again")
             arrays = {f.name: file.get_tensor(f.name).astype(np.float64) for f in fields(cls)[1:]}
             return cls(tuple(notes["names"].split()), **arrays)
@@ -63,7 +63,7 @@ class FaceReading:
         from safetensors.numpy import save_file
 
         half = {f.name: np.ascontiguousarray(getattr(self, f.name), np.float16) for f in fields(self)[1:]}
-        save_file(half, str(path), {"points": _points_note(), "names": " ".join(self.names)})
+        save_file(half, str(path), {"points": POINTS_NOTE, "names": " ".join(self.names)})
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -104,10 +104,6 @@ def features(track: FaceTrack, rest_points: Array, rest_scores: Array, rest_angl
         ],
         1,
     )
-
-
-def _points_note() -> str:
-    return " ".join(map(str, POINTS))
 
 
 @cache

@@ -29,7 +29,7 @@ from tracking.face.signals import (
     LIPS,
     NOSE,
     NUM_POINTS,
-    POINTS,
+    POINTS_NOTE,
     FaceTrack,
     places,
 )
@@ -92,7 +92,7 @@ class RestingFaces:
         """Raises TrackingError when the file is missing, damaged, or made for other points."""
         with opened_asset(path, "resting faces") as file:
             stored = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
-            if (file.metadata() or {})["points"] != _points_note():
+            if (file.metadata() or {})["points"] != POINTS_NOTE:
                 raise TrackingError(f"{path}: made for other points of the face; install visavis again")
             parts = {
                 name: PartModes(*(stored[f"{name}.{kind}"] for kind in ("spread", "into", "out")))
@@ -108,7 +108,7 @@ class RestingFaces:
             tensors |= {f"{name}.spread": part.spread, f"{name}.into": part.into, f"{name}.out": part.out}
         half = {name: np.ascontiguousarray(array, np.float16) for name, array in tensors.items()}
         half["mean"] = self.mean.astype(np.float32)
-        save_file(half, path, {"points": _points_note()})
+        save_file(half, path, {"points": POINTS_NOTE})
 
     def upright(self, track: FaceTrack) -> tuple[FaceTrack, Array]:
         """The track turned so that its bones lie as the mean face's do, and the rotation [3, 3] that did it:
@@ -179,7 +179,3 @@ def resting_faces() -> RestingFaces:
 
 def _rows(part: NDArray[np.intp]) -> NDArray[np.intp]:
     return (part[:, None] * 3 + np.arange(3)).ravel()
-
-
-def _points_note() -> str:
-    return " ".join(map(str, POINTS))

@@ -39,6 +39,7 @@ CHEEKS = (
 IRISES = (468, 473)
 POINTS = LIPS + EYES + BROWS + JAW + NOSE + CHEEKS + IRISES  # the landmarks that are used, in this order
 NUM_POINTS = len(POINTS)
+POINTS_NOTE = " ".join(map(str, POINTS))  # what assets that hold something of these points are marked with
 
 # Landmarks of one side and their mirror images; those of neither lie in the middle.
 _MIRRORED = (
