@@ -192,10 +192,10 @@ def fit_response(
     )  # of the ridge: a unit that moved in a few percent of the faces keeps most of its effect
     small = np.r_[1e-6, np.full(num_units, strength), np.full(NUM_POSE_TERMS, strength)]
     terms = np.concatenate([one, weights, pose_terms(track.angles)], 1)
-    points = _ridge(terms, track.points.reshape(num, -1), small)
+    points = ridge(terms, track.points.reshape(num, -1), small)
     # Translations are in hundredths of a metre in the fit, so that one strength suits all terms.
     pose = np.concatenate([one, weights, pose_terms(angles), shifts * 100], 1)
-    turned = _ridge(pose, track.angles, np.r_[small, np.full(3, strength)])
+    turned = ridge(pose, track.angles, np.r_[small, np.full(3, strength)])
     units, poses = slice(1, 1 + num_units), slice(1 + num_units, 1 + num_units + NUM_POSE_TERMS)
     return DetectorResponse(
         neutral_points=points[0].reshape(NUM_POINTS, 3),
@@ -224,6 +224,7 @@ def _angles(rotation: Array) -> Array:
     return angles_of(axis_angle.to_matrix(rotation))
 
 
-def _ridge(terms: Array, values: Array, strengths: Array) -> Array:
-    normal = terms.T @ terms + np.diag(strengths)
+def ridge(terms: Array, values: Array, strengths: float | Array) -> Array:
+    """The regression [F, V] from terms [N, F] to values [N, V], each term held to 0 so strongly [F]."""
+    normal = terms.T @ terms + strengths * np.eye(terms.shape[1])
     return np.linalg.solve(normal, terms.T @ values).astype(np.float64)

@@ -21,6 +21,7 @@ from render import axis_angle
 from render.avatars.library import open_avatar
 from render.motion import Motion
 from render.rigs.head import load_head
+from tracking.calibration.measure import ridge
 from tracking.detect.detection import SCORE_NAMES, Detection
 from tracking.detect.face_detector import FaceDetectorFactory
 from tracking.detect.process import DetectorProcess
@@ -144,16 +145,16 @@ def fitted(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> FaceReadin
     product, square = np.zeros(len(names)), np.zeros(len(names))
     for learned, kept_back in (halves, halves[::-1]):
         seen, moved = _pairs(track[kept_back], acted[kept_back], names)
-        read = seen @ _regression(*_pairs(track[learned], acted[learned], names), _RIDGE)
+        read = seen @ ridge(*_pairs(track[learned], acted[learned], names), _RIDGE)
         product += (read * moved).sum(0)
         square += (moved**2).sum(0)
     slope = product / np.maximum(square, 1e-9)
     strengthened = (slope > _SEEN) & [not name.startswith("eyeLook") for name in names]
     amplitude = np.where(strengthened, np.clip(slope, _SEEN, 1.0) ** -0.5, 1.0)
     seen, moved = _pairs(track, acted, names)
-    response = _regression(moved, seen, _RIDGE)
+    response = ridge(moved, seen, _RIDGE)
     scores = response[:, NUM_ROWS : NUM_ROWS + len(SCORE_NAMES)]
-    return FaceReading(names, _regression(seen, moved, _RIDGE) * amplitude, response[:, :NUM_ROWS], scores)
+    return FaceReading(names, ridge(seen, moved, _RIDGE) * amplitude, response[:, :NUM_ROWS], scores)
 
 
 def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array]:
@@ -172,11 +173,6 @@ def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Arra
                 inputs.append(_from_rest(seen, still))
             outputs += [weights, weights[:, mirrored]]
     return np.concatenate(inputs), np.concatenate(outputs)
-
-
-def _regression(inputs: Array, outputs: Array, ridge: float) -> Array:
-    normal = inputs.T @ inputs + ridge * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(normal, inputs.T @ outputs), np.float64)
 
 
 def mirror_order(names: Sequence[str]) -> list[int]:

@@ -22,7 +22,7 @@ from render.avatars.library import open_avatar
 from render.motion import Motion
 from render.rigs.head import load_head
 from render.rigs.rig import Rig
-from tracking.calibration.measure import random_faces
+from tracking.calibration.measure import random_faces, ridge
 from tracking.calibration.stored import response_of
 from tracking.detect.detection import Detection
 from tracking.detect.face_detector import FaceDetectorFactory
@@ -73,6 +73,7 @@ def pictures(num_people: int, seed: int = 5) -> Iterator[Frame]:
 
 
 def with_shape(look: Avatar, shaped: Rig) -> Avatar:
+    """The avatar with another identity's face under its own looks."""
     rig = replace(look.rig, template=shaped.template, joints_template=shaped.joints_template)
     return look.replace(rig=rig)
 
@@ -94,8 +95,8 @@ def fitted(detections: Sequence[Detection]) -> RestingFaces:
     missed = np.zeros_like(moved)  # by the regression, on people it has not seen
     for fold in range(_FOLDS):
         out = people % _FOLDS == fold
-        missed[out] = inputs[out] @ _ridge(inputs[~out], moved[~out]) - moved[out]
-    u, values, vt = np.linalg.svd(_ridge(inputs, moved), full_matrices=False)
+        missed[out] = inputs[out] @ ridge(inputs[~out], moved[~out], _RIDGE) - moved[out]
+    u, values, vt = np.linalg.svd(ridge(inputs, moved, _RIDGE), full_matrices=False)
     down, up = u[:, :_RANK] * np.sqrt(values[:_RANK]), np.sqrt(values[:_RANK])[:, None] * vt[:_RANK]
     acting = np.array(frames) % PER_PERSON != 0
     return RestingFaces(
@@ -116,11 +117,6 @@ def _rest_of(track: FaceTrack, resting: NDArray[np.bool_], people: NDArray[np.in
         int(people[i]): with_shut_lips(Neutral(track.points[i], track.angles[i]), jaw).points
         for i in np.flatnonzero(resting)
     }
-
-
-def _ridge(inputs: Array, outputs: Array) -> Array:
-    normal = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(normal, inputs.T @ outputs), np.float64)
 
 
 def _modes(part: NDArray[np.intp], moved: Array, missed: Array, noise: float) -> PartModes:
