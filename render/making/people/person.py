@@ -33,6 +33,9 @@ class Skin:
     stubble: float = 0.0
     lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
     lip_gloss: float = 1.0
+    # Of the path-traced person: MakeHuman's pictures and their shares, and how bright they are taken.
+    pictures: Mapping[str, float] = field(default_factory=lambda: {"young_lightskinned_female_diffuse3": 1.0})
+    brightness: float = 0.8  # the pictures hold their lamps' light
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Eyes:
     white: Rgb = (198, 190, 187)
     lash_strength: float = 1.0
     liner: float = 0.6  # darkness of the upper lid's rim
+    picture: str = "brown_eye"  # MakeHuman's, as its lashes
+    lashes: str = "eyelashes01"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Brows:
     width: float = 1.0
     lift: float = 0.0
     arch: float = 1.0
+    card: str = "eyebrow001"  # MakeHuman's
 
 
 # Height of the hairline at angles from the front, degrees.
@@ -64,6 +70,8 @@ class Hair:
     dark: Rgb = (46, 30, 22)
     light: Rgb = (122, 82, 52)
     grey: float = 0.0  # share of white strands
+    melanin: float = 0.65  # of path-traced strands, 0 white .. 1 black
+    redness: float = 0.4
     hairline_mm: tuple[float, ...] = _HAIRLINE_MM  # canonical, at HAIRLINE_DEG
     hairline_lift: float = 0.0  # over the forehead
     # Of the textured mesh, whose hair is a cap with short strands on it:
@@ -77,6 +85,7 @@ class Clothes:
     colour: Rgb = (62, 80, 92)
     neckline: Neckline = "crew"
     collar: float = 0.0  # how much higher a round neckline lies
+    item: str = "female_casualsuit01"  # MakeHuman's
 
 
 @dataclass(frozen=True)

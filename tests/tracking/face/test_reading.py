@@ -18,7 +18,8 @@ from tracking.face.reading import FaceReading, Read, face_reading
 from tracking.face.signals import NUM_POINTS, FaceTrack
 from tracking.face.solver import ExpressionSolver, Neutral
 from tracking.face.units import looks_up, unit_limits
-from tracking.making.make_reading import Acted, acted_weights, fitted, mirror_order
+from tracking.making.acting import acted_weights
+from tracking.making.make_reading import Acted, fitted, mirror_order
 
 VERA = open_avatar("vera")
 NAMES = VERA.rig.unit_names
