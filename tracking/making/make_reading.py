@@ -1,13 +1,16 @@
-"""The reading of faces: `python -m tracking.making.make_reading`; six minutes on two cores.
+"""The reading of faces: `python -m tracking.making.make_reading --traced FOLDER`; six minutes on two cores,
+and three quarters of an hour where the path-traced people of `tracking.making.traced` are not drawn yet.
 
 Random identities of the built-in head wear the built-in people's looks, act faces as people make them, with
-what goes along (cheeks with a smile, wide eyes with raised brows), and are filmed in several lights.
+what goes along (cheeks with a smile, wide eyes with raised brows), and are filmed in several lights; so are
+path-traced people, of whom there are few and each counts for many.
 Every picture is also used as its mirror image. Nobody was filmed: the people are MakeHuman's, CC0.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from capture.frame import Frame
 from render import axis_angle
 from render.avatars.library import open_avatar
+from render.making.makehuman import face_unit_names
 from render.motion import Motion
 from render.rigs.head import load_head
 from tracking.calibration.measure import ridge
@@ -30,6 +34,7 @@ from tracking.face.reading import READING, FaceReading, features
 from tracking.face.signals import MIRRORED_PLACES, NUM_ROWS, FaceTrack, track_of_detections
 from tracking.making.acting import acted_weights
 from tracking.making.make_resting_faces import with_shape
+from tracking.making.traced import add_options, traced_by
 
 Array = NDArray[np.float64]
 
@@ -40,6 +45,7 @@ _TURN_SPREAD_DEG, _SHIFT_SPREAD_M = np.array((12.0, 8.0, 5.0)), np.array((0.01, 
 _TURN_AT_REST = 0.3  # of the spread
 _GAMMA, _LIGHT, _NOISE = (0.7, 1.7), (0.2, 1.1), (0.0, 5.0)
 _RIDGE = 0.3
+TRACED_COUNTS = 10.0  # a path-traced picture counts as so many of Gaussians
 _SEEN = 0.3  # of a unit's weight that is read, at least, for it to be played in full
 
 
@@ -50,12 +56,13 @@ class Acted:
     person: NDArray[np.intp]  # [N]
     at_rest: NDArray[np.bool_]  # [N]
     weights: Array  # [N, U]
+    counts: Array  # [N] for how many pictures each stands
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Acted:
-        return Acted(self.person[chosen], self.at_rest[chosen], self.weights[chosen])
+        return Acted(self.person[chosen], self.at_rest[chosen], self.weights[chosen], self.counts[chosen])
 
 
-def pictures(num_people: int, acted: list[tuple[int, bool, Array]], seed: int = 11) -> Iterator[Frame]:
+def pictures(num_people: int, acted: list[tuple[int, bool, Array, float]], seed: int = 11) -> Iterator[Frame]:
     """`PER_PERSON` pictures of each person; what is acted in each goes to `acted`."""
     from render.cpu.renderer import CpuRenderer
 
@@ -80,7 +87,7 @@ def pictures(num_people: int, acted: list[tuple[int, bool, Array]], seed: int = 
                 picture = renderer.render_rgb8(gaussians, look.default_camera(_SIZE, _SIZE), background)
             shown = (picture / 255.0) ** gamma * light * 255 + generator.normal(0, noise, picture.shape)
             index = len(acted)
-            acted.append((person, at_rest, weights))
+            acted.append((person, at_rest, weights, 1.0))
             yield Frame(np.clip(shown, 0, 255).astype(np.uint8), index * 33_333_333, index)
     renderer.close()
 
@@ -95,22 +102,25 @@ def fitted(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> FaceReadin
     halves = [acted.person % 2 == half for half in (0, 1)]
     product, square = np.zeros(len(names)), np.zeros(len(names))
     for learned, kept_back in (halves, halves[::-1]):
-        seen, moved = _pairs(track[kept_back], acted[kept_back], names)
-        read = seen @ ridge(*_pairs(track[learned], acted[learned], names), _RIDGE)
-        product += (read * moved).sum(0)
-        square += (moved**2).sum(0)
+        seen, moved, often = _pairs(track[kept_back], acted[kept_back], names)
+        read = seen @ ridge(*_counted(*_pairs(track[learned], acted[learned], names)), _RIDGE)
+        product += (read * moved * often).sum(0)
+        square += (moved**2 * often).sum(0)
     slope = product / np.maximum(square, 1e-9)
     strengthened = (slope > _SEEN) & [not name.startswith("eyeLook") for name in names]
     amplitude = np.where(strengthened, np.clip(slope, _SEEN, 1.0) ** -0.5, 1.0)
-    seen, moved = _pairs(track, acted, names)
+    seen, moved = _counted(*_pairs(track, acted, names))
     response = ridge(moved, seen, _RIDGE)
     scores = response[:, NUM_ROWS : NUM_ROWS + len(SCORE_NAMES)]
     return FaceReading(names, ridge(seen, moved, _RIDGE) * amplitude, response[:, :NUM_ROWS], scores)
 
 
-def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array]:
-    """How far faces are from rest, and the weights they act, each picture and its mirror image."""
-    inputs, outputs = [], []
+def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array, Array]:
+    """How far faces are from rest, the weights they act, and how often they count [M, 1].
+
+    Each picture and its mirror image.
+    """
+    inputs, outputs, counts = [], [], []
     mirrored = mirror_order(names)
     for person in np.unique(acted.person):
         own = acted.person == person
@@ -123,7 +133,13 @@ def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Arra
             ):
                 inputs.append(_from_rest(seen, still))
             outputs += [weights, weights[:, mirrored]]
-    return np.concatenate(inputs), np.concatenate(outputs)
+            counts += [acted.counts[acting]] * 2
+    return np.concatenate(inputs), np.concatenate(outputs), np.concatenate(counts)[:, None]
+
+
+def _counted(seen: Array, moved: Array, counts: Array) -> tuple[Array, Array]:
+    """Rows of a regression that count so often."""
+    return seen * np.sqrt(counts), moved * np.sqrt(counts)
 
 
 def mirror_order(names: Sequence[str]) -> list[int]:
@@ -153,15 +169,27 @@ def _from_rest(acting: FaceTrack, rest: FaceTrack) -> Array:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=READING)
-    parser.add_argument("--people", type=int, default=NUM_PEOPLE)
+    parser.add_argument("--people", type=int, default=NUM_PEOPLE, help="heads of Gaussians")
+    add_options(parser)
     args = parser.parse_args()
-    done: list[tuple[int, bool, Array]] = []
+    names = open_avatar(_LOOKS[0]).rig.unit_names
+    done: list[tuple[int, bool, Array, float]] = []
+
+    def traced_frames() -> Iterator[Frame]:
+        for traced in traced_by(args):
+            weights = dict(zip(face_unit_names(), traced.weights, strict=True))
+            acted = np.array([weights[name] for name in names])
+            done.append((args.people + traced.person, traced.at_rest, acted, TRACED_COUNTS))
+            yield traced.frame
+
     with DetectorProcess(FaceDetectorFactory("image")) as detector:
-        detections: list[Detection] = list(detector.detect_all(pictures(args.people, done)))
+        detections: list[Detection] = list(
+            detector.detect_all(itertools.chain(traced_frames(), pictures(args.people, done)))
+        )
     found = [i for i, d in enumerate(detections) if d.found]
-    person, at_rest, weights = (np.array(column) for column in zip(*(done[i] for i in found), strict=True))
+    columns = zip(*(done[i] for i in found), strict=True)
     track = track_of_detections([detections[i] for i in found])
-    reading = fitted(track, Acted(person, at_rest, weights), open_avatar(_LOOKS[0]).rig.unit_names)
+    reading = fitted(track, Acted(*(np.array(column) for column in columns)), names)
     reading.save(args.output)
     print(f"{args.output}: {len(found)} of {len(detections)} pictures")
 

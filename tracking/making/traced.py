@@ -90,20 +90,25 @@ def _random_camera(eyes: Array, generator: np.random.Generator) -> Camera:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where pictures are kept and what draws them."""
-    parser.add_argument("--people", type=int, default=NUM_PEOPLE, metavar="N", help="path-traced people")
     parser.add_argument("--traced", type=Path, default=Path("traced"), metavar="FOLDER")
     parser.add_argument("--makehuman", type=Path, metavar="DIR", help="MakeHuman's official assets")
     parser.add_argument("--blender", type=Path, metavar="PYTHON", help="a Python that has bpy")
 
 
+def traced_by(options: argparse.Namespace, num_people: int = NUM_PEOPLE) -> Iterator[Traced]:
+    """All pictures as `add_options` says, with a bar; raises MakeHumanDataError and BlenderError."""
+    with Renders(options.traced, options.blender) as renders:
+        pictures = traced_pictures(Assets.open(options.makehuman), renders, num_people)
+        yield from track(pictures, "people path-traced", total=num_people * PER_PERSON)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_options(parser)
+    parser.add_argument("--people", type=int, default=NUM_PEOPLE, metavar="N")
     arguments = parser.parse_args()
-    with Renders(arguments.traced, arguments.blender) as renders:
-        pictures = traced_pictures(Assets.open(arguments.makehuman), renders, arguments.people)
-        for _ in track(pictures, "drawing", total=arguments.people * PER_PERSON):
-            pass
+    for _ in traced_by(arguments, arguments.people):
+        pass
 
 
 if __name__ == "__main__":
