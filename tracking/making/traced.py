@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import track
 
 from capture.frame import Frame
@@ -25,6 +24,7 @@ from render.making.people.scene.anybody import anybody
 from render.making.people.scene.body import Pose
 from render.making.people.scene.lighting import random_lighting
 from render.making.people.scene.model import PersonModel
+from render.making.people.scene.pictures import over
 from render.making.people.scene.renders import Renders, Shot
 from tracking.face.head_pose import rotation_of_angles
 from tracking.making.acting import acted_weights
@@ -69,11 +69,8 @@ def traced_pictures(assets: Assets, renders: Renders, num_people: int = NUM_PEOP
             camera = _random_camera(model.body.eye_midpoint, generator)
             moment = model.at(Pose(dict(zip(names, weights, strict=True)), head))
             path = renders.picture(model, moment, Shot(camera, lighting, _SAMPLES))
-            background = generator.uniform(20, 230, 3)
-            picture = np.asarray(Image.open(path).convert("RGBA"), float)
-            alpha = picture[:, :, 3:] / 255
-            shown = picture[:, :, :3] * alpha + background * (1 - alpha)
-            shown = (shown / 255) ** gamma * light * 255 + generator.normal(0, noise, shown.shape)
+            shown = (over(path, generator.uniform(0.1, 0.9, 3)) / 255) ** gamma * light * 255
+            shown = shown + generator.normal(0, noise, shown.shape)
             index = person * PER_PERSON + number
             frame = Frame(np.clip(shown, 0, 255).astype(np.uint8), index * 33_333_333, index)
             yield Traced(frame, camera, person, at_rest, weights, head)
