@@ -20,7 +20,7 @@ from render.rigs.articulation import EYE_TURNS
 Array = NDArray[np.float64]
 
 _TORSO = ("spine", "clavicle", "shoulder", "upperarm", "lowerarm", "breast", "pelvis", "root", "wrist")
-_LIMBS = ("finger", "upperleg", "lowerleg", "foot", "toe")
+_LIMBS = ("metacarpal", "finger", "upperleg", "lowerleg", "foot", "toe")
 SIDES = {"left": "l", "right": "r"}
 
 
