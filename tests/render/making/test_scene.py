@@ -241,3 +241,16 @@ def test_people_drawn_at_random_are_the_same_every_time() -> None:
     assert anybody(7) == anybody(7)
     assert len({anybody(seed).shape.targets["macrodetails/asian-female-young"] for seed in range(6)}) == 6
     assert random_lighting(np.random.default_rng(1)) == random_lighting(np.random.default_rng(1))
+
+
+@needs_assets
+@pytest.mark.skipif("VISAVIS_BLENDER" not in os.environ, reason="Blender is a package for Python 3.11 alone")
+def test_blender_draws_a_face(model: PersonModel, tmp_path: Path) -> None:
+    x, y, z = model.body.eye_midpoint
+    camera = Camera.look_at((x, y, z + 1), (x, y, z), width=48, height=48, vertical_fov_deg=20)
+    with Renders(tmp_path) as renders:
+        path = renders.picture(model, model.at(Pose({})), Shot(camera, samples=1))
+    drawn = over(path, (0.0, 0.0, 1.0)).astype(float)
+    between_eyes, corner = drawn[22:28, 22:26].mean((0, 1)), drawn[:3, :3].mean((0, 1))
+    assert corner[2] > 200, "what is no person is transparent"
+    assert between_eyes[0] > between_eyes[1] > between_eyes[2] > 20, "skin"
