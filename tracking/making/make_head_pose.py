@@ -1,16 +1,15 @@
-"""Makes tracking/assets/head_pose.safetensors: `python -m tracking.making.make_head_pose --traced FOLDER`.
+"""Makes tracking/assets/head_pose.safetensors: `python -m tracking.making.make_head_pose`.
 
-The built-in people, and the path-traced ones of `tracking.making.traced`, act random faces with the head
-turned, before cameras of several lenses that see them anywhere in the picture, in bright and dim light. The
-canonical face is the symmetric median of their resting faces, as the detector sees them; the correction is a
-ridge regression from what a rigid fit of it finds, and leaves, to the head's true turn against the line of
-sight.
+The built-in people act random faces with the head turned, before cameras of several lenses that see them
+anywhere in the picture, in bright and dim light. The canonical face is the symmetric median of their resting
+faces, as the detector sees them; the correction is a ridge regression from what a rigid fit of it finds, and
+leaves, to the head's true turn against the line of sight.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,6 @@ from tracking.face.signals import (
     places,
 )
 from tracking.making.make_face_units import random_units
-from tracking.making.traced import add_options, traced_by
 
 Array = NDArray[np.float64]
 
@@ -84,37 +82,28 @@ class Seen:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What is true of a picture."""
-
-    rotation: Array  # [3, 3] of the head, from level
-    camera: Camera
-    at_rest: bool
-
-
-def look_at(pictures: Iterable[tuple[Frame, Truth]]) -> Seen:
-    """Detect pictures; those without a face are left out."""
-    truths: list[Truth] = []
-
-    def frames() -> Iterator[Frame]:
-        for frame, truth in pictures:
-            truths.append(truth)
-            yield frame
-
+def look_at(avatar: Avatar, count: int, generator: np.random.Generator) -> Seen:
+    """Detect `count` random pictures of an avatar; those without a face are left out."""
+    truths: list[tuple[Array, Camera, bool]] = []
     with DetectorProcess(FaceDetectorFactory("image")) as detector:
-        detections = list(detector.detect_all(frames()))
-    found = [(d, truth) for d, truth in zip(detections, truths, strict=True) if d.found]
-    upright = np.array([d.landmarks[list(POINTS)] * (1.0, -1.0, -1.0) for d, _ in found], np.float64)
-    sizes = np.array([(truth.camera.width, truth.camera.height) for _, truth in found], np.float64)
-    focal = np.array([truth.camera.fx for _, truth in found])
+        detections = list(detector.detect_all(_pictures(avatar, count, generator, truths)))
+    rows = [
+        (d.landmarks[list(POINTS)] * np.array([1.0, -1.0, -1.0]), *truth)
+        for d, truth in zip(detections, truths, strict=True)
+        if d.found
+    ]
+    upright = np.array([row[0] for row in rows], np.float64)
+    sizes = np.full((len(rows), 2), float(PICTURE_PX))
+    focal = np.array([camera.fx for _, _, camera, _ in rows])
     sight = turn_to(towards_camera(upright[:, _rigid()], sizes, focal))
-    true = sight.swapaxes(1, 2) @ np.array([truth.rotation for _, truth in found])
-    return Seen(upright, true, np.array([truth.at_rest for _, truth in found]))
+    true = sight.swapaxes(1, 2) @ np.array([row[1] for row in rows])
+    return Seen(upright, true, np.array([row[3] for row in rows]))
 
 
-def pictures(avatar: Avatar, count: int, generator: np.random.Generator) -> Iterator[tuple[Frame, Truth]]:
-    """Random pictures of an avatar."""
+def _pictures(
+    avatar: Avatar, count: int, generator: np.random.Generator, truths: list[tuple[Array, Camera, bool]]
+) -> Iterator[Frame]:
+    """Random pictures; what is true of each goes to `truths`."""
     from render.cpu.renderer import CpuRenderer
 
     renderer = CpuRenderer(PICTURE_PX, PICTURE_PX)
@@ -142,7 +131,8 @@ def pictures(avatar: Avatar, count: int, generator: np.random.Generator) -> Iter
             picture = renderer.render_rgb8(gaussians, camera, background)
         shown = (picture / 255.0) ** generator.uniform(*_GAMMA) * generator.uniform(*_LIGHT) * 255
         shown = shown + generator.normal(0, generator.uniform(*_NOISE), picture.shape)
-        yield Frame(np.clip(shown, 0, 255).astype(np.uint8), 0, index), Truth(rotation, camera, at_rest)
+        truths.append((rotation, camera, at_rest))
+        yield Frame(np.clip(shown, 0, 255).astype(np.uint8), 0, index)
     renderer.close()
 
 
@@ -180,23 +170,17 @@ def _canonical_face(seen: Seen) -> Array:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ASSET)
-    add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
-    people = {
-        name: look_at(pictures(open_avatar(name), PICTURES_PER_AVATAR, generator)) for name in builtin_names()
-    }
-    traced = ((t.frame, Truth(t.head, t.camera, t.at_rest)) for t in traced_by(options))
-    people["path-traced people"] = look_at(traced)
-    for name, left_out in people.items():
-        others = fit_model(Seen.join([one for one in people.values() if one is not left_out]))
+    people = [look_at(open_avatar(name), PICTURES_PER_AVATAR, generator) for name in builtin_names()]
+    for name, left_out in zip(builtin_names(), people, strict=True):
+        others = fit_model(Seen.join([one for one in people if one is not left_out]))
         error = _errors(others, left_out)
         print(f"{name}, by the others: mean {error.mean(0).round(2)}, spread {error.std(0).round(2)} degrees")
-    everybody = Seen.join([*people.values()])
-    model = fit_model(everybody)
+    model = fit_model(Seen.join(people))
     model.save(options.output)
-    print(f"{options.output}: spread {_errors(model, everybody).std(0).round(2)} degrees")
+    print(f"{options.output}: spread {_errors(model, Seen.join(people)).std(0).round(2)} degrees")
 
 
 def _errors(model: HeadPoseModel, seen: Seen) -> Array:
