@@ -1,16 +1,13 @@
-"""The reading of faces: `python -m tracking.making.make_reading --traced FOLDER`; six minutes on two cores,
-and three quarters of an hour where the path-traced people of `tracking.making.traced` are not drawn yet.
+"""The reading of faces: `python -m tracking.making.make_reading`; six minutes on two cores.
 
 Random identities of the built-in head wear the built-in people's looks, act faces as people make them, with
-what goes along (cheeks with a smile, wide eyes with raised brows), and are filmed in several lights; so are
-path-traced people, of whom there are few and each counts for many.
+what goes along (cheeks with a smile, wide eyes with raised brows), and are filmed in several lights.
 Every picture is also used as its mirror image. Nobody was filmed: the people are MakeHuman's, CC0.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +19,6 @@ from numpy.typing import NDArray
 from capture.frame import Frame
 from render import axis_angle
 from render.avatars.library import open_avatar
-from render.making.makehuman import face_unit_names
 from render.motion import Motion
 from render.rigs.head import load_head
 from tracking.calibration.measure import ridge
@@ -32,9 +28,7 @@ from tracking.detect.process import DetectorProcess
 from tracking.face.head_pose import rotation_of_angles
 from tracking.face.reading import READING, FaceReading, features
 from tracking.face.signals import MIRRORED_PLACES, NUM_ROWS, FaceTrack, track_of_detections
-from tracking.making.acting import acted_weights
 from tracking.making.make_resting_faces import with_shape
-from tracking.making.traced import add_options, traced_by
 
 Array = NDArray[np.float64]
 
@@ -44,9 +38,33 @@ _SIZE = 384
 _TURN_SPREAD_DEG, _SHIFT_SPREAD_M = np.array((12.0, 8.0, 5.0)), np.array((0.01, 0.01, 0.02))
 _TURN_AT_REST = 0.3  # of the spread
 _GAMMA, _LIGHT, _NOISE = (0.7, 1.7), (0.2, 1.1), (0.0, 5.0)
+_GAZE_SPREAD = 0.35
+_MOST_ACTED = 4
+_ONE_SIDED, _OTHER_SIDE = 0.2, 0.6  # share of faces, and most of what their other side does
 _RIDGE = 0.3
-TRACED_COUNTS = 10.0  # a path-traced picture counts as so many of Gaussians
 _SEEN = 0.3  # of a unit's weight that is read, at least, for it to be played in full
+
+# How often a unit is acted, relative to the others, and how far at most (1).
+_OFTEN = {
+    "jawOpen": 4.0, "mouthSmile": 3.0, "browInnerUp": 2.0, "mouthPucker": 2.0, "mouthFunnel": 2.0,
+    "eyeBlink": 2.0, "mouthUpperUp": 2.0, "browDown": 1.5, "mouthFrown": 1.3, "mouthLowerDown": 0.7,
+    "browOuterUp": 0.7, "eyeSquint": 0.7, "eyeWide": 0.7, "cheekSquint": 0.7, "noseSneer": 0.7,
+    "mouthStretch": 0.7, "mouthDimple": 0.7, "mouthPress": 0.7, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,
+    "mouthShrugLower": 0.7, "mouthShrugUpper": 0.7, "mouthLeft": 0.7, "mouthRight": 0.7, "jawLeft": 0.7,
+    "jawRight": 0.7, "mouthClose": 0.7,
+}  # fmt: skip
+_MOST = {"mouthClose": 0.3, "jawLeft": 0.6, "jawRight": 0.6, "mouthLeft": 0.6, "mouthRight": 0.6}
+# What goes along with a unit: how often, and how far on average.
+_ALONG: dict[str, tuple[tuple[str, float, float], ...]] = {
+    "mouthSmile": (("cheekSquint", 0.5, 0.3), ("eyeSquint", 0.2, 0.3)),
+    "mouthFunnel": (("mouthPucker", 0.4, 0.5), ("jawOpen", 0.3, 0.4)),
+    "browDown": (("eyeSquint", 0.3, 0.3), ("noseSneer", 0.3, 0.3)),
+    "browInnerUp": (("browOuterUp", 0.8, 0.6), ("eyeWide", 0.3, 0.3)),
+    "noseSneer": (("mouthUpperUp", 0.6, 0.6), ("cheekSquint", 0.5, 0.3)),
+    "jawOpen": (("mouthLowerDown", 0.2, 0.3), ("mouthUpperUp", 0.1, 0.2)),
+    "mouthFrown": (("mouthShrugLower", 0.4, 0.4),),
+    "mouthUpperUp": (("noseSneer", 0.3, 0.3),),
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +74,37 @@ class Acted:
     person: NDArray[np.intp]  # [N]
     at_rest: NDArray[np.bool_]  # [N]
     weights: Array  # [N, U]
-    counts: Array  # [N] for how many pictures each stands
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Acted:
-        return Acted(self.person[chosen], self.at_rest[chosen], self.weights[chosen], self.counts[chosen])
+        return Acted(self.person[chosen], self.at_rest[chosen], self.weights[chosen])
 
 
-def pictures(num_people: int, acted: list[tuple[int, bool, Array, float]], seed: int = 11) -> Iterator[Frame]:
+def acted_weights(names: Sequence[str], generator: np.random.Generator) -> Array:
+    """Weights [U] of a face that a person may make."""
+    weights = np.zeros(len(names))
+
+    def act(stem: str, amount: float, weak_side: str) -> None:
+        for row, name in enumerate(names):
+            if name in (stem, f"{stem}Left", f"{stem}Right"):
+                less = generator.uniform(0, _OTHER_SIDE) if weak_side and name.endswith(weak_side) else 1.0
+                weights[row] = max(weights[row], amount * less)
+
+    stems = list(_OFTEN)
+    often = np.array(list(_OFTEN.values())) / sum(_OFTEN.values())
+    for stem in generator.choice(stems, generator.integers(1, _MOST_ACTED + 1), replace=False, p=often):
+        weak_side = str(generator.choice(("Left", "Right"))) if generator.random() < _ONE_SIDED else ""
+        act(stem, generator.beta(1.2, 1.2) * _MOST.get(stem, 1.0), weak_side)
+        for other, share, mean in _ALONG.get(stem, ()):
+            if generator.random() < share:
+                act(other, min(2 * mean * generator.random(), 1.0), weak_side)
+    left, up = generator.normal(0, _GAZE_SPREAD, 2)
+    for side, outward in (("Left", left), ("Right", -left)):
+        for direction, amount in (("Out", outward), ("In", -outward), ("Up", up), ("Down", -up)):
+            weights[names.index(f"eyeLook{direction}{side}")] = max(0.0, amount)
+    return np.clip(weights, 0, 1)
+
+
+def pictures(num_people: int, acted: list[tuple[int, bool, Array]], seed: int = 11) -> Iterator[Frame]:
     """`PER_PERSON` pictures of each person; what is acted in each goes to `acted`."""
     from render.cpu.renderer import CpuRenderer
 
@@ -87,7 +129,7 @@ def pictures(num_people: int, acted: list[tuple[int, bool, Array, float]], seed:
                 picture = renderer.render_rgb8(gaussians, look.default_camera(_SIZE, _SIZE), background)
             shown = (picture / 255.0) ** gamma * light * 255 + generator.normal(0, noise, picture.shape)
             index = len(acted)
-            acted.append((person, at_rest, weights, 1.0))
+            acted.append((person, at_rest, weights))
             yield Frame(np.clip(shown, 0, 255).astype(np.uint8), index * 33_333_333, index)
     renderer.close()
 
@@ -102,25 +144,22 @@ def fitted(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> FaceReadin
     halves = [acted.person % 2 == half for half in (0, 1)]
     product, square = np.zeros(len(names)), np.zeros(len(names))
     for learned, kept_back in (halves, halves[::-1]):
-        seen, moved, often = _pairs(track[kept_back], acted[kept_back], names)
-        read = seen @ ridge(*_counted(*_pairs(track[learned], acted[learned], names)), _RIDGE)
-        product += (read * moved * often).sum(0)
-        square += (moved**2 * often).sum(0)
+        seen, moved = _pairs(track[kept_back], acted[kept_back], names)
+        read = seen @ ridge(*_pairs(track[learned], acted[learned], names), _RIDGE)
+        product += (read * moved).sum(0)
+        square += (moved**2).sum(0)
     slope = product / np.maximum(square, 1e-9)
     strengthened = (slope > _SEEN) & [not name.startswith("eyeLook") for name in names]
     amplitude = np.where(strengthened, np.clip(slope, _SEEN, 1.0) ** -0.5, 1.0)
-    seen, moved = _counted(*_pairs(track, acted, names))
+    seen, moved = _pairs(track, acted, names)
     response = ridge(moved, seen, _RIDGE)
     scores = response[:, NUM_ROWS : NUM_ROWS + len(SCORE_NAMES)]
     return FaceReading(names, ridge(seen, moved, _RIDGE) * amplitude, response[:, :NUM_ROWS], scores)
 
 
-def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array, Array]:
-    """How far faces are from rest, the weights they act, and how often they count [M, 1].
-
-    Each picture and its mirror image.
-    """
-    inputs, outputs, counts = [], [], []
+def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array]:
+    """How far faces are from rest, and the weights they act, each picture and its mirror image."""
+    inputs, outputs = [], []
     mirrored = mirror_order(names)
     for person in np.unique(acted.person):
         own = acted.person == person
@@ -133,13 +172,7 @@ def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Arra
             ):
                 inputs.append(_from_rest(seen, still))
             outputs += [weights, weights[:, mirrored]]
-            counts += [acted.counts[acting]] * 2
-    return np.concatenate(inputs), np.concatenate(outputs), np.concatenate(counts)[:, None]
-
-
-def _counted(seen: Array, moved: Array, counts: Array) -> tuple[Array, Array]:
-    """Rows of a regression that count so often."""
-    return seen * np.sqrt(counts), moved * np.sqrt(counts)
+    return np.concatenate(inputs), np.concatenate(outputs)
 
 
 def mirror_order(names: Sequence[str]) -> list[int]:
@@ -169,27 +202,15 @@ def _from_rest(acting: FaceTrack, rest: FaceTrack) -> Array:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=READING)
-    parser.add_argument("--people", type=int, default=NUM_PEOPLE, help="heads of Gaussians")
-    add_options(parser)
+    parser.add_argument("--people", type=int, default=NUM_PEOPLE)
     args = parser.parse_args()
-    names = open_avatar(_LOOKS[0]).rig.unit_names
-    done: list[tuple[int, bool, Array, float]] = []
-
-    def traced_frames() -> Iterator[Frame]:
-        for traced in traced_by(args):
-            weights = dict(zip(face_unit_names(), traced.weights, strict=True))
-            acted = np.array([weights[name] for name in names])
-            done.append((args.people + traced.person, traced.at_rest, acted, TRACED_COUNTS))
-            yield traced.frame
-
+    done: list[tuple[int, bool, Array]] = []
     with DetectorProcess(FaceDetectorFactory("image")) as detector:
-        detections: list[Detection] = list(
-            detector.detect_all(itertools.chain(traced_frames(), pictures(args.people, done)))
-        )
+        detections: list[Detection] = list(detector.detect_all(pictures(args.people, done)))
     found = [i for i, d in enumerate(detections) if d.found]
-    columns = zip(*(done[i] for i in found), strict=True)
+    person, at_rest, weights = (np.array(column) for column in zip(*(done[i] for i in found), strict=True))
     track = track_of_detections([detections[i] for i in found])
-    reading = fitted(track, Acted(*(np.array(column) for column in columns)), names)
+    reading = fitted(track, Acted(person, at_rest, weights), open_avatar(_LOOKS[0]).rig.unit_names)
     reading.save(args.output)
     print(f"{args.output}: {len(found)} of {len(detections)} pictures")
 

@@ -29,7 +29,7 @@ from render.making.people.person import Person
 from render.making.people.scene.anybody import anybody
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.body import Pose
-from render.making.people.scene.lighting import STUDIO
+from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.pictures import over
 from render.making.people.scene.renders import Renders, Shot
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--distance", type=float, default=0.55, metavar="METRES", help="of the camera")
     parser.add_argument("--aside", type=float, default=0.0, metavar="METRES", help="how far left they sit")
     parser.add_argument("--light", type=float, default=1.0, help="1 is a studio's, 0.3 a dim room")
+    parser.add_argument("--lamps", type=int, metavar="SEED", help="light of a random room, not a studio's")
     parser.add_argument("--seed", type=int, default=3, help="of what is acted")
     parser.add_argument("--samples", type=int, default=12, help="a pixel")
     parser.add_argument("--renders", type=Path, default=Path("renders"), metavar="FOLDER")
@@ -171,7 +172,8 @@ def make_film(options: argparse.Namespace) -> None:
     camera = Camera.look_at(
         (x, y, z + options.distance), (x, y, z), width=width, height=height, vertical_fov_deg=options.fov
     )
-    shot = Shot(camera, STUDIO.dimmed(options.light), options.samples)
+    lighting = STUDIO if options.lamps is None else random_lighting(np.random.default_rng(options.lamps))
+    shot = Shot(camera, lighting.dimmed(options.light), options.samples)
     with Renders(options.renders, options.blender) as renders:
         frames = [
             renders.picture(model, model.at(performance.pose(k)), shot)
