@@ -227,6 +227,14 @@ class Scene:
     def _aim(self, camera: dict[str, Any], camera_to_world: Any) -> None:
         lens, render = self.camera.data, self.scene.render
         render.resolution_x, render.resolution_y = camera["width"], camera["height"]
+        border = camera["border"]
+        render.use_border = render.use_crop_to_border = border is not None
+        if border is not None:
+            left, top, width, height = border
+            render.border_min_x = left / camera["width"]
+            render.border_max_x = (left + width) / camera["width"]
+            render.border_min_y = 1 - (top + height) / camera["height"]
+            render.border_max_y = 1 - top / camera["height"]
         lens.sensor_fit = "VERTICAL"
         lens.angle = 2 * np.arctan(0.5 * camera["height"] / camera["focal"])
         # Ours looks along z with y down, Blender's along -z with y up.

@@ -28,6 +28,7 @@ class Shot:
     camera: Camera
     lighting: Lighting = STUDIO
     samples: int = 24
+    border: tuple[int, int, int, int] | None = None  # left, top, width and height of the part that is drawn
 
 
 class Renders:
@@ -111,7 +112,7 @@ def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[di
     message = {
         "kind": "picture",
         "lighting": lighting,
-        "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy},
+        "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy, "border": shot.border},
         "samples": shot.samples,
     }
     arrays: Arrays = {f"{name}.vertices": v for name, v in moment.vertices.items()}
