@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 
 from render.making import makehuman
 from render.making.items import Assets, Item
+from render.making.people.fields import PIGMENTS
 from render.making.people.head import build_head
-from render.making.people.person import Person
+from render.making.people.person import Clothes, Person
 from render.making.people.scene.body import Body, Pose
+from render.making.people.scene.clothes import OUTFITS, clothes_picture, material_numbers
 from render.making.people.scene.hair import Strands, grow_hair
+from render.making.people.scene.skin_pictures import skin_picture
+from render.making.people.scene.skin_surface import face_box, skin_state, surface_picture
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
 
@@ -24,8 +30,9 @@ class Material:
     """A shader of path_tracer.py, its numbers, and the picture it is painted with."""
 
     shader: str
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float | Sequence[float]]
     picture: Path | None = None
+    further: Mapping[str, Path] = field(default_factory=dict)  # pictures by what they hold
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Surface:
     uv: NDArray[np.float32]  # [C, 2] origin bottom left
     material: Material
     subdivisions: int
+    rest: NDArray[np.float32] | None = None  # [V, 3] metres: where patterns that follow the surface are looked up
 
     @classmethod
     def of(
@@ -53,13 +61,17 @@ class Moment:
 
     vertices: Mapping[str, NDArray[np.float32]]
     placements: Mapping[str, Array]
+    # Pictures [H, W, 3] of surfaces that change with what a face does, row 0 at the top.
+    states: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
 
 
 class PersonModel:
     """A described person, ready to act."""
 
-    def __init__(self, person: Person, assets: Assets) -> None:
+    def __init__(self, person: Person, assets: Assets, folder: Path | None = None) -> None:
+        """`folder` keeps the pictures that are made for people; the user's cache without one."""
         self.person = person
+        self._folder = folder or cache_folder()
         self.body = Body(person.shape.targets)
         self._items: dict[str, Item] = {
             name: assets.item(f"{path}/{path.split('/')[1]}")
@@ -91,7 +103,9 @@ class PersonModel:
             **{name: posed.on_head(items[name]) for name in ("lashes", "brows", "teeth")},
         }
         return Moment(
-            {name: v.astype(np.float32) for name, v in vertices.items()}, {"hair": posed.turn.placement}
+            {name: v.astype(np.float32) for name, v in vertices.items()},
+            {"hair": posed.turn.placement},
+            {"skin": skin_state(pose.weights, self.person.age)},
         )
 
     def _skin(self, assets: Assets) -> Surface:
@@ -102,21 +116,25 @@ class PersonModel:
             for k, (polygon, group) in enumerate(zip(base.polygons, base.groups, strict=True))
             if group == "body" and not covered.issuperset(polygon)
         ]
-        skin = self.person.skin
-        (picture,) = skin.pictures
-        return Surface.of(
-            [base.polygons[k] for k in kept],
-            base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
-            Material("skin", {"brightness": skin.brightness}, assets.file(f"skins/textures/{picture}.png")),
+        return replace(
+            Surface.of(
+                [base.polygons[k] for k in kept],
+                base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
+                skin_material(self.person, assets, self._folder),
+            ),
+            rest=(1e-3 * canonical_body()).astype(np.float32),
         )
 
     def _worn(self, name: str, assets: Assets) -> Surface:
         person, item = self.person, self._items[name]
+        if name == "clothes":
+            return replace(
+                Surface.of(
+                    item.obj.polygons, item.corner_uv, clothes_material(person.clothes, assets, self._folder)
+                ),
+                rest=(0.1 * item.obj.vertices).astype(np.float32),
+            )
         picture, numbers = {
-            "clothes": (
-                f"clothes/{person.clothes.item}/{person.clothes.item}_diffuse.png",
-                {"roughness": 0.8, "specular": 0.2},
-            ),
             "eyes": (f"eyes/materials/{person.eyes.picture}.png", {"roughness": 0.08, "specular": 0.6}),
             "lashes": (
                 f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",
@@ -133,3 +151,34 @@ class PersonModel:
         return Surface.of(
             item.obj.polygons, item.corner_uv, material, subdivisions=0 if name == "lashes" else 1
         )
+
+
+def skin_material(person: Person, assets: Assets, folder: Path) -> Material:
+    """The person's skin: light goes less deep where there is more melanin."""
+    melanin = person.skin.melanin
+    radius_m = np.array([1.0, 0.36, 0.2]) * 1e-3 * (2.6 - 1.1 * min(melanin / 1.2, 1.0))
+    return Material(
+        "skin",
+        {
+            "radius_m": [float(r) for r in radius_m.round(6)],
+            "blood": [float(b) for b in PIGMENTS[1]],
+            "face_box": list(face_box()),
+            "roughness": 0.1 * person.age,
+        },
+        skin_picture(person, assets, folder),
+        {"surface": surface_picture(person, folder)},
+    )
+
+
+def clothes_material(clothes: Clothes, assets: Assets, folder: Path) -> Material:
+    """The clothes in their colour."""
+    item = clothes.item
+    further = {}
+    if OUTFITS[item].normal:
+        further["normal"] = assets.file(f"clothes/{item}/{item}_normal.png")
+    return Material("cloth", material_numbers(item), clothes_picture(clothes, assets, folder), further)
+
+
+def cache_folder() -> Path:
+    """Where pictures of people are kept when nobody says where."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visavis" / "people"
