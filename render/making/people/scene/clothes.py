@@ -64,7 +64,7 @@ def clothes_picture(clothes: Clothes, assets: Assets, folder: Path) -> Path:
         picture = np.asarray(Image.open(assets.file(name)).convert("RGBA"))
         painted = dye(picture, clothes.colour, OUTFITS[clothes.item])
         partial = path.with_name(f"partial_{path.name}")
-        Image.fromarray(painted).save(partial)
+        Image.fromarray(painted).save(partial, compress_level=1)
         partial.replace(path)
     return path
 
@@ -84,9 +84,7 @@ def material_numbers(item: str) -> Mapping[str, float]:
     }
 
 
-def dye(
-    picture: NDArray[np.uint8], colour: tuple[float, float, float], outfit: Outfit
-) -> NDArray[np.uint8]:
+def dye(picture: NDArray[np.uint8], colour: tuple[float, float, float], outfit: Outfit) -> NDArray[np.uint8]:
     """A picture [H, W, 4] with its garment in one colour (sRGB 0..255), print and trim painted out."""
     linear = from_srgb8(picture[..., :3])
     density = -np.log(np.maximum(linear, 0.004))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,47 +11,16 @@ from numpy.typing import NDArray
 
 from render.making import makehuman
 from render.making.items import Assets, Item
-from render.making.people.fields import PIGMENTS
 from render.making.people.head import build_head
-from render.making.people.person import Clothes, Person
+from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
-from render.making.people.scene.clothes import OUTFITS, clothes_picture, material_numbers
 from render.making.people.scene.hair import Strands, grow_hair
-from render.making.people.scene.skin_pictures import skin_picture
-from render.making.people.scene.skin_surface import face_box, skin_state, surface_picture
+from render.making.people.scene.materials import cache_folder, clothes_material, skin_material
+from render.making.people.scene.skin_surface import skin_state
+from render.making.people.scene.surface import Material, Surface
 from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Material:
-    """A shader of path_tracer.py, its numbers, and the picture it is painted with."""
-
-    shader: str
-    numbers: Mapping[str, float | Sequence[float]]
-    picture: Path | None = None
-    further: Mapping[str, Path] = field(default_factory=dict)  # pictures by what they hold
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Polygons that a material covers; smoothed by Catmull and Clark's subdivision."""
-
-    corners: NDArray[np.int32]  # [C] vertices, polygon after polygon
-    counts: NDArray[np.int32]  # [F] corners of each polygon
-    uv: NDArray[np.float32]  # [C, 2] origin bottom left
-    material: Material
-    subdivisions: int
-    rest: NDArray[np.float32] | None = None  # [V, 3] metres: where patterns that follow the surface are looked up
-
-    @classmethod
-    def of(
-        cls, polygons: list[list[int]], corner_uv: Array, material: Material, subdivisions: int = 1
-    ) -> Surface:
-        corners = np.array([c for polygon in polygons for c in polygon], np.int32)
-        counts = np.array([len(polygon) for polygon in polygons], np.int32)
-        return cls(corners, counts, corner_uv.astype(np.float32), material, subdivisions)
 
 
 @dataclass(frozen=True)
@@ -151,34 +119,3 @@ class PersonModel:
         return Surface.of(
             item.obj.polygons, item.corner_uv, material, subdivisions=0 if name == "lashes" else 1
         )
-
-
-def skin_material(person: Person, assets: Assets, folder: Path) -> Material:
-    """The person's skin: light goes less deep where there is more melanin."""
-    melanin = person.skin.melanin
-    radius_m = np.array([1.0, 0.36, 0.2]) * 1e-3 * (2.6 - 1.1 * min(melanin / 1.2, 1.0))
-    return Material(
-        "skin",
-        {
-            "radius_m": [float(r) for r in radius_m.round(6)],
-            "blood": [float(b) for b in PIGMENTS[1]],
-            "face_box": list(face_box()),
-            "roughness": 0.1 * person.age,
-        },
-        skin_picture(person, assets, folder),
-        {"surface": surface_picture(person, folder)},
-    )
-
-
-def clothes_material(clothes: Clothes, assets: Assets, folder: Path) -> Material:
-    """The clothes in their colour."""
-    item = clothes.item
-    further = {}
-    if OUTFITS[item].normal:
-        further["normal"] = assets.file(f"clothes/{item}/{item}_normal.png")
-    return Material("cloth", material_numbers(item), clothes_picture(clothes, assets, folder), further)
-
-
-def cache_folder() -> Path:
-    """Where pictures of people are kept when nobody says where."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visavis" / "people"

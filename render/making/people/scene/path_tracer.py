@@ -63,7 +63,6 @@ class Shader:
         for key, value in inputs.items():
             self.surface.inputs[key.replace("_", " ")].default_value = value
 
-
     def map(self, path: str) -> Any:
         """A picture of numbers rather than of colours; separated into its channels."""
         node = self.picture(path)
@@ -143,9 +142,9 @@ def skin(numbers: dict[str, Any], picture: str) -> Any:
     along_lips = shader.texture("Noise", shader.rest(1, 0.16, 0.16), "Fac", Scale=800, Detail=2)
     shader.relief(
         shader.math("MULTIPLY", folds_mm, 1e-3),
-        shader.math("MULTIPLY", pores, shader.math("MULTIPLY", pits, 2.6e-4)),
-        shader.math("MULTIPLY", net, 7e-5),
-        shader.math("MULTIPLY", unrest, 1.6e-4),
+        shader.math("MULTIPLY", pores, shader.math("MULTIPLY", pits, 5e-4)),
+        shader.math("MULTIPLY", net, 1.4e-4),
+        shader.math("MULTIPLY", unrest, 3e-4),
         shader.math("MULTIPLY", moist, shader.math("MULTIPLY", along_lips, 4e-4)),
     )
     return shader.material
@@ -229,7 +228,9 @@ SHADERS = {"skin": skin, "cloth": cloth, "painted": painted, "hair": hair}
 
 def material(description: dict[str, Any]) -> Any:
     further = {name: picture["path"] for name, picture in description["further"].items()}
-    return SHADERS[description["shader"]]({**description["numbers"], "pictures": further}, description["picture"])
+    return SHADERS[description["shader"]](
+        {**description["numbers"], "pictures": further}, description["picture"]
+    )
 
 
 def show_state(material: Any, state: Any) -> None:
@@ -306,7 +307,9 @@ class Scene:
         render.film_transparent = True
         render.image_settings.file_format = "PNG"
         render.image_settings.color_mode = "RGBA"
-        self.scene.view_settings.view_transform = "Standard"
+        # One curve for all pictures, that of film: highlights roll off instead of clipping.
+        self.scene.view_settings.view_transform = "AgX"
+        self.scene.view_settings.look = "AgX - Medium High Contrast"
         cycles.device = "CPU"
         cycles.use_denoising = True
         cycles.denoiser = "OPENIMAGEDENOISE"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from render.making.items import Assets
 from render.making.people.features import above_hairline, mask
@@ -35,9 +35,10 @@ Picture = NDArray[np.float32]
 
 SIZE, COARSE = 2048, 512  # pixels a side of MakeHuman's pictures, and of what varies slowly
 _DARKEST = 0.25  # of detail, in densities
+_DETAIL_GAIN = 1.5  # scattering blurs once more what was photographed through it
 _DETAIL_PX = 2.5  # of the coarse picture: about 4 mm on the face; what is finer is detail
 _DARK, _LIGHT = "young_darkskinned_male_diffuse", "young_lightskinned_male_diffuse"
-_VERSION = 1  # of what is done here: counts in the pictures' names
+_VERSION = 2  # of what is done here: counts in the pictures' names
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,19 @@ def skin_picture(person: Person, assets: Assets, folder: Path) -> Path:
 
     Raises MakeHumanDataError where a picture that it is mixed of is missing.
     """
-    described = {"skin": asdict(person.skin), "age": person.age, "hair": asdict(person.hair), "seed": person.seed}
+    described = {
+        "skin": asdict(person.skin),
+        "age": person.age,
+        "hair": asdict(person.hair),
+        "seed": person.seed,
+    }
     sources = {name: assets.digest(_file(name)) for name in (*person.skin.pictures, _DARK, _LIGHT)}
     digest = hashlib.sha256(json.dumps([_VERSION, described, sources], sort_keys=True).encode()).hexdigest()
     path = folder / f"skin_{person.name}_{digest[:16]}.png"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"partial_{path.name}")
-        Image.fromarray(to_srgb8(paint_skin(person, assets))).save(partial)
+        Image.fromarray(to_srgb8(paint_skin(person, assets))).save(partial, compress_level=1)
         partial.replace(path)
     return path
 
@@ -69,29 +75,35 @@ def paint_skin(person: Person, assets: Assets) -> Picture:
     """Linear reflectance [SIZE, SIZE, 3] of the person's skin."""
     shares = person.skin.pictures
     total = sum(shares.values())
-    densities = {name: _density(assets.file(_file(name))) for name in shares}
-    zones = [(share / total, zones_of(densities[name])) for name, share in shares.items()]
-    melanin = sum(share * z.melanin for share, z in zones)
-    haemoglobin = sum(share * z.haemoglobin for share, z in zones)
+    paths = {name: assets.file(_file(name)) for name in shares}
+    zones = [(share / total, zones_of(slow_density(paths[name]))) for name, share in shares.items()]
+    melanin = np.sum([share * z.melanin for share, z in zones], 0)
+    haemoglobin = np.sum([share * z.haemoglobin for share, z in zones], 0)
     melanin, haemoglobin = _toned(person, melanin, haemoglobin, where_melanin_goes(assets))
     painted = _finer(melanin)[..., None] * PIGMENTS[0] + _finer(haemoglobin)[..., None] * PIGMENTS[1]
     painted += _marks(person)
-    most = max(shares, key=lambda name: shares[name])
-    painted += _detail(densities[most])
+    most = paths[max(shares, key=lambda name: shares[name])]
+    density = _density(most)
+    painted += _DETAIL_GAIN * _detail(density, slow_density(most))
     # The mouth's lining and what else is not skin keeps the picture's own colour.
     own = _own_colour()[..., None]
-    painted = own * (densities[most] + np.log(BARE_SKIN)) + (1 - own) * painted
+    painted = own * (density + np.log(BARE_SKIN)) + (1 - own) * painted
     painted = painted[tuple(flat_body(SIZE).nearest)]  # seams are looked up a pixel beside the mesh, too
     return np.clip(BARE_SKIN * np.exp(-painted), 0.003, 0.9).astype(np.float32)
 
 
-def zones_of(density: Picture) -> Zones:
-    """Pigments of a picture (densities [SIZE, SIZE, 3]) with the lamps' light taken out, alike on both sides.
+@cache
+def slow_density(path: Path) -> Picture:
+    """What varies slowly in a picture: densities [COARSE, COARSE, 3], hair and openings filled from around."""
+    return _slow(_density(path))
+
+
+def zones_of(slow: Picture) -> Zones:
+    """Pigments of slowly varying densities [COARSE, COARSE, 3] with the lamps' light taken out, alike on both sides.
 
     Light falls from one side and leaves a grey shade, which is dropped. What is left of it looks like pigment:
     a face's own zones are alike on both sides, so half of each side's difference goes too.
     """
-    slow = _slow(density)
     matrix = np.stack([np.ones(3), *PIGMENTS])
     _, *pigments = np.moveaxis((slow + np.log(BARE_SKIN)) @ np.linalg.inv(matrix), -1, 0)
     rows, columns = mirrored(COARSE)
@@ -107,7 +119,7 @@ def where_melanin_goes(assets: Assets) -> Picture:
 
     Measured: by what MakeHuman's dark and light men differ.
     """
-    dark, light = (zones_of(_density(assets.file(_file(name)))).melanin for name in (_DARK, _LIGHT))
+    dark, light = (zones_of(slow_density(assets.file(_file(name)))).melanin for name in (_DARK, _LIGHT))
     more = dark - light
     return np.asarray(0.1 + 0.9 * smoothstep(0.3, 0.75, more / face_mean(more)), np.float32)
 
@@ -149,21 +161,54 @@ def _toned(person: Person, melanin: Picture, haemoglobin: Picture, takes: Pictur
     # Lips have their own pigment: the picture says how it is spread.
     lip_flush = float((flush * lips).sum() / lips.sum())
     pattern = np.clip(flush / max(lip_flush, 0.1), 0.4, 1.5)
-    reddened = skin.haemoglobin + (1 - lips) * skin.ruddiness * body + lips * _LIP * skin.lip_pigment[1] * pattern
+    painted_flush = _flush(points).reshape(shape)
+    body = body + painted_flush - face_mean(painted_flush)
+    reddened = (
+        skin.haemoglobin + (1 - lips) * skin.ruddiness * body + lips * _LIP * skin.lip_pigment[1] * pattern
+    )
     toned = (1 - lips) * toned + lips * (skin.melanin * _LIP_TAKES + skin.lip_pigment[0])
     # Skin is never one colour: blotches a few centimetres wide.
-    reddened = reddened + skin.ruddiness * 0.07 * fbm(points, 0.06, person.seed + 11).reshape(shape)
-    toned = toned * (1 + 0.05 * fbm(points, 0.035, person.seed + 5).reshape(shape))
+    blotches = 0.10 * fbm(points, 0.05, person.seed + 11) + 0.09 * fbm(points, 0.2, person.seed + 13)
+    reddened = reddened + (0.4 + 0.6 * skin.ruddiness + 0.5 * person.age) * blotches.reshape(shape)
+    toned = toned + (0.10 + 0.10 * skin.melanin) * _tanned(points).reshape(shape)
+    toned = toned * (1 + 0.08 * fbm(points, 0.035, person.seed + 5).reshape(shape))
     return np.maximum(toned, 0.04), np.maximum(reddened, 0.08)
 
 
 _BROAD_PX, _BROAD_TAKEN = 14.0, 0.9
 _ZONES_KEPT = 0.5  # of what melanin differs by over a face; the rest was light
-_LIP, _LIP_TAKES = 0.75, 0.85
+_LIP, _LIP_TAKES = 0.5, 0.95
+
+
+def _flush(points: Array) -> Array:
+    """Where blood shines through, [N] at canonical points: cheeks, nose, ears, chin and below the eyes."""
+    side = np.c_[np.abs(points[:, 0]), points[:, 1:]]
+    return (
+        0.30 * blob(side, (43, -30, 10), (15, 12, 40))
+        + 0.26 * blob(side, (0, -34, 42), (10, 10, 20))
+        + 0.26 * blob(side, (16, -41, 22), (5, 6, 12))
+        + 0.16 * blob(side, (0, -96, 20), (15, 10, 40))
+        + 0.10 * blob(side, (0, -55, 30), (26, 10, 40))
+        + 0.24 * blob(side, (28, -15, 10), (14, 5, 20))
+        + 0.35 * blob(side, (30, 2, 12), (15, 8, 20))
+        + 0.45 * blob(side, (78, -8, -90), (8, 26, 30))
+        - 0.12 * blob(side, (0, 50, 20), (45, 25, 40))
+    )
+
+
+def _tanned(points: Array) -> Array:
+    """Where faces are darker, [N]: forehead, round the eyes, round the mouth of dark people."""
+    side = np.c_[np.abs(points[:, 0]), points[:, 1:]]
+    return (
+        0.8 * blob(side, (28, -15, 10), (16, 6, 20))
+        + 0.9 * blob(side, (30, 8, 10), (17, 8, 20))
+        + 0.4 * blob(side, (0, 50, 20), (50, 25, 50))
+        - 0.5 * blob(side, (40, -24, 10), (18, 9, 30))
+        + 0.5 * blob(side, (0, -66, 30), (34, 16, 40))
+    )
 
 
 def _slow(density: Picture) -> Picture:
-    """What varies slowly [COARSE, COARSE, 3], hair and openings filled from around."""
     step = SIZE // COARSE
     flat = flat_body(SIZE)
     use = (flat.covered & (_finer(_hidden()) < 0.3)).astype(np.float32)
@@ -174,17 +219,19 @@ def _slow(density: Picture) -> Picture:
     weight = coarse(use[..., None])
     value = coarse(density * use[..., None])
     result, trust = np.zeros_like(value), np.zeros_like(weight)
-    for radius in (_DETAIL_PX, 2 * _DETAIL_PX, 4 * _DETAIL_PX, 10 * _DETAIL_PX, 40 * _DETAIL_PX):
-        around = gaussian_filter(weight, (radius, radius, 0))
-        mean = gaussian_filter(value, (radius, radius, 0)) / np.maximum(around, 1e-6)
+    for radius in (_DETAIL_PX, 2 * _DETAIL_PX, 4 * _DETAIL_PX, 12 * _DETAIL_PX):
+        around = gaussian_filter(weight, (radius, radius, 0), truncate=2.5)
+        mean = gaussian_filter(value, (radius, radius, 0), truncate=2.5) / np.maximum(around, 1e-6)
         share = (1 - trust) * smoothstep(0.02, 0.5, around)
         result, trust = result + share * mean, trust + share
-    return np.asarray(result / np.maximum(trust, 1e-6), np.float32)
+    # Where nothing is known for a hand's breadth around, as everywhere.
+    mean = value.sum((0, 1)) / weight.sum()
+    return np.asarray(result + (1 - trust) * mean, np.float32)
 
 
-def _detail(density: Picture) -> Picture:
+def _detail(density: Picture, slow: Picture) -> Picture:
     """What is finer than zones [SIZE, SIZE, 3], in densities; where hair was, that of the forehead."""
-    fine = density - _finer(_slow(density))
+    fine = density - _finer(slow)
     # Creases and openings are dark by themselves where they are path-traced; moles and pores are not that dark.
     grey = np.abs(fine.mean(-1, keepdims=True))
     fine *= _DARKEST * np.tanh(grey / _DARKEST) / np.maximum(grey, 1e-6)
@@ -201,7 +248,9 @@ def _detail(density: Picture) -> Picture:
 
 def _forehead(values: Picture) -> Picture:
     points = flat_body(SIZE).points
-    inside = (np.abs(points[..., 0]) < 24) & (points[..., 1] > 32) & (points[..., 1] < 56) & (points[..., 2] > 0)
+    inside = (
+        (np.abs(points[..., 0]) < 24) & (points[..., 1] > 32) & (points[..., 1] < 56) & (points[..., 2] > 0)
+    )
     rows, columns = np.nonzero(inside & flat_body(SIZE).covered)
     middle = np.median(rows), np.median(columns)
     return values[int(middle[0]) - 44 : int(middle[0]) + 44, int(middle[1]) - 18 : int(middle[1]) + 18].copy()
@@ -244,10 +293,12 @@ def _marks(person: Person) -> Picture:
     points = flat.points[rows, columns].astype(float)
     dots = rng.random(len(points)) ** 3
     if person.skin.stubble:
-        beard = beard_share(points) * (1 - smoothstep(0.02, 0.2, mask("lips", places(SIZE), 2.0))[rows * SIZE + columns])
+        beard = beard_share(points) * (
+            1 - smoothstep(0.02, 0.2, mask("lips", places(SIZE), 2.0))[rows * SIZE + columns]
+        )
         # Roots seen through skin are blue-grey: red is taken most.
         shadow = person.skin.stubble * beard * (0.35 + 1.3 * dots) * (1 + 0.4 * value_noise(points, 0.08, 22))
-        density[rows, columns] += (shadow[:, None] * np.array([0.62, 0.5, 0.42])).astype(np.float32)
+        density[rows, columns] += (shadow[:, None] * np.array([1.15, 0.95, 0.8])).astype(np.float32)
     above = above_hairline(points, person.hair) + 5 * value_noise(points, 0.09, person.seed + 43)
     ears = mask("ears", places(SIZE), 2.0)[rows * SIZE + columns]
     scalp = smoothstep(-4, 10, above) * (1 - smoothstep(0.2, 0.5, ears)) * (points[:, 1] > -80)
@@ -293,6 +344,5 @@ def _finer(coarse: Picture) -> Picture:
     """A coarse picture [COARSE, COARSE] (with channels or not) at full size, interpolated."""
     if coarse.ndim == 3:
         return np.stack([_finer(channel) for channel in np.moveaxis(coarse, -1, 0)], -1)
-    at = (np.arange(SIZE, dtype=np.float32) + 0.5) * COARSE / SIZE - 0.5
-    rows, columns = np.meshgrid(at, at, indexing="ij")
-    return np.asarray(map_coordinates(coarse, [rows, columns], order=1, mode="nearest"), np.float32)
+    full = Image.fromarray(np.asarray(coarse, np.float32)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return np.asarray(full)

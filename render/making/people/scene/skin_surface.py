@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 SIZE = 1024  # of the surface picture
 FACE_SIZE = 2048  # of the picture that the face is cut out of
 FACE_ROWS, FACE_COLUMNS = slice(688, 1360), slice(1440, 2048)
-_VERSION = 1
+_VERSION = 2
 
 
 def surface_picture(person: Person, folder: Path) -> Path:
@@ -37,7 +37,7 @@ def surface_picture(person: Person, folder: Path) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"partial_{path.name}")
-        Image.fromarray((255 * surface(person) + 0.5).astype(np.uint8)).save(partial)
+        Image.fromarray((255 * surface(person) + 0.5).astype(np.uint8)).save(partial, compress_level=1)
         partial.replace(path)
     return path
 
@@ -59,7 +59,7 @@ def surface(person: Person) -> Array:
         + 0.35 * blob(side, (40, -18, 15), (16, 9, 30))
     )
     oil = np.clip(oil, 0, 1) * (1 + 0.35 * value_noise(points, 0.12, 61))
-    rough = 0.56 - 0.04 * face - person.skin.oil * 0.17 * oil + 0.03 * person.age
+    rough = 0.54 - 0.05 * face - person.skin.oil * 0.17 * oil + 0.03 * person.age
     rough = rough + 0.035 * value_noise(points, 0.35, 62)
     rough = rough * (1 - lips) + lips * (0.46 - 0.16 * person.skin.lip_gloss)
     rough = rough * (1 - lining) + 0.22 * lining
@@ -111,7 +111,13 @@ _BLOOD: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], 
 _LIPS_PRESSED = {"mouthPressLeft": 0.5, "mouthPressRight": 0.5, "mouthRollLower": 0.4, "mouthRollUpper": 0.4}
 _LIPS_STRETCHED = {"mouthSmileLeft": 0.25, "mouthSmileRight": 0.25, "jawOpen": 0.25}
 _LIPS_GATHERED = {"mouthPucker": 1.0, "mouthFunnel": 0.5}
-_CHIN = {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.4, "mouthPucker": 0.35, "mouthFrownLeft": 0.3, "mouthFrownRight": 0.3}
+_CHIN = {
+    "mouthShrugLower": 1.0,
+    "mouthShrugUpper": 0.4,
+    "mouthPucker": 0.35,
+    "mouthFrownLeft": 0.3,
+    "mouthFrownRight": 0.3,
+}
 
 
 def face_box() -> tuple[float, float, float, float]:
@@ -175,9 +181,15 @@ def _parts() -> _Parts:
     uv = places(FACE_SIZE).reshape(FACE_SIZE, FACE_SIZE, 2)[FACE_ROWS, FACE_COLUMNS].reshape(-1, 2)
     lips = smoothstep(0.2, 0.7, mask("lips", uv, 1.0))
     outside = 1 - smoothstep(0.2, 0.6, mask("inside-mouth", uv, 1.0))
+    near = (side[:, 0] < 70) & (points[:, 2] > -32) & (points[:, 1] > -100) & (points[:, 1] < 75)
     folds = {}
     for name in wrinkles.FOLDS:
-        furrow, ridge = wrinkles.fold(name, points)
+        furrow, ridge = np.zeros(len(points)), np.zeros(len(points))
+        furrow[near], ridge[near] = wrinkles.fold(name, points[near])
+        if name == "forehead":
+            # No forehead folds in straight lines from side to side.
+            broken = smoothstep(-0.45, 0.35, value_noise(points, (0.05, 0.16, 0.05), 74))
+            furrow, ridge = furrow * broken, ridge * broken
         folds[name] = ((outside * furrow).reshape(shape), (outside * ridge).reshape(shape))
     left = smoothstep(-5, 5, points[:, 0])
     # The chin dimples like an orange's peel; gathered lips fold along the way to their edge.

@@ -68,12 +68,14 @@ def flat_body(size: int) -> FlatBody:
 
 @cache
 def mirrored(size: int) -> NDArray[np.int64]:
-    """Rows and columns [2, S, S] of each pixel's counterpart on the body's other side."""
+    """Rows and columns [2, S, S] of each pixel's counterpart on the body's other side; off the mesh its own."""
     flat = flat_body(size)
     rows, columns = np.nonzero(flat.covered)
     known = flat.points[rows, columns]
-    _, found = cKDTree(known).query(flat.points.reshape(-1, 3) * np.array([-1, 1, 1], np.float32))
-    return np.stack([rows[found], columns[found]]).reshape(2, size, size)
+    _, found = cKDTree(known).query(known * np.array([-1, 1, 1], np.float32))
+    counterpart = np.indices((size, size))
+    counterpart[:, rows, columns] = rows[found], columns[found]
+    return counterpart
 
 
 @cache
