@@ -1,4 +1,4 @@
-"""MakeHuman's clothes dyed in one colour: folds and seams of their pictures stay, stripes and marks do not."""
+"""MakeHuman's clothes dyed in one colour: folds and seams of their pictures stay, stripes and marks go."""
 
 from __future__ import annotations
 

@@ -228,9 +228,8 @@ SHADERS = {"skin": skin, "cloth": cloth, "painted": painted, "hair": hair}
 
 def material(description: dict[str, Any]) -> Any:
     further = {name: picture["path"] for name, picture in description["further"].items()}
-    return SHADERS[description["shader"]](
-        {**description["numbers"], "pictures": further}, description["picture"]
-    )
+    numbers: dict[str, Any] = {**description["numbers"], "pictures": further}
+    return SHADERS[description["shader"]](numbers, description["picture"])
 
 
 def show_state(material: Any, state: Any) -> None:

@@ -1,8 +1,8 @@
 """A person's skin picture, made of MakeHuman's photographic skins.
 
-Those hold the light of the photographs, lashes, brows and scalps, and are of few people. What is kept of them is
-the fine detail of one (pores, freckles, veins) and the zones of pigment of all that are mixed (cheeks, lips,
-palms, nails); light is taken out, and melanin and haemoglobin are moved to what the description says.
+Those hold the light of the photographs, lashes, brows and scalps, and are of few people. What is kept of them
+is the fine detail of one (pores, freckles, veins) and the zones of pigment of all that are mixed (cheeks,
+lips, palms, nails); light is taken out, and melanin and haemoglobin are moved to what the description says.
 
 In densities (minus the logarithm of linear reflectance) pigments add up, as Beer and Lambert have it, and a
 lamp's light is a grey density: three channels, three unknowns.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +37,11 @@ _DARKEST = 0.25  # of detail, in densities
 _DETAIL_GAIN = 1.5  # scattering blurs once more what was photographed through it
 _DETAIL_PX = 2.5  # of the coarse picture: about 4 mm on the face; what is finer is detail
 _DARK, _LIGHT = "young_darkskinned_male_diffuse", "young_lightskinned_male_diffuse"
-_VERSION = 2  # of what is done here: counts in the pictures' names
+_ASYMMETRY_TAKEN = 0.42  # 0.5: both sides the same
+_BROAD_PX, _BROAD_TAKEN = 14.0, 0.9  # of the coarse picture; of what varies that slowly over a head
+_ZONES_KEPT = 0.5  # of what melanin differs by over a face; the rest was light
+_LIP, _LIP_TAKES = 0.5, 0.95  # of the lips' described blood, and of the skin's melanin, in the lips
+_VERSION = 4  # of what is done here: counts in the pictures' names
 
 
 @dataclass(frozen=True)
@@ -94,24 +97,21 @@ def paint_skin(person: Person, assets: Assets) -> Picture:
 
 @cache
 def slow_density(path: Path) -> Picture:
-    """What varies slowly in a picture: densities [COARSE, COARSE, 3], hair and openings filled from around."""
+    """What varies slowly in a picture: densities [COARSE, COARSE, 3], hair filled from around."""
     return _slow(_density(path))
 
 
 def zones_of(slow: Picture) -> Zones:
-    """Pigments of slowly varying densities [COARSE, COARSE, 3] with the lamps' light taken out, alike on both sides.
+    """Pigments of slowly varying densities [COARSE, COARSE, 3] without the lamps' light.
 
-    Light falls from one side and leaves a grey shade, which is dropped. What is left of it looks like pigment:
-    a face's own zones are alike on both sides, so half of each side's difference goes too.
+    Light leaves a grey shade, which is dropped. It falls from one side, and what is left of it looks like
+    pigment: a face's own zones are alike on both sides, so most of the sides' difference goes too.
     """
     matrix = np.stack([np.ones(3), *PIGMENTS])
     _, *pigments = np.moveaxis((slow + np.log(BARE_SKIN)) @ np.linalg.inv(matrix), -1, 0)
     rows, columns = mirrored(COARSE)
     even = [p - _ASYMMETRY_TAKEN * (p - p[rows, columns]) for p in pigments]
     return Zones(*(p.astype(np.float32) for p in even))
-
-
-_ASYMMETRY_TAKEN = 0.42  # 0.5: both sides the same
 
 
 def where_melanin_goes(assets: Assets) -> Picture:
@@ -122,6 +122,14 @@ def where_melanin_goes(assets: Assets) -> Picture:
     dark, light = (zones_of(slow_density(assets.file(_file(name)))).melanin for name in (_DARK, _LIGHT))
     more = dark - light
     return np.asarray(0.1 + 0.9 * smoothstep(0.3, 0.75, more / face_mean(more)), np.float32)
+
+
+def depth_of(melanin: float) -> float:
+    """Melanin of a described skin in `skin_colour`'s units.
+
+    Descriptions count it for painters, whose light and curve darken deep tones; here only pigment does.
+    """
+    return melanin * (1 + 0.45 * melanin)
 
 
 def face_mean(values: Picture) -> float:
@@ -150,12 +158,12 @@ def _toned(person: Person, melanin: Picture, haemoglobin: Picture, takes: Pictur
     uv = places(COARSE)
     lips = smoothstep(0.1, 0.6, mask("lips", uv, 2.0)).reshape(shape)
     usual, blood = face_mean(melanin), face_mean(haemoglobin)
-    # What varies over a hand's breadth of the head is what a lamp leaves: warm light falls off as melanin does.
-    head = (flat.covered & flat.head).astype(np.float32)
+    # What varies over a hand's breadth of the head a lamp has left: warm light falls off as melanin does.
+    head = flat.covered * smoothstep(-260, -170, flat.points[..., 1])
     broad = gaussian_filter(melanin * head, _BROAD_PX) / np.maximum(gaussian_filter(head, _BROAD_PX), 1e-3)
     more = melanin - usual - _BROAD_TAKEN * head * (broad - usual)
     even = usual + np.where(more < 0, _ZONES_KEPT * more, _ZONES_KEPT * 0.4 * np.tanh(more / 0.4))
-    toned = even + (skin.melanin - usual) * takes
+    toned = even + (depth_of(skin.melanin) - usual) * takes
     flush = haemoglobin - blood
     body = np.clip(flush, -0.25, 0.5)
     # Lips have their own pigment: the picture says how it is spread.
@@ -166,18 +174,13 @@ def _toned(person: Person, melanin: Picture, haemoglobin: Picture, takes: Pictur
     reddened = (
         skin.haemoglobin + (1 - lips) * skin.ruddiness * body + lips * _LIP * skin.lip_pigment[1] * pattern
     )
-    toned = (1 - lips) * toned + lips * (skin.melanin * _LIP_TAKES + skin.lip_pigment[0])
+    toned = (1 - lips) * toned + lips * (depth_of(skin.melanin) * _LIP_TAKES + skin.lip_pigment[0])
     # Skin is never one colour: blotches a few centimetres wide.
     blotches = 0.10 * fbm(points, 0.05, person.seed + 11) + 0.09 * fbm(points, 0.2, person.seed + 13)
     reddened = reddened + (0.4 + 0.6 * skin.ruddiness + 0.5 * person.age) * blotches.reshape(shape)
-    toned = toned + (0.10 + 0.10 * skin.melanin) * _tanned(points).reshape(shape)
+    toned = toned + (0.10 + 0.10 * depth_of(skin.melanin)) * _tanned(points).reshape(shape)
     toned = toned * (1 + 0.08 * fbm(points, 0.035, person.seed + 5).reshape(shape))
     return np.maximum(toned, 0.04), np.maximum(reddened, 0.08)
-
-
-_BROAD_PX, _BROAD_TAKEN = 14.0, 0.9
-_ZONES_KEPT = 0.5  # of what melanin differs by over a face; the rest was light
-_LIP, _LIP_TAKES = 0.5, 0.95
 
 
 def _flush(points: Array) -> Array:
@@ -232,7 +235,7 @@ def _slow(density: Picture) -> Picture:
 def _detail(density: Picture, slow: Picture) -> Picture:
     """What is finer than zones [SIZE, SIZE, 3], in densities; where hair was, that of the forehead."""
     fine = density - _finer(slow)
-    # Creases and openings are dark by themselves where they are path-traced; moles and pores are not that dark.
+    # Creases and openings are dark by themselves where they are path-traced; moles and pores are less so.
     grey = np.abs(fine.mean(-1, keepdims=True))
     fine *= _DARKEST * np.tanh(grey / _DARKEST) / np.maximum(grey, 1e-6)
     fine = np.clip(fine, -0.5, 0.5)
@@ -302,7 +305,7 @@ def _marks(person: Person) -> Picture:
     above = above_hairline(points, person.hair) + 5 * value_noise(points, 0.09, person.seed + 43)
     ears = mask("ears", places(SIZE), 2.0)[rows * SIZE + columns]
     scalp = smoothstep(-4, 10, above) * (1 - smoothstep(0.2, 0.5, ears)) * (points[:, 1] > -80)
-    roots = scalp * (0.25 + 1.1 * dots) * person.hair.melanin * (1 - person.hair.grey)
+    roots = scalp * (0.5 + 1.1 * dots) * person.hair.melanin * (1 - person.hair.grey)
     density[rows, columns] += roots[:, None].astype(np.float32)
     return density
 

@@ -1,7 +1,7 @@
 """How skin shines and what its relief is: by region, and by what the face does at a moment.
 
-Two pictures. `surface_picture` holds what stays (roughness, pores, moisture) for the whole body. `SkinState` is made
-anew for every pose: folds as heights in millimetres, and the blood that pressing and stretching move.
+Two pictures. `surface_picture` holds what stays (roughness, pores, moisture) for the whole body. `skin_state`
+is made anew for every pose: folds as heights in millimetres, and the blood that pressing and stretching move.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VERSION = 2
 
 
 def surface_picture(person: Person, folder: Path) -> Path:
-    """Red: roughness; green: depth of pores; blue: moisture. [SIZE, SIZE, 3] in the body's UV, 8 bit, linear."""
+    """Roughness, depth of pores and moisture [SIZE, SIZE, 3] in the body's UV, 8 bit; made if not there."""
     described = repr((_VERSION, person.skin.lip_gloss, person.skin.oil, person.age))
     path = folder / f"surface_{hashlib.sha256(described.encode()).hexdigest()[:16]}.png"
     if not path.exists():
@@ -43,7 +43,7 @@ def surface_picture(person: Person, folder: Path) -> Path:
 
 
 def surface(person: Person) -> Array:
-    """The same as numbers [SIZE, SIZE, 3] in 0..1."""
+    """The same as numbers in 0..1."""
     flat = flat_body(SIZE)
     points = flat.points.reshape(-1, 3).astype(float)
     side = np.c_[np.abs(points[:, 0]), points[:, 1:]]
@@ -130,7 +130,7 @@ def face_box() -> tuple[float, float, float, float]:
 def skin_state(weights: Mapping[str, float], age: float) -> NDArray[np.float16]:
     """Relief and blood of a face [rows, columns, 3] in `face_box`, row 0 at the top.
 
-    Red is height in millimetres, green haemoglobin that is added, blue the share of light that a fold keeps out.
+    Red is height in millimetres, green haemoglobin that is added, blue the share of light a fold keeps out.
     """
     parts = _parts()
     height, shut = np.zeros(parts.shape), np.zeros(parts.shape)

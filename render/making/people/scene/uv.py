@@ -1,7 +1,7 @@
 """Where the points of MakeHuman's skin pictures lie on the body: the base mesh laid flat.
 
-Canonical millimetres are the average adult's, from the midpoint of the eyes (x to the person's left, y up, z out
-of the face): what is painted at them sits on the same feature of every person, see `features`.
+Canonical millimetres are the average adult's, from the midpoint of the eyes (x to the person's left, y up,
+z out of the face): what is painted at them sits on the same feature of every person, see `features`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def flat_body(size: int) -> FlatBody:
 
 @cache
 def mirrored(size: int) -> NDArray[np.int64]:
-    """Rows and columns [2, S, S] of each pixel's counterpart on the body's other side; off the mesh its own."""
+    """Rows and columns [2, S, S] of each pixel's counterpart on the other side; off the mesh its own."""
     flat = flat_body(size)
     rows, columns = np.nonzero(flat.covered)
     known = flat.points[rows, columns]
