@@ -56,16 +56,20 @@ class Assets:
 
         Raises MakeHumanDataError where it is missing or not the official one.
         """
-        path = self.folder / name
-        if name not in self._sums:
-            raise MakeHumanDataError(f"{name} is not among MakeHuman's assets in {self.folder}")
+        path, digest = self.folder / name, self.digest(name)
         if not path.is_file():
             raise MakeHumanDataError(f"{path} is missing; fetch MakeHuman's assets again, see docs/people.md")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self._sums[name]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise MakeHumanDataError(
                 f"{path} is not the official file (its SHA-256 differs); fetch it again, see docs/people.md"
             )
         return path
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of an official file. Raises MakeHumanDataError where there is none of that name."""
+        if name not in self._sums:
+            raise MakeHumanDataError(f"{name} is not among MakeHuman's assets in {self.folder}")
+        return self._sums[name]
 
     def item(self, name: str) -> Item:
         """An item by its path in the folder without `.mhclo`, such as `eyes/high-poly/high-poly`."""

@@ -33,9 +33,9 @@ class Skin:
     stubble: float = 0.0
     lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
     lip_gloss: float = 1.0
-    # Of the path-traced person: MakeHuman's pictures and their shares, and how bright they are taken.
+    oil: float = 1.0  # shine of forehead, nose and chin
+    # Of the path-traced person: MakeHuman's pictures and their shares. Detail is that of the largest.
     pictures: Mapping[str, float] = field(default_factory=lambda: {"young_lightskinned_female_diffuse3": 1.0})
-    brightness: float = 0.8  # the pictures hold their lamps' light
 
 
 @dataclass(frozen=True)

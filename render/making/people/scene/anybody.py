@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from render.making.make_head import random_targets
-from render.making.people.person import Brows, Clothes, Eyes, Hair, HairStyle, Person, Shape, Skin
+from render.making.people.person import Brows, Clothes, Eyes, Hair, HairStyle, Person, Rgb, Shape, Skin
 
 _SKINS = {
     "female": ("young_lightskinned_female_diffuse2", "young_lightskinned_female_diffuse3",
@@ -15,9 +15,12 @@ _SKINS = {
              "middleage_darkskinned_male_diffuse", "old_darkskinned_male_diffuse"),
 }  # fmt: skip
 _CLOTHES = {
-    "female": ("female_casualsuit01", "female_sportsuit01"),
-    "male": ("male_casualsuit02", "male_casualsuit04", "male_casualsuit06"),
+    "female": ("female_casualsuit01", "female_sportsuit01", "female_elegantsuit01"),
+    "male": ("male_casualsuit02", "male_casualsuit04", "male_casualsuit06", "male_elegantsuit01"),
 }
+_COLOURS: tuple[Rgb, ...] = (
+    (52, 62, 78), (118, 48, 46), (70, 74, 80), (186, 180, 168), (74, 92, 70), (150, 116, 66), (38, 38, 42),
+)  # fmt: skip
 _STYLES: dict[str, HairStyle] = {"female": "bob", "male": "short"}
 _IRISES = ("brown_eye", "brownlight_eye", "blue_eye", "green_eye", "grey_eye")
 _NUM_BROWS, _NUM_LASHES = 12, 4
@@ -35,8 +38,15 @@ def anybody(seed: int) -> Person:
         seed=seed,
         shape=Shape(random_targets(rng)),
         skin=Skin(
-            melanin=1.2 if dark else 0.4, pictures={picture: 1.0}, brightness=float(rng.uniform(0.45, 1))
+            melanin=float(rng.uniform(0.9, 1.9) if dark else rng.uniform(0.15, 0.85)),
+            haemoglobin=float(rng.uniform(0.42, 0.68)),
+            ruddiness=float(rng.uniform(0.5, 1.5)),
+            freckles=int(rng.choice([0, 0, 80, 400])),
+            stubble=float(rng.uniform(0, 0.8) if sex == "male" else 0),
+            lip_gloss=float(rng.uniform(0.2, 1)),
+            pictures={picture: 1.0},
         ),
+        age=float(rng.uniform(0.05, 0.8)),
         eyes=Eyes(
             picture=str(rng.choice(_IRISES[:2] if dark else _IRISES)),
             lashes=f"eyelashes{rng.integers(1, _NUM_LASHES + 1):02d}",
@@ -47,5 +57,7 @@ def anybody(seed: int) -> Person:
             melanin=float(rng.uniform(0.85, 0.98) if dark else rng.uniform(0.3, 0.95)),
             redness=float(rng.uniform(0.2, 0.7)),
         ),
-        clothes=Clothes(item=str(rng.choice(_CLOTHES[sex]))),
+        clothes=Clothes(
+            colour=_COLOURS[int(rng.integers(len(_COLOURS)))], item=str(rng.choice(_CLOTHES[sex]))
+        ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +15,12 @@ from render.making.people.head import build_head
 from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
 from render.making.people.scene.hair import Strands, grow_hair
+from render.making.people.scene.materials import cache_folder, clothes_material, skin_material
+from render.making.people.scene.skin_surface import skin_state
+from render.making.people.scene.surface import Material, Surface
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Material:
-    """A shader of path_tracer.py, its numbers, and the picture it is painted with."""
-
-    shader: str
-    numbers: Mapping[str, float]
-    picture: Path | None = None
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Polygons that a material covers; smoothed by Catmull and Clark's subdivision."""
-
-    corners: NDArray[np.int32]  # [C] vertices, polygon after polygon
-    counts: NDArray[np.int32]  # [F] corners of each polygon
-    uv: NDArray[np.float32]  # [C, 2] origin bottom left
-    material: Material
-    subdivisions: int
-
-    @classmethod
-    def of(
-        cls, polygons: list[list[int]], corner_uv: Array, material: Material, subdivisions: int = 1
-    ) -> Surface:
-        corners = np.array([c for polygon in polygons for c in polygon], np.int32)
-        counts = np.array([len(polygon) for polygon in polygons], np.int32)
-        return cls(corners, counts, corner_uv.astype(np.float32), material, subdivisions)
 
 
 @dataclass(frozen=True)
@@ -53,13 +29,17 @@ class Moment:
 
     vertices: Mapping[str, NDArray[np.float32]]
     placements: Mapping[str, Array]
+    # Pictures [H, W, 3] of surfaces that change with what a face does, row 0 at the top.
+    states: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
 
 
 class PersonModel:
     """A described person, ready to act."""
 
-    def __init__(self, person: Person, assets: Assets) -> None:
+    def __init__(self, person: Person, assets: Assets, folder: Path | None = None) -> None:
+        """`folder` keeps the pictures that are made for people; the user's cache without one."""
         self.person = person
+        self._folder = folder or cache_folder()
         self.body = Body(person.shape.targets)
         self._items: dict[str, Item] = {
             name: assets.item(f"{path}/{path.split('/')[1]}")
@@ -91,7 +71,9 @@ class PersonModel:
             **{name: posed.on_head(items[name]) for name in ("lashes", "brows", "teeth")},
         }
         return Moment(
-            {name: v.astype(np.float32) for name, v in vertices.items()}, {"hair": posed.turn.placement}
+            {name: v.astype(np.float32) for name, v in vertices.items()},
+            {"hair": posed.turn.placement},
+            {"skin": skin_state(pose.weights, self.person.age)},
         )
 
     def _skin(self, assets: Assets) -> Surface:
@@ -102,21 +84,25 @@ class PersonModel:
             for k, (polygon, group) in enumerate(zip(base.polygons, base.groups, strict=True))
             if group == "body" and not covered.issuperset(polygon)
         ]
-        skin = self.person.skin
-        (picture,) = skin.pictures
-        return Surface.of(
-            [base.polygons[k] for k in kept],
-            base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
-            Material("skin", {"brightness": skin.brightness}, assets.file(f"skins/textures/{picture}.png")),
+        return replace(
+            Surface.of(
+                [base.polygons[k] for k in kept],
+                base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
+                skin_material(self.person, assets, self._folder),
+            ),
+            rest=(1e-3 * canonical_body()).astype(np.float32),
         )
 
     def _worn(self, name: str, assets: Assets) -> Surface:
         person, item = self.person, self._items[name]
+        if name == "clothes":
+            return replace(
+                Surface.of(
+                    item.obj.polygons, item.corner_uv, clothes_material(person.clothes, assets, self._folder)
+                ),
+                rest=(0.1 * item.obj.vertices).astype(np.float32),
+            )
         picture, numbers = {
-            "clothes": (
-                f"clothes/{person.clothes.item}/{person.clothes.item}_diffuse.png",
-                {"roughness": 0.8, "specular": 0.2},
-            ),
             "eyes": (f"eyes/materials/{person.eyes.picture}.png", {"roughness": 0.08, "specular": 0.6}),
             "lashes": (
                 f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",

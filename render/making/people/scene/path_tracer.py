@@ -20,6 +20,7 @@ import bpy
 import mathutils
 import numpy as np
 
+STATE = "state"  # name of the node whose picture changes from pose to pose
 AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 
@@ -62,29 +63,132 @@ class Shader:
         for key, value in inputs.items():
             self.surface.inputs[key.replace("_", " ")].default_value = value
 
+    def map(self, path: str) -> Any:
+        """A picture of numbers rather than of colours; separated into its channels."""
+        node = self.picture(path)
+        node.image.colorspace_settings.name = "Non-Color"
+        return node
 
-def skin(numbers: dict[str, float], picture: str) -> Any:
+    def channels(self, picture: Any) -> Any:
+        apart = self.node("SeparateColor")
+        self.link(picture.outputs["Color"], apart.inputs[0])
+        return apart.outputs
+
+    def rest(self, *stretch: float) -> Any:
+        """Where a point lies before the body moves, each axis times `stretch`."""
+        place = self.node("Attribute")
+        place.attribute_name = "rest"
+        return self.vector("MULTIPLY", place.outputs["Vector"], stretch or (1, 1, 1))
+
+    def math(self, operation: str, *values: Any) -> Any:
+        return self._calculated(self.node("Math"), operation, values)
+
+    def vector(self, operation: str, *values: Any) -> Any:
+        return self._calculated(self.node("VectorMath"), operation, values)
+
+    def _calculated(self, node: Any, operation: str, values: Any) -> Any:
+        node.operation = operation
+        for value, target in zip(values, node.inputs, strict=False):
+            if isinstance(value, bpy.types.NodeSocket):
+                self.link(value, target)
+            else:
+                target.default_value = value
+        return node.outputs[0]
+
+    def texture(self, kind: str, place: Any, output: str, **inputs: Any) -> Any:
+        node = self.node(f"Tex{kind}", **inputs)
+        self.link(place, node.inputs["Vector"])
+        return node.outputs[output]
+
+    def relief(self, *heights_m: Any, normal: Any = None) -> None:
+        """Heights over the surface, in metres, that bend its normal."""
+        total = heights_m[0]
+        for height in heights_m[1:]:
+            total = self.math("ADD", total, height)
+        bump = self.node("Bump", Strength=1.0, Distance=1.0)
+        self.link(total, bump.inputs["Height"])
+        if normal is not None:
+            self.link(normal, bump.inputs["Normal"])
+        self.link(bump.outputs["Normal"], self.surface.inputs["Normal"])
+
+
+def skin(numbers: dict[str, Any], picture: str) -> Any:
     shader = Shader("skin")
-    tone = shader.node("HueSaturation", Value=numbers["brightness"])
-    shader.link(shader.picture(picture).outputs["Color"], tone.inputs["Color"])
-    shader.link(tone.outputs["Color"], shader.surface.inputs["Base Color"])
+    rough, pores, moist = shader.channels(shader.map(numbers["pictures"]["surface"]))[:3]
+    folds_mm, blood, shut = shader.channels(face_state(shader, numbers["face_box"]))[:3]
+    # To first order in blood: Beer and Lambert for each colour.
+    taken = [float(np.exp(-share) - 1) for share in numbers["blood"]]
+    tint = shader.vector("MULTIPLY_ADD", blood, taken, (1, 1, 1))
+    tint = shader.vector("MULTIPLY", tint, shader.math("SUBTRACT", 1, shut))
+    tone = shader.vector("MULTIPLY", shader.picture(picture).outputs["Color"], tint)
+    shader.link(tone, shader.surface.inputs["Base Color"])
+    shader.link(rough, shader.surface.inputs["Roughness"])
+    shader.link(moist, shader.surface.inputs["Coat Weight"])
     shader.surface.subsurface_method = "RANDOM_WALK"
     shader.set(
-        Subsurface_Weight=0.35,
-        Subsurface_Radius=(1, 0.35, 0.18),
-        Subsurface_Scale=0.004,
-        Roughness=0.46,
-        Specular_IOR_Level=0.4,
+        Subsurface_Weight=1.0,
+        Subsurface_Radius=numbers["radius_m"],
+        Subsurface_Scale=1.0,
+        IOR=1.4,
+        Coat_Roughness=0.16,
+        Coat_IOR=1.36,
+        Sheen_Weight=0.04,  # vellus hair, seen at the edge of a cheek
+        Sheen_Roughness=0.4,
     )
-    place = shader.node("TexCoord")
-    pores, unrest = shader.node("TexVoronoi", Scale=1100), shader.node("TexNoise", Scale=260, Detail=4)
-    height, bump = shader.node("Math"), shader.node("Bump", Strength=0.22, Distance=6e-4)
-    for kind in (pores, unrest):
-        shader.link(place.outputs["Object"], kind.inputs["Vector"])
-    shader.link(pores.outputs["Distance"], height.inputs[0])
-    shader.link(unrest.outputs["Fac"], height.inputs[1])
-    shader.link(height.outputs[0], bump.inputs["Height"])
-    shader.link(bump.outputs["Normal"], shader.surface.inputs["Normal"])
+    pits = shader.texture("Voronoi", shader.rest(), "Distance", Scale=950)
+    pits = shader.math("SMOOTH_MIN", pits, 0.4, 0.15)
+    net = shader.texture("Noise", shader.rest(), "Fac", Scale=1500, Detail=2)
+    unrest = shader.texture("Noise", shader.rest(), "Fac", Scale=280, Detail=3)
+    along_lips = shader.texture("Noise", shader.rest(1, 0.16, 0.16), "Fac", Scale=800, Detail=2)
+    shader.relief(
+        shader.math("MULTIPLY", folds_mm, 1e-3),
+        shader.math("MULTIPLY", pores, shader.math("MULTIPLY", pits, 5e-4)),
+        shader.math("MULTIPLY", net, 1.4e-4),
+        shader.math("MULTIPLY", unrest, 3e-4),
+        shader.math("MULTIPLY", moist, shader.math("MULTIPLY", along_lips, 4e-4)),
+    )
+    return shader.material
+
+
+def face_state(shader: Shader, box: list[float]) -> Any:
+    """The picture that every pose brings anew, in a part of the UV (left, bottom, width, height)."""
+    state = shader.node("TexImage")
+    state.name = STATE
+    state.interpolation, state.extension = "Cubic", "CLIP"
+    place = shader.node("UVMap").outputs["UV"]
+    place = shader.vector("SUBTRACT", place, (*box[:2], 0))
+    shader.link(shader.vector("DIVIDE", place, (*box[2:], 1)), state.inputs["Vector"])
+    return state
+
+
+def cloth(numbers: dict[str, Any], picture: str) -> Any:
+    shader = Shader("cloth")
+    image = shader.picture(picture)
+    shader.link(image.outputs["Alpha"], shader.surface.inputs["Alpha"])
+    shader.set(Roughness=0.85, Specular_IOR_Level=0.25, Sheen_Weight=numbers["fuzz"], Sheen_Roughness=0.6)
+    # A wave of scale 1 has 20 radians a metre.
+    scale = numbers["threads_per_m"] * 2 * np.pi / 20
+    threads = []
+    for direction in ("X", "Y"):
+        wave = shader.node("TexWave", Scale=scale, Distortion=0.6, Detail=1.0, Detail_Scale=0.2)
+        wave.bands_direction = direction
+        shader.link(shader.rest(), wave.inputs["Vector"])
+        threads.append(wave.outputs["Fac"])
+    weave = shader.math("MAXIMUM", *threads)
+    yarn = shader.texture("Noise", shader.rest(1, 0.3, 1), "Fac", Scale=500, Detail=2)
+    shade = shader.math("MULTIPLY_ADD", shader.math("ADD", weave, yarn), 0.16, 0.84)
+    shader.link(shader.vector("MULTIPLY", image.outputs["Color"], shade), shader.surface.inputs["Base Color"])
+    creases = shader.texture("Noise", shader.rest(1, 0.6, 1), "Fac", Scale=24, Detail=2, Distortion=1.2)
+    normal = None
+    if "normal" in numbers["pictures"]:
+        bent = shader.node("NormalMap", Strength=0.8)
+        shader.link(shader.map(numbers["pictures"]["normal"]).outputs["Color"], bent.inputs["Color"])
+        normal = bent.outputs["Normal"]
+    shader.relief(
+        shader.math("MULTIPLY", weave, 1.2e-4),
+        shader.math("MULTIPLY", creases, 4 * numbers["creases_m"]),
+        normal=normal,
+    )
     return shader.material
 
 
@@ -119,11 +223,27 @@ def hair(numbers: dict[str, float], _picture: str) -> Any:
     return material
 
 
-SHADERS = {"skin": skin, "painted": painted, "hair": hair}
+SHADERS = {"skin": skin, "cloth": cloth, "painted": painted, "hair": hair}
 
 
 def material(description: dict[str, Any]) -> Any:
-    return SHADERS[description["shader"]](description["numbers"], description["picture"])
+    further = {name: picture["path"] for name, picture in description["further"].items()}
+    numbers: dict[str, Any] = {**description["numbers"], "pictures": further}
+    return SHADERS[description["shader"]](numbers, description["picture"])
+
+
+def show_state(material: Any, state: Any) -> None:
+    """Give a material the picture [H, W, 3] of the pose at hand."""
+    node = material.node_tree.nodes[STATE]
+    if node.image is not None:
+        bpy.data.images.remove(node.image)
+    height, width = state.shape[:2]
+    # A new one each time: Cycles keeps what it has loaded of an image between pictures.
+    node.image = bpy.data.images.new(STATE, width, height, float_buffer=True, is_data=True)
+    pixels = np.ones((height, width, 4), np.float32)
+    pixels[..., :3] = state[::-1]
+    node.image.pixels.foreach_set(pixels.ravel())
+    node.image.update()
 
 
 class Scene:
@@ -157,6 +277,9 @@ class Scene:
         mesh.from_pydata(np.zeros((description["vertices"], 3)).tolist(), [], [p.tolist() for p in polygons])
         mesh.uv_layers.new(name="UV").data.foreach_set("uv", arrays[f"{name}.uv"].ravel())
         mesh.polygons.foreach_set("use_smooth", [True] * len(polygons))
+        if f"{name}.rest" in arrays:
+            rest = mesh.attributes.new("rest", "FLOAT_VECTOR", "POINT")
+            rest.data.foreach_set("vector", arrays[f"{name}.rest"].ravel())
         mesh.materials.append(material(description["material"]))
         thing = bpy.data.objects.new(name, mesh)
         self._show(thing)
@@ -183,7 +306,9 @@ class Scene:
         render.film_transparent = True
         render.image_settings.file_format = "PNG"
         render.image_settings.color_mode = "RGBA"
-        self.scene.view_settings.view_transform = "Standard"
+        # One curve for all pictures, that of film: highlights roll off instead of clipping.
+        self.scene.view_settings.view_transform = "AgX"
+        self.scene.view_settings.look = "AgX - Medium High Contrast"
         cycles.device = "CPU"
         cycles.use_denoising = True
         cycles.denoiser = "OPENIMAGEDENOISE"
@@ -198,6 +323,8 @@ class Scene:
             points = in_blender(arrays[f"{name}.vertices"])
             mesh.vertices.foreach_set("co", points.astype(np.float32).ravel())
             mesh.update()
+            if f"{name}.state" in arrays:
+                show_state(mesh.materials[0], arrays[f"{name}.state"])
         for name, thing in self.hairs.items():
             thing.matrix_world = matrix_in_blender(arrays[f"{name}.placement"])
         self._light(message["lighting"])

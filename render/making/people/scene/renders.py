@@ -83,6 +83,8 @@ class Renders:
         surfaces, strands = {}, {}
         for name, surface in model.surfaces.items():
             arrays |= {f"{name}.{key}": getattr(surface, key) for key in ("corners", "counts", "uv")}
+            if surface.rest is not None:
+                arrays[f"{name}.rest"] = surface.rest
             surfaces[name] = {
                 "vertices": len(moment.vertices[name]),
                 "subdivisions": surface.subdivisions,
@@ -96,14 +98,21 @@ class Renders:
 
     def _material(self, material: Material) -> dict[str, Any]:
         picture = material.picture
-        if picture is not None and picture not in self._picture_digests:
-            self._picture_digests[picture] = hashlib.sha256(picture.read_bytes()).hexdigest()
         return {
             "shader": material.shader,
             "numbers": dict(material.numbers),
             "picture": None if picture is None else str(picture.absolute()),
-            "digest": None if picture is None else self._picture_digests[picture],
+            "digest": None if picture is None else self._digest_of(picture),
+            "further": {
+                name: {"path": str(path.absolute()), "digest": self._digest_of(path)}
+                for name, path in material.further.items()
+            },
         }
+
+    def _digest_of(self, picture: Path) -> str:
+        if picture not in self._picture_digests:
+            self._picture_digests[picture] = hashlib.sha256(picture.read_bytes()).hexdigest()
+        return self._picture_digests[picture]
 
 
 def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[dict[str, Any], Arrays]:
@@ -116,6 +125,7 @@ def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[di
         "samples": shot.samples,
     }
     arrays: Arrays = {f"{name}.vertices": v for name, v in moment.vertices.items()}
+    arrays |= {f"{name}.state": state for name, state in moment.states.items()}
     arrays |= {f"{name}.placement": matrix for name, matrix in moment.placements.items()}
     arrays["camera_to_world"] = np.linalg.inv(camera.world_to_camera.double().numpy()).round(9)
     return message, arrays
