@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin
+from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin, Teeth
 
 VERA = Person(
     name="vera",
@@ -53,7 +53,15 @@ VERA = Person(
         }
     ),
     skin=Skin(melanin=0.42, ruddiness=0.75, freckles=90),
-    eyes=Eyes(iris_inner=(92, 58, 30), iris_outer=(52, 38, 26), lash_strength=1.3, liner=0.8),
+    eyes=Eyes(
+        iris_inner=(92, 58, 30),
+        iris_outer=(52, 38, 26),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.535,
+        iris_brightness=0.9,
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(52, 35, 26), lift=-2.5, arch=0.75),
     hair=Hair(style="bob", dark=(33, 24, 20), light=(86, 62, 46), hairline_lift=-7.0),
     clothes=Clothes(colour=(58, 78, 92)),
@@ -91,7 +99,19 @@ ELIAS = Person(
         melanin=0.26, haemoglobin=0.62, ruddiness=0.95, stubble=0.4, lip_pigment=(0.12, 0.38), lip_gloss=0.5
     ),
     age=0.75,
-    eyes=Eyes(iris_inner=(112, 124, 124), iris_outer=(66, 84, 98), lash_strength=0.7, liner=0.25),
+    eyes=Eyes(
+        iris_inner=(112, 124, 124),
+        iris_outer=(66, 84, 98),
+        lash_strength=0.7,
+        liner=0.25,
+        picture="blue_eye",
+        iris_saturation=0.5,
+        pupil=0.32,
+        redness=1.3,
+        iris_mm=5.9,
+        lids_cover_mm=(1.2, -0.3),
+    ),
+    teeth=Teeth(colour=(226, 212, 184)),
     brows=Brows(colour=(92, 84, 78), density=1.15, width=1.25, lift=-1.5, arch=0.5),
     hair=Hair(style="short", dark=(62, 58, 55), light=(140, 136, 132), grey=0.38, hairline_lift=5.0),
     clothes=Clothes(colour=(40, 46, 60)),
@@ -126,7 +146,17 @@ AMARA = Person(
     ),
     skin=Skin(melanin=1.18, haemoglobin=0.55, ruddiness=0.7, lip_pigment=(0.10, 0.62)),
     age=0.12,
-    eyes=Eyes(iris_inner=(74, 44, 22), iris_outer=(44, 28, 16), lash_strength=1.3, liner=0.8),
+    eyes=Eyes(
+        iris_inner=(74, 44, 22),
+        iris_outer=(44, 28, 16),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.53,
+        iris_brightness=0.6,
+        iris_mm=5.6,
+        lids_cover_mm=(1.0, -0.3),
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(24, 17, 14), density=1.1, lift=-2.0),
     hair=Hair(style="afro", dark=(16, 12, 10), light=(48, 34, 26)),
     clothes=Clothes(colour=(176, 128, 62), neckline="vee"),

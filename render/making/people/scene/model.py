@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +13,12 @@ from render.making.items import Assets, Item
 from render.making.people.head import build_head
 from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
+from render.making.people.scene.eyes import eye_surfaces, eye_vertices
 from render.making.people.scene.hair import Strands, grow_hair
+from render.making.people.scene.mouth import Mouth
+from render.making.people.scene.surface import Material, Surface
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Material:
-    """A shader of path_tracer.py, its numbers, and the picture it is painted with."""
-
-    shader: str
-    numbers: Mapping[str, float]
-    picture: Path | None = None
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Polygons that a material covers; smoothed by Catmull and Clark's subdivision."""
-
-    corners: NDArray[np.int32]  # [C] vertices, polygon after polygon
-    counts: NDArray[np.int32]  # [F] corners of each polygon
-    uv: NDArray[np.float32]  # [C, 2] origin bottom left
-    material: Material
-    subdivisions: int
-
-    @classmethod
-    def of(
-        cls, polygons: list[list[int]], corner_uv: Array, material: Material, subdivisions: int = 1
-    ) -> Surface:
-        corners = np.array([c for polygon in polygons for c in polygon], np.int32)
-        counts = np.array([len(polygon) for polygon in polygons], np.int32)
-        return cls(corners, counts, corner_uv.astype(np.float32), material, subdivisions)
 
 
 @dataclass(frozen=True)
@@ -60,20 +34,21 @@ class PersonModel:
 
     def __init__(self, person: Person, assets: Assets) -> None:
         self.person = person
-        self.body = Body(person.shape.targets)
+        self.body = Body(person.shape, person.eyes)
+        self._mouth = Mouth(self.body.rest, assets)
         self._items: dict[str, Item] = {
             name: assets.item(f"{path}/{path.split('/')[1]}")
             for name, path in (
                 ("clothes", f"clothes/{person.clothes.item}"),
-                ("eyes", "eyes/high-poly"),
                 ("lashes", f"eyelashes/{person.eyes.lashes}"),
                 ("brows", f"eyebrows/{person.brows.card}"),
-                ("teeth", "teeth/teeth_base"),
             )
         }
         self.surfaces = {
             "skin": self._skin(assets),
             **{name: self._worn(name, assets) for name in self._items},
+            **eye_surfaces(person.eyes, self.body, assets),
+            **self._mouth.surfaces(person.teeth, assets),
         }
         self.strands: dict[str, Strands] = {"hair": grow_hair(person, build_head(person.shape))}
         self.strand_materials = {
@@ -83,12 +58,15 @@ class PersonModel:
     def at(self, pose: Pose) -> Moment:
         """The person in a pose."""
         posed = self.body.posed(pose)
+        posed = replace(posed, acting=self._mouth.lifted(posed.acting))
+        mouth = self._mouth.vertices(posed.acting, pose.weights.get("tongueOut", 0.0))
         items = self._items
         vertices = {
             "skin": posed.skin,
             "clothes": posed.clothes(items["clothes"]),
-            "eyes": posed.eyeballs(items["eyes"]),
-            **{name: posed.on_head(items[name]) for name in ("lashes", "brows", "teeth")},
+            **eye_vertices(posed),
+            **{name: posed.turn.of_head(points) for name, points in mouth.items()},
+            **{name: posed.on_head(items[name]) for name in ("lashes", "brows")},
         }
         return Moment(
             {name: v.astype(np.float32) for name, v in vertices.items()}, {"hair": posed.turn.placement}
@@ -117,7 +95,6 @@ class PersonModel:
                 f"clothes/{person.clothes.item}/{person.clothes.item}_diffuse.png",
                 {"roughness": 0.8, "specular": 0.2},
             ),
-            "eyes": (f"eyes/materials/{person.eyes.picture}.png", {"roughness": 0.08, "specular": 0.6}),
             "lashes": (
                 f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",
                 {"roughness": 0.6, "specular": 0.1},
@@ -126,7 +103,6 @@ class PersonModel:
                 f"eyebrows/{person.brows.card}/{person.brows.card}.png",
                 {"roughness": 0.7, "specular": 0.1},
             ),
-            "teeth": ("teeth/materials/teeth.png", {"roughness": 0.2, "specular": 0.5}),
         }[name]
         material = Material("painted", numbers, assets.file(picture))
         # A card of lashes is its own outline: rounded it would shrink.
