@@ -145,13 +145,14 @@ def test_the_other_eye_stays_open(bodies: dict[str, Body]) -> None:
 @pytest.mark.parametrize("look", ["aside", "up", "down"])
 def test_eyes_and_irises_turn_with_the_gaze(bodies: dict[str, Body], look: str) -> None:
     body = bodies["vera"]
-    pose = Pose(LOOKS[look], head=Rotation.from_euler("y", 20, degrees=True).as_matrix())
+    head = Rotation.from_euler("y", 20, degrees=True).as_matrix()
+    pose = Pose(LOOKS[look], head)
     posed = body.posed(pose)
     irises = eye_vertices(posed)["irises"]
     for side, points in zip(SIDES, np.split(irises, 2), strict=True):
         centre = posed.turn.of_head(body.eyes[side][None])[0]
         sight = points[0] - centre
-        ahead = pose.head @ pose.eye_turn(side)[:, 2]
+        ahead = head @ pose.eye_turn(side)[:, 2]
         assert sight / np.linalg.norm(sight) == pytest.approx(ahead, abs=1e-6)
         left_deg, up_deg = pose.gaze_deg(side)
         assert np.hypot(left_deg, up_deg) == pytest.approx(25 if look == "up" else 30)

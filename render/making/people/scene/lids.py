@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 # Edges of the left lids' rims on the base mesh: on the ball, along the rim's middle, and where skin begins.
 _RIMS = {"inner": (7747, 7748), "middle": (13352, 13353), "outer": (6784, 6785)}
 _REACH_M = 0.032  # nothing farther from an eye's centre is of its lids
-_SKIN_M = 0.9e-3  # least thickness of a lid over the eye
+_SKIN_M = 1.2e-3  # least thickness of a lid over the eye
 _SEALED_M = 0.35e-3  # how deep the inner rim lies in the eye: no gap shows
 _OVERLAP_DEG = 0.8  # of shut lids
 _LOWER_REACH_M = 11e-3  # the lower lid's skin follows its rim as far down
@@ -158,7 +158,7 @@ class Lids:
             )
         self._rest = points
         shut = points + self._blink
-        for _ in range(6):
+        for _ in range(12):
             over = self.opening(shut)
             shut = self._turned(shut, self._by_column(shut, over, over.excess()))
         self._shutting = shut - points
@@ -199,9 +199,9 @@ class Lids:
 
     @property
     def skin(self) -> Rows:
-        """Vertices that lie on the eye at rest: outside its ball, the rim's inner and middle rows left out."""
+        """Vertices that lie on the eye at rest: outside its ball, the rim's inner and middle rows not."""
         was = self.ball.clearance(self._rest[self._rows] - self.centre, np.array([0.0, 0, 1]))
-        return self._rows[(was > 0.5 * _SKIN_M) & ~np.isin(self._rows, self.rim.middle)]
+        return self._rows[(was > 0.5 * _SKIN_M) & ~np.isin(self._rows, [self.rim.inner, self.rim.middle])]
 
     def _off_the_ball(self, points: Array, axis: Array) -> Array:
         """Lids' skin outside the eye, the rims' inner edge in it."""

@@ -140,7 +140,7 @@ class Mouth:
     def lifted(self, acting: Array) -> Array:
         """A body [N, 3] whose face acts, its lips lifted off the teeth."""
         result = acting.copy()
-        for _ in range(2):  # a vertex shares its neighbours' lift, and may need some more
+        for _ in range(4):  # a vertex shares its neighbours' lift, and may need some more
             result[self._near] += self._spread @ self._needed_lift(result)
         return result
 
