@@ -61,7 +61,7 @@ class Eyes:
 class Teeth:
     """Of the path-traced person."""
 
-    colour: Rgb = (238, 230, 214)
+    colour: Rgb = (233, 224, 206)
 
 
 @dataclass(frozen=True)

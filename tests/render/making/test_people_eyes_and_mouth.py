@@ -128,8 +128,9 @@ def test_a_blink_shuts_the_lids_all_along(bodies: dict[str, Body], name: str) ->
             for w in (0.0, 0.5, 1.0)
         ]
         height = [o.upper - o.lower for o in openings]
-        within = height[0] > 8.0  # degrees; the corners are shut anyway
-        assert within.sum() >= 6
+        x = openings[0].x
+        within = (x > x.min() + 3.5e-3) & (x < x.max() - 3.5e-3)  # in its corners flesh fills an eye
+        assert within.sum() >= 5
         assert height[2][within].max() < 0.5
         half = height[1][within] / height[0][within]
         assert 0.3 < np.median(half) < 0.7

@@ -25,11 +25,13 @@ _RIMS = {"inner": (7747, 7748), "middle": (13352, 13353), "outer": (6784, 6785)}
 _REACH_M = 0.032  # nothing farther from an eye's centre is of its lids
 _SKIN_M = 1.2e-3  # least thickness of a lid over the eye
 _SEALED_M = 0.35e-3  # how deep the inner rim lies in the eye: no gap shows
-_OVERLAP_DEG = 0.8  # of shut lids
+_OVERLAP_DEG = 2.0  # of shut lids
+_CORNER_M = 4.5e-3  # so near its corners an eye shuts as MakeHuman has it
 _LOWER_REACH_M = 11e-3  # the lower lid's skin follows its rim as far down
-# Share of the eye's turn that lids follow; MakeHuman's units give part of it.
-_FOLLOW_DOWN = 0.65
-_FOLLOW_UP = 0.55
+# Shares of the eye's turn that upper and lower lid follow beyond MakeHuman's units, whose upper lids make .39
+# of it downwards and .18 upwards.
+_FOLLOW_DOWN = (0.45, 0.25)
+_FOLLOW_UP = (0.37, 0.0)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Lids:
             )
         self._rest = points
         shut = points + self._blink
-        for _ in range(12):
+        for _ in range(4):
             over = self.opening(shut)
             shut = self._turned(shut, self._by_column(shut, over, over.excess()))
         self._shutting = shut - points
@@ -168,21 +170,19 @@ class Lids:
         """A body [N, 3] with units added, its lids corrected for an eye looking along `axis` [3]."""
         # A shut lid meets the other all along, as far apart as they were.
         points = points + blink * (self._shutting - self._blink)
-        points = self._turned(points, (1 - min(blink, 1.0)) ** 2 * self._following(gaze_up_deg))
+        share = (1 - min(blink, 1.0)) ** 2
+        upper_deg, lower_deg = _following(gaze_up_deg)
+        points = self._turned(points, share * upper_deg, share * lower_deg)
         # Whatever units add up to, the upper lid stops at the lower.
         now = self.opening(points)
         crossed = self._turned(points, self._by_column(points, now, np.maximum(now.excess(), 0)))
         return self._off_the_ball(crossed, axis)
 
     def _by_column(self, points: Array, opening: Opening, values: Array) -> Array:
-        """Values at an opening's columns, for each of the rows."""
-        return np.interp(points[self._rows, 0] - self.centre[0], opening.x, values)
-
-    def _following(self, gaze_up_deg: float) -> float:
-        """Degrees by which the upper lid follows the gaze beyond what MakeHuman's units do."""
-        if gaze_up_deg < 0:
-            return gaze_up_deg * (_FOLLOW_DOWN - 0.39)
-        return gaze_up_deg * (_FOLLOW_UP - 0.18)
+        """Values at an opening's columns, for each of the rows; towards the corners less, beyond nothing."""
+        x = points[self._rows, 0] - self.centre[0]
+        from_corner = np.minimum(x - opening.x.min(), opening.x.max() - x)
+        return np.interp(x, opening.x, values) * _smooth(from_corner / _CORNER_M)
 
     def _turned(self, points: Array, upper_deg: float | Array, lower_deg: float = 0.0) -> Array:
         """Lids turned upwards about the axis through the eye from side to side."""
@@ -219,6 +219,12 @@ class Lids:
 def _move_out(points: Array, rows: Rows, centre: Array, by: Array) -> None:
     away = points[rows] - centre
     points[rows] += by[:, None] * away / np.linalg.norm(away, axis=1, keepdims=True)
+
+
+def _following(gaze_up_deg: float) -> tuple[float, float]:
+    """Degrees by which upper and lower lid follow the gaze beyond what MakeHuman's units do."""
+    upper, lower = _FOLLOW_DOWN if gaze_up_deg < 0 else _FOLLOW_UP
+    return upper * gaze_up_deg, lower * gaze_up_deg
 
 
 def _elevation(about: Array) -> Array:
