@@ -29,6 +29,7 @@ Rows = NDArray[np.int64]
 _UPPER_LIP_EDGE = 520
 _INNER_LIPS = (554, 571)
 _EDGE_BELOW_LIP_M = 1.3e-3
+_CROWN_MORE_M = 1.2e-3
 _BEHIND_LIPS_M = 1.2e-3
 _LOWER_HELPER = slice(14992, 15060)  # base.obj's own lower teeth, and upper
 _FIRST_UPPER_HELPER = 15060
@@ -93,6 +94,8 @@ class Mouth:
             ]
         )
         self._points = points + self.moved
+        # The gums leave little of the crowns, whose necks go on beneath them.
+        self._points[self.gum, 1] += np.where(self.upper[self.gum], _CROWN_MORE_M, -_CROWN_MORE_M)
         self._arches = {
             upper: Arch.of(self._points[~self.gum & (self.upper if upper else ~self.upper)])
             for upper in (True, False)
