@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin
+from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin, Teeth
 
 VERA = Person(
     name="vera",
@@ -58,7 +58,15 @@ VERA = Person(
         freckles=90,
         pictures={"young_lightskinned_female_diffuse3": 0.7, "young_lightskinned_female_diffuse2": 0.3},
     ),
-    eyes=Eyes(iris_inner=(92, 58, 30), iris_outer=(52, 38, 26), lash_strength=1.3, liner=0.8),
+    eyes=Eyes(
+        iris_inner=(92, 58, 30),
+        iris_outer=(52, 38, 26),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.535,
+        iris_brightness=0.9,
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(52, 35, 26), lift=-2.5, arch=0.75),
     hair=Hair(style="bob", dark=(33, 24, 20), light=(86, 62, 46), hairline_lift=-7.0),
     clothes=Clothes(colour=(58, 78, 92)),
@@ -102,7 +110,19 @@ ELIAS = Person(
         pictures={"middleage_lightskinned_male_diffuse": 0.75, "young_lightskinned_male_diffuse2": 0.25},
     ),
     age=0.75,
-    eyes=Eyes(iris_inner=(112, 124, 124), iris_outer=(66, 84, 98), lash_strength=0.7, liner=0.25),
+    eyes=Eyes(
+        iris_inner=(112, 124, 124),
+        iris_outer=(66, 84, 98),
+        lash_strength=0.7,
+        liner=0.25,
+        picture="blue_eye",
+        iris_saturation=0.5,
+        pupil=0.32,
+        redness=1.3,
+        iris_mm=5.9,
+        lids_cover_mm=(1.2, -0.3),
+    ),
+    teeth=Teeth(colour=(226, 212, 184)),
     brows=Brows(colour=(92, 84, 78), density=1.15, width=1.25, lift=-1.5, arch=0.5),
     hair=Hair(style="short", dark=(62, 58, 55), light=(140, 136, 132), grey=0.38, hairline_lift=5.0),
     clothes=Clothes(colour=(40, 46, 60), item="male_elegantsuit01"),
@@ -145,7 +165,17 @@ AMARA = Person(
         pictures={"young_lightskinned_female_diffuse2": 0.6, "young_darkskinned_male_diffuse": 0.4},
     ),
     age=0.12,
-    eyes=Eyes(iris_inner=(74, 44, 22), iris_outer=(44, 28, 16), lash_strength=1.3, liner=0.8),
+    eyes=Eyes(
+        iris_inner=(74, 44, 22),
+        iris_outer=(44, 28, 16),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.53,
+        iris_brightness=0.6,
+        iris_mm=5.6,
+        lids_cover_mm=(1.0, -0.3),
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(24, 17, 14), density=1.1, lift=-2.0),
     hair=Hair(style="afro", dark=(16, 12, 10), light=(48, 34, 26)),
     clothes=Clothes(colour=(176, 128, 62), neckline="vee", item="female_elegantsuit01"),

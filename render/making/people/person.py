@@ -47,6 +47,21 @@ class Eyes:
     liner: float = 0.6  # darkness of the upper lid's rim
     picture: str = "brown_eye"  # MakeHuman's, as its lashes
     lashes: str = "eyelashes01"
+    # Of the path-traced person:
+    iris_mm: float = 5.5  # radius
+    pupil: float = 0.36  # radius, in the iris's
+    iris_brightness: float = 1.0
+    iris_saturation: float = 0.85
+    iris_hue: float = 0.5  # 0.5 as in the picture; less is redder
+    redness: float = 1.0  # of the white's veins and corners
+    lids_cover_mm: tuple[float, float] = (1.1, -0.2)  # of the iris at rest: by the upper lid, by the lower
+
+
+@dataclass(frozen=True)
+class Teeth:
+    """Of the path-traced person."""
+
+    colour: Rgb = (233, 224, 206)
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,7 @@ class Person:
     skin: Skin
     age: float = 0.0  # depth of the lines at rest and of wrinkles
     eyes: Eyes = Eyes()
+    teeth: Teeth = Teeth()
     brows: Brows = Brows()
     hair: Hair = Hair()
     clothes: Clothes = Clothes()

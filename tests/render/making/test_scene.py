@@ -84,17 +84,20 @@ def test_triangles_are_the_quads_of_the_base_mesh() -> None:
 
 
 def test_the_body_is_the_rig_s_head() -> None:
-    """At rest and acting, vertex by vertex; eyeballs turn instead of being pushed."""
-    body, head, top = Body(VERA.shape.targets), build_head(VERA.shape), make_head.topology()
+    """At rest and acting, vertex by vertex; but the lids, which lie on the ball, and eyeballs, which turn."""
+    body, head, top = Body(VERA.shape, VERA.eyes), build_head(VERA.shape), make_head.topology()
+    eyes = np.stack([*body.eyes.values()])
+    away = np.linalg.norm(head.vertices[:, None] - eyes, axis=2).min(1) > 0.03
     weights = {"mouthSmileLeft": 0.7, "jawOpen": 0.4, "browInnerUp": 1.0, "eyeLookDownLeft": 0.5}
-    np.testing.assert_allclose(body.rest[top.source_vertices], head.vertices, atol=1e-6)
+    np.testing.assert_allclose(body.rest[top.source_vertices][away], head.vertices[away], atol=6e-4)
     acting = body.posed(Pose(weights)).skin[top.source_vertices]
-    np.testing.assert_allclose(acting, head.posed(weights), atol=1e-6)
+    np.testing.assert_allclose(acting[away], head.posed(weights)[away], atol=6e-4)
+    assert np.abs(acting - head.posed(weights)).max() < 4e-3
     assert not unit_delta("eyeLookDownLeft")[top.source_vertices][top.group("left_eye")].any()
 
 
 def test_a_turn_moves_the_skull_whole_and_the_shoulders_not_at_all() -> None:
-    body = Body({})
+    body = Body(VERA.shape, VERA.eyes)
     posed = body.posed(Pose({}, TURN))
     moved = np.linalg.norm(posed.skin - body.rest, axis=1)
     crown, hand = body.rest[:, 1].argmax(), np.abs(body.rest[:, 0]).argmax()
@@ -111,8 +114,8 @@ def test_items_move_as_what_they_hang_on(model: PersonModel) -> None:
     acting = model.at(Pose({"browInnerUp": 1.0}))
     risen = acting.vertices["brows"] - rest.vertices["brows"]
     assert risen[:, 1].max() > 4e-3
-    back = (turned.placements["hair"][:3, :3].T @ (turned.vertices["eyes"].T - _shift(turned))).T
-    np.testing.assert_allclose(back, rest.vertices["eyes"], atol=1e-6)
+    back = (turned.placements["hair"][:3, :3].T @ (turned.vertices["eyeballs"].T - _shift(turned))).T
+    np.testing.assert_allclose(back, rest.vertices["eyeballs"], atol=1e-6)
 
 
 def _shift(moment) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -121,9 +124,9 @@ def _shift(moment) -> np.ndarray:  # type: ignore[no-untyped-def]
 
 @needs_assets
 def test_eyes_turn_about_their_middles(model: PersonModel) -> None:
-    rest = model.at(Pose({})).vertices["eyes"]
+    rest = model.at(Pose({})).vertices["eyeballs"]
     left = {"eyeLookOutLeft": 0.5, "eyeLookInRight": 0.5, "eyeLookUpLeft": 1.0, "eyeLookUpRight": 1.0}
-    looking = model.at(Pose(left)).vertices["eyes"]
+    looking = model.at(Pose(left)).vertices["eyeballs"]
     for side, sign in (("left", 1), ("right", -1)):
         own, centre = rest[:, 0] * sign > 0, model.body.eyes[side]
         np.testing.assert_allclose(

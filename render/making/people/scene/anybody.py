@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from render.making.make_head import random_targets
-from render.making.people.person import Brows, Clothes, Eyes, Hair, HairStyle, Person, Rgb, Shape, Skin
+from render.making.people.person import Brows, Clothes, Eyes, Hair, HairStyle, Person, Rgb, Shape, Skin, Teeth
 
 _SKINS = {
     "female": ("young_lightskinned_female_diffuse2", "young_lightskinned_female_diffuse3",
@@ -23,6 +23,7 @@ _COLOURS: tuple[Rgb, ...] = (
 )  # fmt: skip
 _STYLES: dict[str, HairStyle] = {"female": "bob", "male": "short"}
 _IRISES = ("brown_eye", "brownlight_eye", "blue_eye", "green_eye", "grey_eye")
+_TEETH = ((242.0, 236.0, 222.0), (218.0, 202.0, 170.0))  # the whitest and the yellowest
 _NUM_BROWS, _NUM_LASHES = 12, 4
 
 
@@ -32,6 +33,8 @@ def anybody(seed: int) -> Person:
     sex = str(rng.choice(("female", "male")))
     picture = str(rng.choice(_SKINS[sex]))
     dark = "darkskinned" in picture
+    # A sequence of its own: what was drawn before there were these stays the same.
+    details = np.random.default_rng([seed, 3])
     return Person(
         name=f"anybody-{seed}",
         summary=f"nobody, drawn from seed {seed}",
@@ -50,7 +53,15 @@ def anybody(seed: int) -> Person:
         eyes=Eyes(
             picture=str(rng.choice(_IRISES[:2] if dark else _IRISES)),
             lashes=f"eyelashes{rng.integers(1, _NUM_LASHES + 1):02d}",
+            iris_mm=float(details.uniform(5.3, 5.9)),
+            pupil=float(details.uniform(0.26, 0.46)),
+            iris_brightness=float(details.uniform(0.55, 1.05)),
+            iris_saturation=float(details.uniform(0.45, 0.95)),
+            iris_hue=float(details.uniform(0.5, 0.54)),
+            redness=float(details.uniform(0.6, 1.6)),
+            lids_cover_mm=(float(details.uniform(0.7, 2.2)), float(details.uniform(-0.6, 0.5))),
         ),
+        teeth=Teeth(_between(*_TEETH, float(details.uniform()))),
         brows=Brows(card=f"eyebrow{rng.integers(1, _NUM_BROWS + 1):03d}"),
         hair=Hair(
             style=_STYLES[sex],
@@ -61,3 +72,8 @@ def anybody(seed: int) -> Person:
             colour=_COLOURS[int(rng.integers(len(_COLOURS)))], item=str(rng.choice(_CLOTHES[sex]))
         ),
     )
+
+
+def _between(first: Rgb, second: Rgb, share: float) -> Rgb:
+    red, green, blue = (a + share * (b - a) for a, b in zip(first, second, strict=True))
+    return red, green, blue

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 VARIABLE = "VISAVIS_BLENDER"
 SCRIPT = Path(__file__).with_name("path_tracer.py")
+SCRIPTS = (SCRIPT, SCRIPT.with_name("wet_shaders.py"))  # all that the process runs
 _NICENESS = 10
 
 

@@ -15,6 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from render.making import make_head, makehuman
 from render.making.items import Item
+from render.making.people.person import Eyes, Shape
+from render.making.people.scene.eyeballs import Eyeball
+from render.making.people.scene.lids import Lids
 from render.rigs.articulation import EYE_TURNS
 
 Array = NDArray[np.float64]
@@ -38,6 +41,11 @@ class Pose:
             if turn.joint == f"{side}_eye":
                 angles[turn.axis] += turn.degrees * self.weights.get(turn.unit, 0.0)
         return angles[1], -angles[0]
+
+    def eye_turn(self, side: str) -> Array:
+        """An eye's turn from straight ahead, [3, 3]."""
+        left_deg, up_deg = self.gaze_deg(side)
+        return Rotation.from_euler("YX", [left_deg, -up_deg], degrees=True).as_matrix()
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,22 @@ class HeadTurn:
 class Body:
     """One shape of MakeHuman's base mesh; N vertices."""
 
-    def __init__(self, targets: Mapping[str, float]) -> None:
-        self.rest = make_head.placed_body(makehuman.combine_targets(targets or make_head.AVERAGE_ADULT))
+    def __init__(self, shape: Shape, eyes: Eyes) -> None:
+        targets = shape.targets or make_head.AVERAGE_ADULT
+        self.rest = make_head.placed_body(makehuman.combine_targets(targets))
         self.neck, self.skull = (self._joint(name) for name in ("joint-neck", "joint-head"))
-        self.eyes = {
-            side: make_head.fit_sphere(self.rest[_ball(letter)])[0] for side, letter in SIDES.items()
-        }
+        self.eyes: dict[str, Array] = {}
+        self.balls: dict[str, Eyeball] = {}
+        self.lids: dict[str, Lids] = {}
+        for side, letter in SIDES.items():
+            self.eyes[side], radius = make_head.fit_sphere(self.rest[_ball(letter)])
+            self.balls[side] = Eyeball(
+                radius, 1e-3 * eyes.iris_mm, eyes.pupil, turn_deg=0.0 if side == "left" else 130.0
+            )
+            self.lids[side] = Lids(
+                side, self.rest, self.eyes[side], self.balls[side], unit_delta(f"eyeBlink{side.title()}")
+            )
+            self.rest = self.lids[side].resting(self.rest, *(1e-3 * cover for cover in eyes.lids_cover_mm))
 
     @property
     def eye_midpoint(self) -> Array:
@@ -87,6 +105,9 @@ class Body:
         for name, weight in pose.weights.items():
             if weight:
                 acting += weight * unit_delta(name)
+        for side, lids in self.lids.items():
+            blink = pose.weights.get(f"eyeBlink{side.title()}", 0.0)
+            acting = lids.acting(acting, blink, pose.gaze_deg(side)[1], pose.eye_turn(side)[:, 2])
         turn = HeadTurn(np.eye(3) if pose.head is None else pose.head, self.neck, self.skull)
         return PosedBody(self, acting, turn, pose)
 
@@ -121,15 +142,12 @@ class PosedBody:
         """Vertices [K, 3] of what sits on the face, such as brows, lashes or teeth."""
         return self.turn.of_head(self._on(item, self.acting))
 
-    def eyeballs(self, item: Item) -> Array:
-        """Vertices [K, 3] of both eyes, turned to where they look."""
-        balls = self._on(item, self.body.rest)
-        for side, centre in self.body.eyes.items():
-            left_deg, up_deg = self.pose.gaze_deg(side)
-            turn = Rotation.from_euler("YX", [left_deg, -up_deg], degrees=True).as_matrix()
-            own = balls[:, 0] > 0 if side == "left" else balls[:, 0] <= 0
-            balls[own] = (balls[own] - centre) @ turn.T + centre
-        return self.turn.of_head(balls)
+    def on_eyes(self, points: Mapping[str, Array]) -> Array:
+        """Vertices of the left eye and then the right, given about each eye's centre as it looks ahead."""
+        turned = [
+            points[side] @ self.pose.eye_turn(side).T + centre for side, centre in self.body.eyes.items()
+        ]
+        return self.turn.of_head(np.concatenate(turned))
 
     def _on(self, item: Item, points: Array) -> Array:
         # Items' offsets are in decimetres, and their size does not change as a face acts.

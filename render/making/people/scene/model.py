@@ -14,8 +14,10 @@ from render.making.items import Assets, Item
 from render.making.people.head import build_head
 from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
+from render.making.people.scene.eyes import eye_surfaces, eye_vertices
 from render.making.people.scene.hair import Strands, grow_hair
 from render.making.people.scene.materials import cache_folder, clothes_material, skin_material
+from render.making.people.scene.mouth import Mouth
 from render.making.people.scene.skin_surface import skin_state
 from render.making.people.scene.surface import Material, Surface
 from render.making.people.scene.uv import canonical_body
@@ -40,20 +42,21 @@ class PersonModel:
         """`folder` keeps the pictures that are made for people; the user's cache without one."""
         self.person = person
         self._folder = folder or cache_folder()
-        self.body = Body(person.shape.targets)
+        self.body = Body(person.shape, person.eyes)
+        self._mouth = Mouth(self.body.rest, assets)
         self._items: dict[str, Item] = {
             name: assets.item(f"{path}/{path.split('/')[1]}")
             for name, path in (
                 ("clothes", f"clothes/{person.clothes.item}"),
-                ("eyes", "eyes/high-poly"),
                 ("lashes", f"eyelashes/{person.eyes.lashes}"),
                 ("brows", f"eyebrows/{person.brows.card}"),
-                ("teeth", "teeth/teeth_base"),
             )
         }
         self.surfaces = {
             "skin": self._skin(assets),
             **{name: self._worn(name, assets) for name in self._items},
+            **eye_surfaces(person.eyes, self.body, assets),
+            **self._mouth.surfaces(person.teeth, assets),
         }
         self.strands: dict[str, Strands] = {"hair": grow_hair(person, build_head(person.shape))}
         self.strand_materials = {
@@ -63,12 +66,15 @@ class PersonModel:
     def at(self, pose: Pose) -> Moment:
         """The person in a pose."""
         posed = self.body.posed(pose)
+        posed = replace(posed, acting=self._mouth.lifted(posed.acting))
+        mouth = self._mouth.vertices(posed.acting, pose.weights.get("tongueOut", 0.0))
         items = self._items
         vertices = {
             "skin": posed.skin,
             "clothes": posed.clothes(items["clothes"]),
-            "eyes": posed.eyeballs(items["eyes"]),
-            **{name: posed.on_head(items[name]) for name in ("lashes", "brows", "teeth")},
+            **eye_vertices(posed),
+            **{name: posed.turn.of_head(points) for name, points in mouth.items()},
+            **{name: posed.on_head(items[name]) for name in ("lashes", "brows")},
         }
         return Moment(
             {name: v.astype(np.float32) for name, v in vertices.items()},
@@ -103,7 +109,6 @@ class PersonModel:
                 rest=(0.1 * item.obj.vertices).astype(np.float32),
             )
         picture, numbers = {
-            "eyes": (f"eyes/materials/{person.eyes.picture}.png", {"roughness": 0.08, "specular": 0.6}),
             "lashes": (
                 f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",
                 {"roughness": 0.6, "specular": 0.1},
@@ -112,7 +117,6 @@ class PersonModel:
                 f"eyebrows/{person.brows.card}/{person.brows.card}.png",
                 {"roughness": 0.7, "specular": 0.1},
             ),
-            "teeth": ("teeth/materials/teeth.png", {"roughness": 0.2, "specular": 0.5}),
         }[name]
         material = Material("painted", numbers, assets.file(picture))
         # A card of lashes is its own outline: rounded it would shrink.

@@ -9,11 +9,13 @@ and become Blender's z up.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
 import struct
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import bpy
@@ -58,6 +60,49 @@ class Shader:
 
     def link(self, source: Any, target: Any) -> None:
         self.links.new(source, target)
+
+    def ramp(self, value: Any, start: float, end: float, low: float, high: float) -> Any:
+        """A value that rises smoothly from `low` at `start` to `high` at `end`."""
+        node = self.nodes.new("ShaderNodeMapRange")
+        node.interpolation_type = "SMOOTHSTEP"
+        for key, number in zip(
+            ("From Min", "From Max", "To Min", "To Max"), (start, end, low, high), strict=True
+        ):
+            node.inputs[key].default_value = number
+        self.link(value, node.inputs["Value"])
+        return node.outputs["Result"]
+
+    def mix(self, share: Any, first: Any, second: Any) -> Any:
+        """Two shaders, `share` of the second."""
+        node = self.node("MixShader")
+        self.link(share, node.inputs[0])
+        self.link(first.outputs[0], node.inputs[1])
+        self.link(second.outputs[0], node.inputs[2])
+        return node
+
+    def finish(self, surface: Any) -> Any:
+        self.link(surface.outputs[0], self.nodes["Material Output"].inputs["Surface"])
+        return self.material
+
+    def colour(self, source: Any) -> None:
+        self.link(source.outputs["Color"], self.surface.inputs["Base Color"])
+
+    def bump(self, height: Any, strength: float, distance: float) -> None:
+        """Unevenness, metres high at most, by an output."""
+        bump = self.node("Bump", Strength=strength, Distance=distance)
+        self.link(height, bump.inputs["Height"])
+        self.link(bump.outputs["Normal"], self.surface.inputs["Normal"])
+
+    def in_space(self, kind: str, **inputs: Any) -> Any:
+        """A texture that fills space."""
+        texture = self.node(kind, **inputs)
+        self.link(self.node("TexCoord").outputs["Object"], texture.inputs["Vector"])
+        return texture
+
+    def scatter(self, weight: float, radius: tuple[float, float, float], metres: float) -> None:
+        """Light that walks under the surface, by colour so far."""
+        self.surface.subsurface_method = "RANDOM_WALK"
+        self.set(Subsurface_Weight=weight, Subsurface_Radius=radius, Subsurface_Scale=metres)
 
     def set(self, **inputs: Any) -> None:
         for key, value in inputs.items():
@@ -223,13 +268,27 @@ def hair(numbers: dict[str, float], _picture: str) -> Any:
     return material
 
 
+def wet_shaders() -> dict[str, Any]:
+    """What wet_shaders.py has, by name; its folder stays off the path, where files have Blender's names."""
+    found = importlib.util.spec_from_file_location("wet_shaders", Path(__file__).with_name("wet_shaders.py"))
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return dict(module.SHADERS)
+
+
 SHADERS = {"skin": skin, "cloth": cloth, "painted": painted, "hair": hair}
+WET_SHADERS = wet_shaders()
 
 
 def material(description: dict[str, Any]) -> Any:
+    kind, picture = description["shader"], description["picture"]
     further = {name: picture["path"] for name, picture in description["further"].items()}
     numbers: dict[str, Any] = {**description["numbers"], "pictures": further}
-    return SHADERS[description["shader"]](numbers, description["picture"])
+    if kind in WET_SHADERS:
+        return WET_SHADERS[kind](Shader(kind), numbers, picture)
+    return SHADERS[kind](numbers, picture)
 
 
 def show_state(material: Any, state: Any) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.camera import Camera
-from render.making.people.scene.blender import SCRIPT, Blender, BlenderError
+from render.making.people.scene.blender import SCRIPTS, Blender, BlenderError
 from render.making.people.scene.lighting import STUDIO, Lighting
-from render.making.people.scene.model import Material, Moment, PersonModel
+from render.making.people.scene.model import Moment, PersonModel
+from render.making.people.scene.surface import Material
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -42,7 +43,7 @@ class Renders:
         self._python = python
         self._blender: Blender | None = None
         self._shown = ""  # hash of the person in the process
-        self._script_digest = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()
+        self._script_digest = hashlib.sha256(b"".join(script.read_bytes() for script in SCRIPTS)).hexdigest()
         self._picture_digests: dict[Path, str] = {}
 
     def __enter__(self) -> Renders:

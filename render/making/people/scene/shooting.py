@@ -27,7 +27,7 @@ from render.making.people.scene import renders
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.body import Pose
 from render.making.people.scene.model import PersonModel
-from render.making.people.shoot import Shot, Start, Strands, Surface, write_shots, write_start
+from render.making.people.shoot import SURFACES, Shot, Start, Strands, Surface, write_shots, write_start
 
 Array = NDArray[np.float64]
 
@@ -78,6 +78,10 @@ _MOUTHS = (
     *_WHOLE_MOUTH,
 )
 _MOST = {"jawLeft": 0.7, "jawRight": 0.7, "mouthLeft": 0.7, "mouthRight": 0.7}
+
+
+# Surfaces that training takes for one part.
+_DRAWN_AS = {"skin": ("skin", "caruncles"), "eyes": ("eyeballs", "irises")}
 
 
 @dataclass(frozen=True)
@@ -166,12 +170,19 @@ def shoot(model: PersonModel, drawn: renders.Renders) -> None:
 
 
 def start_of(model: PersonModel) -> Start:
-    """The person at rest, as training starts from it."""
+    """The person at rest, as training starts from it; what only bends light is left out."""
     moment = model.at(Pose({}))
-    surfaces = {
-        name: Surface(moment.vertices[name], _triangles(surface.corners, surface.counts))
-        for name, surface in model.surfaces.items()
-    }
+    surfaces = {}
+    for part in SURFACES:
+        drawn = [name for name in _DRAWN_AS.get(part, (part,)) if name in model.surfaces]
+        vertices, faces, count = [], [], 0
+        for name in drawn:
+            surface = model.surfaces[name]
+            vertices.append(moment.vertices[name])
+            faces.append(_triangles(surface.corners, surface.counts) + count)
+            count += len(vertices[-1])
+        if drawn:
+            surfaces[part] = Surface(np.concatenate(vertices), np.concatenate(faces))
     strands = {name: Strands(hairs.points, hairs.radius.max(1)) for name, hairs in model.strands.items()}
     return Start(surfaces, strands)
 

@@ -31,9 +31,8 @@ class Surface:
     uv: NDArray[np.float32]  # [C, 2] origin bottom left
     material: Material
     subdivisions: int
-    rest: NDArray[np.float32] | None = (
-        None  # [V, 3] metres: where patterns that follow the surface are looked up
-    )
+    # [V, 3] metres: where patterns that follow the surface are looked up.
+    rest: NDArray[np.float32] | None = None
 
     @classmethod
     def of(

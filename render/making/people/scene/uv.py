@@ -15,7 +15,6 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from render.making import make_head, makehuman
-from render.making.people.scene.body import Body
 
 Array = NDArray[np.float64]
 
@@ -41,8 +40,9 @@ class FlatBody:
 @cache
 def canonical_body() -> Array:
     """The base mesh's vertices [N, 3] in canonical millimetres."""
-    average = Body(make_head.AVERAGE_ADULT)
-    return np.asarray(1e3 * (average.rest - average.eye_midpoint))
+    average = makehuman.combine_targets(make_head.AVERAGE_ADULT)
+    eyes = make_head.place(average).joints[4:6].mean(0)
+    return np.asarray(1e3 * (make_head.placed_body(average) - eyes))
 
 
 @cache
