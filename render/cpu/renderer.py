@@ -15,7 +15,7 @@ from torch import Tensor
 from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cpu.blend import BATCH, BATCH_ROW
-from render.cpu.lanes import LANES, TILE, TILE_FLOATS
+from render.cpu.lanes import LANES, STRIPS, TILE_FLOATS, TILE_HEIGHT, TILE_WIDTH
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD, SIDE_BY_SIDE
 from render.cpu.project import project_chunks, row_slots_per_chunk
 from render.cpu.raster import DIGITS, raster_rows
@@ -42,8 +42,8 @@ class CpuRenderer:
         self.width, self.height = width, height
         self.num_threads = num_threads or usable_cores()
         self._pool = ThreadPoolExecutor(max(1, self.num_threads - 1), thread_name_prefix="splat")
-        self._tile_rows = (height + TILE - 1) // TILE
-        self._tiles = (width + TILE - 1) // TILE
+        self._tile_rows = (height + TILE_HEIGHT - 1) // TILE_HEIGHT
+        self._tiles = (width + TILE_WIDTH - 1) // TILE_WIDTH
         self._workspace = _Workspace(0, self._tile_rows, self._tiles, self.num_threads)
         self._no_bytes = np.zeros(0, np.uint8)
         self._no_floats = np.zeros(0, np.float32)
@@ -136,7 +136,7 @@ class CpuRenderer:
                 counter[1:], num, g.is_surfel, row_order, work.records, work.depths, work.spans,
                 work.row_slots, work.row_starts, work.row_ends, t.keys, t.other_keys, t.histogram,
                 t.tile_places, t.tile_starts, t.tile_ends,
-                t.tile, t.batch, t.blocks, t.taken, t.slots, t.touched, t.staging,
+                t.tile, t.dimmed, t.batch, t.blocks, t.taken, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
@@ -175,14 +175,14 @@ class _ThreadSpace:
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
         self.row_spans = np.empty(CHUNK, np.int32)
-        self.tile_places = np.empty((capacity + 1) * tiles + 1, np.int32)
+        self.tile_places = np.zeros((capacity + 1) * tiles + 1 + 2 * LANES, np.int32)
         self.tile_starts = np.empty(tiles, np.int64)
         self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
+        self.dimmed = np.empty(STRIPS, np.float32)
         self.batch = _aligned(BATCH * BATCH_ROW)
         self.blocks, self.taken = np.empty(BATCH, np.int32), np.empty(BATCH, np.int32)
-        self.slots, self.touched = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 
