@@ -25,7 +25,8 @@ RECORD, PLANES = 16, 21
 
 # What is left out: what lies behind a block of pixels that lets through less than EXIT_TRANSMITTANCE, a step
 # of a byte at most, and 3D splats that would make up less than LEAST_SHARE of every pixel of a column of
-# blocks, a quarter of a step. Those do not add up: what one of them does not cover, the next one does.
+# blocks, a quarter of a step. On heads both together change no byte by more than two; hundreds of faint
+# splats over one another would add up to more.
 EXIT_TRANSMITTANCE = 1.0 / 256.0
 LEAST_SHARE = 1.0 / 1024.0
 
