@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from render.making.people.fields import smoothstep
 from render.making.people.person import Clothes
 from render.making.people.scene.colour import from_srgb8, to_srgb8
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating[Any]]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
 _SHADE = 0.3  # densities by which a fold may be darker or lighter than its cloth

@@ -16,6 +16,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from render.making.people.scene.colour import from_srgb8, to_srgb8
 from render.making.people.scene.uv import FlatBody, flat_body, mirrored, places
 
 Array = NDArray[np.float64]
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating[Any]]
 
 SIZE, COARSE = 2048, 512  # pixels a side of MakeHuman's pictures, and of what varies slowly
 _DARKEST = 0.25  # of detail, in densities
@@ -41,7 +42,7 @@ _ASYMMETRY_TAKEN = 0.42  # 0.5: both sides the same
 _BROAD_PX, _BROAD_TAKEN = 14.0, 0.9  # of the coarse picture; of what varies that slowly over a head
 _ZONES_KEPT = 0.5  # of what melanin differs by over a face; the rest was light
 _LIP, _LIP_TAKES = 0.5, 0.95  # of the lips' described blood, and of the skin's melanin, in the lips
-_VERSION = 4  # of what is done here: counts in the pictures' names
+_VERSION = 7  # of what is done here: counts in the pictures' names
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ def where_melanin_goes(assets: Assets) -> Picture:
     """
     dark, light = (zones_of(slow_density(assets.file(_file(name)))).melanin for name in (_DARK, _LIGHT))
     more = dark - light
-    return np.asarray(0.1 + 0.9 * smoothstep(0.3, 0.75, more / face_mean(more)), np.float32)
+    measured = 0.1 + 0.9 * smoothstep(0.3, 0.75, more / face_mean(more))
+    # Above the hands the two photographs differ by their lamps only.
+    above = smoothstep(-470, -420, flat_body(COARSE).points[..., 1])
+    return np.asarray(above + (1 - above) * measured, np.float32)
 
 
 def depth_of(melanin: float) -> float:
@@ -180,6 +184,9 @@ def _toned(person: Person, melanin: Picture, haemoglobin: Picture, takes: Pictur
     reddened = reddened + (0.4 + 0.6 * skin.ruddiness + 0.5 * person.age) * blotches.reshape(shape)
     toned = toned + (0.10 + 0.10 * depth_of(skin.melanin)) * _tanned(points).reshape(shape)
     toned = toned * (1 + 0.08 * fbm(points, 0.035, person.seed + 5).reshape(shape))
+    # The zones above are not balanced: the face's mean is what is described.
+    toned = toned + (1 - lips) * takes * (depth_of(skin.melanin) - face_mean(toned))
+    reddened = reddened + (1 - lips) * (skin.haemoglobin - face_mean(reddened))
     return np.maximum(toned, 0.04), np.maximum(reddened, 0.08)
 
 
@@ -268,7 +275,9 @@ def _hidden() -> Picture:
     wander = 3 * value_noise(points, 0.15, 3)
     above = above_hairline(points, Hair()) + wander
     ears = mask("ears", places(COARSE), 2.0)
-    scalp = smoothstep(-22, -10, above) * (1 - smoothstep(0.2, 0.6, ears)) * (points[:, 1] > -90)
+    # Photographed hair reaches down the temples.
+    reach = 10 + 16 * smoothstep(36, 54, side[:, 0])
+    scalp = smoothstep(-12, 0, above + reach) * (1 - smoothstep(0.2, 0.6, ears)) * (points[:, 1] > -90)
     front = side[:, 2] > -25
     eye = np.hypot((side[:, 0] - 30.5) / 21.0, (side[:, 1] - 0.5) / 9.0)
     eyes = front * smoothstep(1.15, 0.85, eye)
@@ -315,7 +324,7 @@ def beard_share(points: Array) -> Array:
     side = np.c_[np.abs(points[:, 0]), points[:, 1:]]
     wander = 4 * value_noise(points, 0.12, 7)
     edge = np.interp(side[:, 0], (0, 14, 26, 40, 56, 70, 76), (-46, -46, -50, -62, -54, -22, -10))
-    jaw = smoothstep(-3, 6, edge - side[:, 1] + wander) * smoothstep(-150, -118, points[:, 1])
+    jaw = smoothstep(-8, 10, edge - side[:, 1] + wander) * smoothstep(-150, -118, points[:, 1])
     jaw *= smoothstep(-75, -50, points[:, 2])
     bare = np.maximum(blob(side, (16, -87, 30), (5, 5, 30)), 0.8 * blob(side, (0, -50, 35), (2, 6, 20)))
     return np.asarray(jaw * (1 - 0.6 * bare))
