@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from render.making import makehuman
 from render.making.items import Assets, Item
-from render.making.people.head import build_head
 from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
-from render.making.people.scene.hair import Strands, grow_hair
+from render.making.people.scene.strands.beard import grow_beard
+from render.making.people.scene.strands.brows import grow_brows
+from render.making.people.scene.strands.hair import grow_hair
+from render.making.people.scene.strands.hanging import HangingStrands
+from render.making.people.scene.strands.lashes import grow_lashes
+from render.making.people.scene.strands.roots import Skin
+from render.making.people.scene.strands.strand import Strands
 
 Array = NDArray[np.float64]
 
@@ -49,10 +54,11 @@ class Surface:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where everything is: vertices [V, 3] of surfaces and [4, 4] placements of strands, by name; metres."""
+    """Where everything is, by name; metres."""
 
-    vertices: Mapping[str, NDArray[np.float32]]
-    placements: Mapping[str, Array]
+    vertices: Mapping[str, NDArray[np.float32]]  # [V, 3] of surfaces
+    placements: Mapping[str, Array]  # [4, 4] of strands that are rigid
+    strands: Mapping[str, NDArray[np.float32]]  # [N, K, 3] of strands that move by themselves
 
 
 class PersonModel:
@@ -66,8 +72,6 @@ class PersonModel:
             for name, path in (
                 ("clothes", f"clothes/{person.clothes.item}"),
                 ("eyes", "eyes/high-poly"),
-                ("lashes", f"eyelashes/{person.eyes.lashes}"),
-                ("brows", f"eyebrows/{person.brows.card}"),
                 ("teeth", "teeth/teeth_base"),
             )
         }
@@ -75,10 +79,21 @@ class PersonModel:
             "skin": self._skin(assets),
             **{name: self._worn(name, assets) for name in self._items},
         }
-        self.strands: dict[str, Strands] = {"hair": grow_hair(person, build_head(person.shape))}
-        self.strand_materials = {
-            "hair": Material("hair", {"melanin": person.hair.melanin, "redness": person.hair.redness})
+        hair = grow_hair(person, self.body, self.body.posed(Pose({})).clothes(self._items["clothes"]))
+        skin = Skin(self.body)
+        on_face = {
+            "brows": grow_brows(person, skin),
+            "lashes": grow_lashes(person, skin),
+            "beard": grow_beard(person, skin),
         }
+        hanging = {name: HangingStrands.of(strands, self.body) for name, strands in hair.items()}
+        self._on_face = {name: bound for name, bound in on_face.items() if bound is not None}
+        self._hanging = {name: strands for name, strands in hanging.items() if strands is not None}
+        self.strands: dict[str, Strands] = {
+            **hair,
+            **{name: bound.rest for name, bound in self._on_face.items()},
+        }
+        self.strand_material = Material("hair", {"redness": person.hair.redness})
 
     def at(self, pose: Pose) -> Moment:
         """The person in a pose."""
@@ -88,10 +103,16 @@ class PersonModel:
             "skin": posed.skin,
             "clothes": posed.clothes(items["clothes"]),
             "eyes": posed.eyeballs(items["eyes"]),
-            **{name: posed.on_head(items[name]) for name in ("lashes", "brows", "teeth")},
+            "teeth": posed.on_head(items["teeth"]),
+        }
+        moved = {
+            **{name: bound.on(vertices["skin"]) for name, bound in self._on_face.items()},
+            **{name: strands.on(posed.turn) for name, strands in self._hanging.items()},
         }
         return Moment(
-            {name: v.astype(np.float32) for name, v in vertices.items()}, {"hair": posed.turn.placement}
+            {name: v.astype(np.float32) for name, v in vertices.items()},
+            {name: posed.turn.placement for name in self.strands if name not in moved},
+            moved,
         )
 
     def _skin(self, assets: Assets) -> Surface:
@@ -118,18 +139,7 @@ class PersonModel:
                 {"roughness": 0.8, "specular": 0.2},
             ),
             "eyes": (f"eyes/materials/{person.eyes.picture}.png", {"roughness": 0.08, "specular": 0.6}),
-            "lashes": (
-                f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",
-                {"roughness": 0.6, "specular": 0.1},
-            ),
-            "brows": (
-                f"eyebrows/{person.brows.card}/{person.brows.card}.png",
-                {"roughness": 0.7, "specular": 0.1},
-            ),
             "teeth": ("teeth/materials/teeth.png", {"roughness": 0.2, "specular": 0.5}),
         }[name]
         material = Material("painted", numbers, assets.file(picture))
-        # A card of lashes is its own outline: rounded it would shrink.
-        return Surface.of(
-            item.obj.polygons, item.corner_uv, material, subdivisions=0 if name == "lashes" else 1
-        )
+        return Surface.of(item.obj.polygons, item.corner_uv, material)
