@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin, Teeth
+from render.making.people.person import Beard, Brows, Clothes, Eyes, Hair, Person, Shape, Skin, Teeth
 
 VERA = Person(
     name="vera",
@@ -68,7 +68,15 @@ VERA = Person(
         iris_saturation=0.8,
     ),
     brows=Brows(colour=(52, 35, 26), lift=-2.5, arch=0.75),
-    hair=Hair(style="bob", dark=(33, 24, 20), light=(86, 62, 46), hairline_lift=-7.0),
+    hair=Hair(
+        style="bob",
+        dark=(33, 24, 20),
+        light=(86, 62, 46),
+        hairline_lift=-7.0,
+        melanin=0.8,
+        redness=0.35,
+        forehead_mm=-4,
+    ),
     clothes=Clothes(colour=(58, 78, 92)),
 )
 
@@ -109,6 +117,7 @@ ELIAS = Person(
         lip_gloss=0.5,
         pictures={"middleage_lightskinned_male_diffuse": 0.75, "young_lightskinned_male_diffuse2": 0.25},
     ),
+    beard=Beard(length_mm=0.8, density=0.7, grey=0.6),
     age=0.75,
     eyes=Eyes(
         iris_inner=(112, 124, 124),
@@ -121,10 +130,23 @@ ELIAS = Person(
         redness=1.3,
         iris_mm=5.9,
         lids_cover_mm=(1.2, -0.3),
+        lash_mm=6.0,
     ),
     teeth=Teeth(colour=(226, 212, 184)),
-    brows=Brows(colour=(92, 84, 78), density=1.15, width=1.25, lift=-1.5, arch=0.5),
-    hair=Hair(style="short", dark=(62, 58, 55), light=(140, 136, 132), grey=0.38, hairline_lift=5.0),
+    brows=Brows(colour=(92, 84, 78), density=1.15, width=1.25, lift=-1.5, arch=0.5, grey=0.35),
+    hair=Hair(
+        style="short",
+        dark=(62, 58, 55),
+        light=(140, 136, 132),
+        grey=0.62,
+        hairline_lift=5.0,
+        melanin=0.86,
+        redness=0.1,
+        length_mm=36,
+        recession=0.8,
+        forehead_mm=4,
+        sideburns=True,
+    ),
     clothes=Clothes(colour=(40, 46, 60), item="male_elegantsuit01"),
 )
 
@@ -177,13 +199,13 @@ AMARA = Person(
         iris_saturation=0.8,
     ),
     brows=Brows(colour=(24, 17, 14), density=1.1, lift=-2.0),
-    hair=Hair(style="afro", dark=(16, 12, 10), light=(48, 34, 26)),
+    hair=Hair(style="afro", dark=(16, 12, 10), light=(48, 34, 26), melanin=0.97, redness=0.5, length_mm=38),
     clothes=Clothes(colour=(176, 128, 62), neckline="vee", item="female_elegantsuit01"),
 )
 
 MEI = Person(
     name="mei",
-    summary="a woman of about 30 with light skin and straight black hair",
+    summary="a woman of about 30 with light skin and long straight black hair",
     seed=4,
     shape=Shape(
         targets={
@@ -211,14 +233,25 @@ MEI = Person(
         pictures={"young_lightskinned_female_diffuse2": 0.65, "young_lightskinned_male_diffuse": 0.35},
     ),
     age=0.08,
-    brows=Brows(colour=(28, 21, 18), lift=-1.0, arch=0.5),
-    hair=Hair(style="bob", dark=(18, 14, 13), light=(56, 44, 38), melanin=0.95, redness=0.2),
+    eyes=Eyes(lash_mm=8.0),
+    brows=Brows(colour=(28, 21, 18), density=0.85, width=0.95, lift=-1.0, arch=0.5),
+    hair=Hair(
+        style="long",
+        dark=(18, 14, 13),
+        light=(56, 44, 38),
+        melanin=0.95,
+        redness=0.2,
+        length_mm=430,
+        parting_mm=-6,
+        wave_mm=0.6,
+        forehead_mm=-2,
+    ),
     clothes=Clothes(colour=(188, 182, 170), item="female_sportsuit01"),
 )
 
 ARJUN = Person(
     name="arjun",
-    summary="a man of about 40 with brown skin, stubble and short black hair",
+    summary="a man of about 40 with brown skin, short black hair and a short beard",
     seed=5,
     shape=Shape(
         targets={
@@ -248,14 +281,27 @@ ARJUN = Person(
         pictures={"middleage_lightskinned_male_diffuse": 0.6, "middleage_darkskinned_male_diffuse": 0.4},
     ),
     age=0.35,
-    brows=Brows(colour=(24, 19, 17), density=1.2, width=1.3, lift=-1.5, arch=0.4),
-    hair=Hair(style="short", dark=(18, 15, 14), light=(58, 48, 42), grey=0.05, melanin=0.96, redness=0.2),
+    eyes=Eyes(lash_mm=7.5),
+    brows=Brows(colour=(24, 19, 17), density=1.2, width=1.3, lift=-2.5, arch=0.3),
+    hair=Hair(
+        style="short",
+        dark=(18, 15, 14),
+        light=(58, 48, 42),
+        grey=0.04,
+        melanin=0.96,
+        redness=0.2,
+        length_mm=42,
+        parting_mm=28,
+        recession=0.35,
+        sideburns=True,
+    ),
+    beard=Beard(length_mm=6.0, grey=0.08),
     clothes=Clothes(colour=(94, 106, 96), item="male_casualsuit06"),
 )
 
 NORA = Person(
     name="nora",
-    summary="a woman of about 24 with very fair, freckled skin and red hair",
+    summary="a woman of about 24 with very fair, freckled skin and red hair in a bun",
     seed=6,
     shape=Shape(
         targets={
@@ -282,9 +328,16 @@ NORA = Person(
         pictures={"young_lightskinned_female_diffuse2": 0.8, "young_lightskinned_female_diffuse3": 0.2},
     ),
     age=0.03,
-    eyes=Eyes(picture="green_eye"),
-    brows=Brows(colour=(132, 84, 52), lift=-1.5, arch=0.8),
-    hair=Hair(style="bob", dark=(96, 46, 24), light=(190, 110, 60), melanin=0.42, redness=0.95),
+    eyes=Eyes(picture="green_eye", lash_mm=8.5),
+    brows=Brows(colour=(132, 84, 52), melanin=0.55, density=0.8, width=0.9, lift=-1.5, arch=0.8),
+    hair=Hair(
+        style="bun",
+        dark=(96, 46, 24),
+        light=(190, 110, 60),
+        melanin=0.42,
+        redness=0.95,
+        forehead_mm=-1,
+    ),
     clothes=Clothes(colour=(58, 92, 84), item="female_casualsuit01"),
 )
 

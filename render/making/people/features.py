@@ -7,7 +7,6 @@ at y = -66, chin at y = -100, crown at y = 106, ears at x = +-75).
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.making import makehuman
-from render.making.people.fields import blob, groove, polyline_distance, smoothstep, value_noise
+from render.making.people.fields import blob, groove, inside_distance, smoothstep, value_noise
 from render.making.people.person import HAIRLINE_DEG, Clothes, Hair, Person
 
 Array = NDArray[np.float64]
@@ -100,14 +99,14 @@ def find_features(person: Person, points: Array, landmarks: Array) -> Features:
     x, y, z = points.T
     seed = person.seed
     front = smoothstep(-25, -5, z)
-    outer = _inside(points[:, :2], landmarks[list(_OUTER_LIPS), :2])  # millimetres, positive inside
+    outer = inside_distance(points[:, :2], landmarks[list(_OUTER_LIPS), :2])  # millimetres, positive inside
     depth = landmarks[list(_INNER_LIPS), 2].mean() - 0.012 * x**2 - z
     near_lips = (outer > -9) & (z > -40) & (y > -110)
     lining = near_lips * smoothstep(7.0, 10.0, depth)
     brows = np.zeros(len(points))
     wander = 1.5 * value_noise(points, 0.2, seed + 3)
     for ring in _BROWS:
-        inside = _inside(points[:, :2], landmarks[list(ring), :2])
+        inside = inside_distance(points[:, :2], landmarks[list(ring), :2])
         brows = np.maximum(brows, smoothstep(-1.2, 1.0, inside + wander))
     eye_x = np.abs(x) - 29.0
     near = (np.hypot(eye_x, y) < 19) & (z > -5)
@@ -132,15 +131,3 @@ def find_features(person: Person, points: Array, landmarks: Array) -> Features:
         ears=ears,
         cloth=smoothstep(3.0, -3.0, above_neckline(points, person.clothes)),
     )
-
-
-def _inside(points: Array, ring: Array) -> Array:
-    """Distance [N] to a closed polygon [K, 2], positive inside it."""
-    closed = np.concatenate([ring, ring[:1]])
-    distance, _ = polyline_distance(points, closed)
-    inside = np.zeros(len(points), bool)
-    for (x0, y0), (x1, y1) in itertools.pairwise(closed):
-        crosses = (y0 > points[:, 1]) != (y1 > points[:, 1])
-        if y0 != y1:
-            inside ^= crosses & (points[:, 0] < (x1 - x0) * (points[:, 1] - y0) / (y1 - y0) + x0)
-    return np.where(inside, distance, -distance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,9 +21,9 @@ def unit(vectors: ArrayLike) -> Array:
     return array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
 
 
-def smoothstep(low: float, high: float, x: ArrayLike) -> Array:
+def smoothstep(low: float, high: ArrayLike, x: ArrayLike) -> Array:
     """0 below `low`, 1 above `high`, smooth between; `low` > `high` gives the falling ramp."""
-    t = np.clip((np.asarray(x, float) - low) / (high - low), 0, 1)
+    t = np.clip((np.asarray(x, float) - low) / (np.asarray(high, float) - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -83,6 +85,18 @@ def polyline_distance(points: Array, line: ArrayLike) -> tuple[Array, Array]:
         best[closer] = distance[closer]
         place[closer] = ((start[k] + t * length[k]) / start[-1])[closer]
     return best, place
+
+
+def inside_distance(points: Array, ring: Array) -> Array:
+    """Distance [N] to a closed polygon [K, 2], positive inside it."""
+    closed = np.concatenate([ring, ring[:1]])
+    distance, _ = polyline_distance(points, closed)
+    inside = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in itertools.pairwise(closed):
+        crosses = (y0 > points[:, 1]) != (y1 > points[:, 1])
+        if y0 != y1:
+            inside ^= crosses & (points[:, 0] < (x1 - x0) * (points[:, 1] - y0) / (y1 - y0) + x0)
+    return np.where(inside, distance, -distance)
 
 
 def linear(red: float, green: float, blue: float) -> Array:

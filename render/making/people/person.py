@@ -12,7 +12,7 @@ from typing import Literal
 from render.making.people.light import STUDIO, Light
 
 Rgb = tuple[float, float, float]
-HairStyle = Literal["bob", "short", "afro"]
+HairStyle = Literal["bob", "short", "afro", "long", "bun"]  # painted people know the first three
 Neckline = Literal["crew", "vee", "round"]
 
 
@@ -45,9 +45,9 @@ class Eyes:
     white: Rgb = (198, 190, 187)
     lash_strength: float = 1.0
     liner: float = 0.6  # darkness of the upper lid's rim
-    picture: str = "brown_eye"  # MakeHuman's, as its lashes
-    lashes: str = "eyelashes01"
+    picture: str = "brown_eye"  # MakeHuman's
     # Of the path-traced person:
+    lash_mm: float = 8.5  # of the upper lids' longest lashes
     iris_mm: float = 5.5  # radius
     pupil: float = 0.36  # radius, in the iris's
     iris_brightness: float = 1.0
@@ -71,7 +71,17 @@ class Brows:
     width: float = 1.0
     lift: float = 0.0
     arch: float = 1.0
-    card: str = "eyebrow001"  # MakeHuman's
+    melanin: float | None = None  # of path-traced hairs; None: that of the head's hair
+    grey: float = 0.0  # share of white hairs
+
+
+@dataclass(frozen=True)
+class Beard:
+    """Hair on cheeks, chin and upper lip, path-traced."""
+
+    length_mm: float = 0.0  # none; 0.6 is a day's stubble, 10 a short beard
+    density: float = 1.0
+    grey: float = 0.0
 
 
 # Height of the hairline at angles from the front, degrees.
@@ -87,6 +97,13 @@ class Hair:
     grey: float = 0.0  # share of white strands
     melanin: float = 0.65  # of path-traced strands, 0 white .. 1 black
     redness: float = 0.4
+    length_mm: float = 260.0
+    parting_mm: float = 20.0  # to the person's left of the middle
+    wave_mm: float = 1.2  # how far strands wave aside
+    forehead_mm: float = 0.0  # how much higher the hairline lies over the forehead
+    recession: float = 0.0  # of the hairline over the temples
+    thinning: float = 0.0  # share of hairs lost on top
+    sideburns: bool = False
     hairline_mm: tuple[float, ...] = _HAIRLINE_MM  # canonical, at HAIRLINE_DEG
     hairline_lift: float = 0.0  # over the forehead
     # Of the textured mesh, whose hair is a cap with short strands on it:
@@ -117,5 +134,6 @@ class Person:
     teeth: Teeth = Teeth()
     brows: Brows = Brows()
     hair: Hair = Hair()
+    beard: Beard = Beard()
     clothes: Clothes = Clothes()
     light: Light = STUDIO

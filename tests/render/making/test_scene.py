@@ -112,8 +112,8 @@ def test_items_move_as_what_they_hang_on(model: PersonModel) -> None:
     rest, turned = model.at(Pose({})), model.at(Pose({"jawOpen": 1.0, "browInnerUp": 1.0}, TURN))
     np.testing.assert_array_equal(rest.vertices["clothes"], turned.vertices["clothes"])
     acting = model.at(Pose({"browInnerUp": 1.0}))
-    risen = acting.vertices["brows"] - rest.vertices["brows"]
-    assert risen[:, 1].max() > 4e-3
+    risen = acting.strands["brows"] - rest.strands["brows"]
+    assert risen[..., 1].max() > 4e-3
     back = (turned.placements["hair"][:3, :3].T @ (turned.vertices["eyeballs"].T - _shift(turned))).T
     np.testing.assert_allclose(back, rest.vertices["eyeballs"], atol=1e-6)
 

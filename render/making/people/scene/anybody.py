@@ -24,7 +24,7 @@ _COLOURS: tuple[Rgb, ...] = (
 _STYLES: dict[str, HairStyle] = {"female": "bob", "male": "short"}
 _IRISES = ("brown_eye", "brownlight_eye", "blue_eye", "green_eye", "grey_eye")
 _TEETH = ((242.0, 236.0, 222.0), (218.0, 202.0, 170.0))  # the whitest and the yellowest
-_NUM_BROWS, _NUM_LASHES = 12, 4
+_LASHES_MM = {"female": (7.5, 10.0), "male": (5.5, 7.5)}
 
 
 def anybody(seed: int) -> Person:
@@ -52,7 +52,7 @@ def anybody(seed: int) -> Person:
         age=float(rng.uniform(0.05, 0.8)),
         eyes=Eyes(
             picture=str(rng.choice(_IRISES[:2] if dark else _IRISES)),
-            lashes=f"eyelashes{rng.integers(1, _NUM_LASHES + 1):02d}",
+            lash_mm=float(rng.uniform(*_LASHES_MM[sex])),
             iris_mm=float(details.uniform(5.3, 5.9)),
             pupil=float(details.uniform(0.26, 0.46)),
             iris_brightness=float(details.uniform(0.55, 1.05)),
@@ -62,9 +62,15 @@ def anybody(seed: int) -> Person:
             lids_cover_mm=(float(details.uniform(0.7, 2.2)), float(details.uniform(-0.6, 0.5))),
         ),
         teeth=Teeth(_between(*_TEETH, float(details.uniform()))),
-        brows=Brows(card=f"eyebrow{rng.integers(1, _NUM_BROWS + 1):03d}"),
+        brows=Brows(
+            density=float(rng.uniform(0.6, 1.2)),
+            width=float(rng.uniform(0.75, 1.4)),
+            lift=float(rng.uniform(-2, 2)),
+            arch=float(rng.uniform(0.2, 2)),
+        ),
         hair=Hair(
             style=_STYLES[sex],
+            length_mm=260 if sex == "female" else float(rng.uniform(25, 50)),
             melanin=float(rng.uniform(0.85, 0.98) if dark else rng.uniform(0.3, 0.95)),
             redness=float(rng.uniform(0.2, 0.7)),
         ),

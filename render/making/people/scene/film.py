@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 from render.camera import Camera
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError, face_unit_names
-from render.making.people.builtin import PEOPLE
+from render.making.people.builtin import CAST
 from render.making.people.head import Head, both_sides, build_head
 from render.making.people.person import Person
 from render.making.people.scene.anybody import anybody
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m render.making.people.scene.film", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("name", metavar="NAME", help=f"{', '.join(PEOPLE)} or anybody-SEED")
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(CAST)} or anybody-SEED")
     parser.add_argument("output", type=Path, metavar="OUT.mp4")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--fps", type=int, default=25)
@@ -202,11 +202,11 @@ def make_film(options: argparse.Namespace) -> None:
 
 def _person(name: str) -> Person:
     stem, _, seed = name.partition("-")
-    if name in PEOPLE:
-        return PEOPLE[name]
+    if name in CAST:
+        return CAST[name]
     if stem == "anybody" and seed.isdigit():
         return anybody(int(seed))
-    raise ValueError(f"nobody is called {name}: use one of {', '.join(PEOPLE)} or anybody-SEED")
+    raise ValueError(f"nobody is called {name}: use one of {', '.join(CAST)} or anybody-SEED")
 
 
 def _size(text: str) -> tuple[int, int]:

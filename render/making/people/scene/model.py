@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 
 from render.making import makehuman
 from render.making.items import Assets, Item
-from render.making.people.head import build_head
 from render.making.people.person import Person
 from render.making.people.scene.body import Body, Pose
 from render.making.people.scene.eyes import eye_surfaces, eye_vertices
-from render.making.people.scene.hair import Strands, grow_hair
 from render.making.people.scene.materials import cache_folder, clothes_material, skin_material
 from render.making.people.scene.mouth import Mouth
 from render.making.people.scene.skin_surface import skin_state
+from render.making.people.scene.strands.beard import grow_beard
+from render.making.people.scene.strands.brows import grow_brows
+from render.making.people.scene.strands.hair import grow_hair
+from render.making.people.scene.strands.hanging import HangingStrands
+from render.making.people.scene.strands.lashes import grow_lashes
+from render.making.people.scene.strands.roots import Skin
+from render.making.people.scene.strands.strand import Strands
 from render.making.people.scene.surface import Material, Surface
 from render.making.people.scene.uv import canonical_body
 
@@ -27,12 +32,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moment:
-    """Where everything is: vertices [V, 3] of surfaces and [4, 4] placements of strands, by name; metres."""
+    """Where everything is, by name; metres."""
 
-    vertices: Mapping[str, NDArray[np.float32]]
-    placements: Mapping[str, Array]
+    vertices: Mapping[str, NDArray[np.float32]]  # [V, 3] of surfaces
+    placements: Mapping[str, Array]  # [4, 4] of strands that are rigid
+    strands: Mapping[str, NDArray[np.float32]]  # [N, K, 3] of strands that move by themselves
     # Pictures [H, W, 3] of surfaces that change with what a face does, row 0 at the top.
-    states: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
+    states: Mapping[str, NDArray[np.float16]]
 
 
 class PersonModel:
@@ -41,85 +47,73 @@ class PersonModel:
     def __init__(self, person: Person, assets: Assets, folder: Path | None = None) -> None:
         """`folder` keeps the pictures that are made for people; the user's cache without one."""
         self.person = person
-        self._folder = folder or cache_folder()
         self.body = Body(person.shape, person.eyes)
         self._mouth = Mouth(self.body.rest, assets)
-        self._items: dict[str, Item] = {
-            name: assets.item(f"{path}/{path.split('/')[1]}")
-            for name, path in (
-                ("clothes", f"clothes/{person.clothes.item}"),
-                ("lashes", f"eyelashes/{person.eyes.lashes}"),
-                ("brows", f"eyebrows/{person.brows.card}"),
-            )
-        }
+        self._clothes = assets.item(f"clothes/{person.clothes.item}/{person.clothes.item}")
+        pictures = folder or cache_folder()
         self.surfaces = {
-            "skin": self._skin(assets),
-            **{name: self._worn(name, assets) for name in self._items},
+            "skin": _skin(person, self._clothes, assets, pictures),
+            "clothes": replace(
+                Surface.of(
+                    self._clothes.obj.polygons,
+                    self._clothes.corner_uv,
+                    clothes_material(person.clothes, assets, pictures),
+                ),
+                rest=(0.1 * self._clothes.obj.vertices).astype(np.float32),
+            ),
             **eye_surfaces(person.eyes, self.body, assets),
             **self._mouth.surfaces(person.teeth, assets),
         }
-        self.strands: dict[str, Strands] = {"hair": grow_hair(person, build_head(person.shape))}
-        self.strand_materials = {
-            "hair": Material("hair", {"melanin": person.hair.melanin, "redness": person.hair.redness})
+        hair = grow_hair(person, self.body, self.body.posed(Pose({})).clothes(self._clothes))
+        skin = Skin(self.body)
+        on_face = {
+            "brows": grow_brows(person, skin),
+            "lashes": grow_lashes(person, skin),
+            "beard": grow_beard(person, skin),
         }
+        hanging = {name: HangingStrands.of(strands, self.body) for name, strands in hair.items()}
+        self._on_face = {name: bound for name, bound in on_face.items() if bound is not None}
+        self._hanging = {name: strands for name, strands in hanging.items() if strands is not None}
+        self.strands: dict[str, Strands] = {
+            **hair,
+            **{name: bound.rest for name, bound in self._on_face.items()},
+        }
+        self.strand_material = Material("hair", {"redness": person.hair.redness})
 
     def at(self, pose: Pose) -> Moment:
         """The person in a pose."""
         posed = self.body.posed(pose)
         posed = replace(posed, acting=self._mouth.lifted(posed.acting))
         mouth = self._mouth.vertices(posed.acting, pose.weights.get("tongueOut", 0.0))
-        items = self._items
         vertices = {
             "skin": posed.skin,
-            "clothes": posed.clothes(items["clothes"]),
+            "clothes": posed.clothes(self._clothes),
             **eye_vertices(posed),
             **{name: posed.turn.of_head(points) for name, points in mouth.items()},
-            **{name: posed.on_head(items[name]) for name in ("lashes", "brows")},
+        }
+        moved = {
+            **{name: bound.on(vertices["skin"]) for name, bound in self._on_face.items()},
+            **{name: strands.on(posed.turn) for name, strands in self._hanging.items()},
         }
         return Moment(
             {name: v.astype(np.float32) for name, v in vertices.items()},
-            {"hair": posed.turn.placement},
+            {name: posed.turn.placement for name in self.strands if name not in moved},
+            moved,
             {"skin": skin_state(pose.weights, self.person.age)},
         )
 
-    def _skin(self, assets: Assets) -> Surface:
-        base = makehuman.base_obj()
-        covered = self._items["clothes"].hidden
-        kept = [
-            k
-            for k, (polygon, group) in enumerate(zip(base.polygons, base.groups, strict=True))
-            if group == "body" and not covered.issuperset(polygon)
-        ]
-        return replace(
-            Surface.of(
-                [base.polygons[k] for k in kept],
-                base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
-                skin_material(self.person, assets, self._folder),
-            ),
-            rest=(1e-3 * canonical_body()).astype(np.float32),
-        )
 
-    def _worn(self, name: str, assets: Assets) -> Surface:
-        person, item = self.person, self._items[name]
-        if name == "clothes":
-            return replace(
-                Surface.of(
-                    item.obj.polygons, item.corner_uv, clothes_material(person.clothes, assets, self._folder)
-                ),
-                rest=(0.1 * item.obj.vertices).astype(np.float32),
-            )
-        picture, numbers = {
-            "lashes": (
-                f"eyelashes/{person.eyes.lashes}/{person.eyes.lashes}.png",
-                {"roughness": 0.6, "specular": 0.1},
-            ),
-            "brows": (
-                f"eyebrows/{person.brows.card}/{person.brows.card}.png",
-                {"roughness": 0.7, "specular": 0.1},
-            ),
-        }[name]
-        material = Material("painted", numbers, assets.file(picture))
-        # A card of lashes is its own outline: rounded it would shrink.
-        return Surface.of(
-            item.obj.polygons, item.corner_uv, material, subdivisions=0 if name == "lashes" else 1
-        )
+def _skin(person: Person, clothes: Item, assets: Assets, pictures: Path) -> Surface:
+    """The base mesh's skin that no cloth covers."""
+    base = makehuman.base_obj()
+    kept = [
+        k
+        for k, (polygon, group) in enumerate(zip(base.polygons, base.groups, strict=True))
+        if group == "body" and not clothes.hidden.issuperset(polygon)
+    ]
+    surface = Surface.of(
+        [base.polygons[k] for k in kept],
+        base.uv[[corner for k in kept for corner in base.uv_polygons[k]]],
+        skin_material(person, assets, pictures),
+    )
+    return replace(surface, rest=(1e-3 * canonical_body()).astype(np.float32))

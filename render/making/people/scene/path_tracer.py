@@ -23,6 +23,7 @@ import mathutils
 import numpy as np
 
 STATE = "state"  # name of the node whose picture changes from pose to pose
+MELANIN = "melanin"  # attribute of strands
 AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 
@@ -254,15 +255,17 @@ def hair(numbers: dict[str, float], _picture: str) -> Any:
     fibre = nodes.new("ShaderNodeBsdfHairPrincipled")
     fibre.parametrization = "MELANIN"
     inputs = {
-        "Melanin": numbers["melanin"],
         "Melanin Redness": numbers["redness"],
         "Roughness": 0.32,
         "Radial Roughness": 0.4,
-        "Random Color": 0.3,
+        "Random Color": 0.1,
         "Random Roughness": 0.2,
     }
     for key, value in inputs.items():
         fibre.inputs[key].default_value = value
+    pigment = nodes.new("ShaderNodeAttribute")
+    pigment.attribute_name = MELANIN
+    material.node_tree.links.new(pigment.outputs["Fac"], fibre.inputs["Melanin"])
     output = nodes.new("ShaderNodeOutputMaterial")
     material.node_tree.links.new(fibre.outputs[0], output.inputs["Surface"])
     return material
@@ -354,6 +357,7 @@ class Scene:
         curves.position_data.foreach_set("vector", in_blender(points).astype(np.float32).ravel())
         thickness = curves.attributes.get("radius") or curves.attributes.new("radius", "FLOAT", "POINT")
         thickness.data.foreach_set("value", radius.ravel())
+        curves.attributes.new(MELANIN, "FLOAT", "CURVE").data.foreach_set("value", arrays[f"{name}.melanin"])
         curves.materials.append(material(description["material"]))
         self.hairs[name] = bpy.data.objects.new(name, curves)
         self._show(self.hairs[name])
@@ -375,6 +379,23 @@ class Scene:
         cycles.max_bounces = 6
         cycles.transparent_max_bounces = 16
         cycles.seed = 0
+        self._denoise_outline()
+
+    def _denoise_outline(self) -> None:
+        """Denoise alpha too, as Cycles does not: few samples leave speckles where hairs end."""
+        self.scene.use_nodes = True
+        tree = self.scene.node_tree
+        tree.nodes.clear()
+        traced = tree.nodes.new("CompositorNodeRLayers")
+        smoothed = tree.nodes.new("CompositorNodeDenoise")
+        smoothed.use_hdr = False
+        covered = tree.nodes.new("CompositorNodeSetAlpha")
+        covered.mode = "REPLACE_ALPHA"
+        picture = tree.nodes.new("CompositorNodeComposite")
+        tree.links.new(traced.outputs["Alpha"], smoothed.inputs["Image"])
+        tree.links.new(traced.outputs["Image"], covered.inputs["Image"])
+        tree.links.new(smoothed.outputs["Image"], covered.inputs["Alpha"])
+        tree.links.new(covered.outputs["Image"], picture.inputs["Image"])
 
     def draw(self, message: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Render one picture to message['path']."""
@@ -385,7 +406,12 @@ class Scene:
             if f"{name}.state" in arrays:
                 show_state(mesh.materials[0], arrays[f"{name}.state"])
         for name, thing in self.hairs.items():
-            thing.matrix_world = matrix_in_blender(arrays[f"{name}.placement"])
+            if f"{name}.placement" in arrays:
+                thing.matrix_world = matrix_in_blender(arrays[f"{name}.placement"])
+            else:
+                points = in_blender(arrays[f"{name}.points"]).astype(np.float32)
+                thing.data.position_data.foreach_set("vector", points.ravel())
+                thing.data.update_tag()
         self._light(message["lighting"])
         self._aim(message["camera"], arrays["camera_to_world"])
         self.scene.cycles.samples = message["samples"]

@@ -92,8 +92,8 @@ class Renders:
                 "material": self._material(surface.material),
             }
         for name, hairs in model.strands.items():
-            arrays |= {f"{name}.points": hairs.points, f"{name}.radius": hairs.radius}
-            strands[name] = {"material": self._material(model.strand_materials[name])}
+            arrays |= {f"{name}.{key}": getattr(hairs, key) for key in ("points", "radius", "melanin")}
+            strands[name] = {"material": self._material(model.strand_material)}
         message = {"kind": "person", "script": self._script_digest, "surfaces": surfaces, "strands": strands}
         return message, arrays
 
@@ -128,6 +128,7 @@ def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[di
     arrays: Arrays = {f"{name}.vertices": v for name, v in moment.vertices.items()}
     arrays |= {f"{name}.state": state for name, state in moment.states.items()}
     arrays |= {f"{name}.placement": matrix for name, matrix in moment.placements.items()}
+    arrays |= {f"{name}.points": points for name, points in moment.strands.items()}
     arrays["camera_to_world"] = np.linalg.inv(camera.world_to_camera.double().numpy()).round(9)
     return message, arrays
 

@@ -21,13 +21,22 @@ from render.camera import Camera
 from render.making import make_head
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError
-from render.making.people.builtin import PEOPLE
+from render.making.people.builtin import CAST
 from render.making.people.head import both_sides
 from render.making.people.scene import renders
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.body import Pose
 from render.making.people.scene.model import PersonModel
-from render.making.people.shoot import SURFACES, Shot, Start, Strands, Surface, write_shots, write_start
+from render.making.people.shoot import (
+    STRANDS,
+    SURFACES,
+    Shot,
+    Start,
+    Strands,
+    Surface,
+    write_shots,
+    write_start,
+)
 
 Array = NDArray[np.float64]
 
@@ -80,8 +89,9 @@ _MOUTHS = (
 _MOST = {"jawLeft": 0.7, "jawRight": 0.7, "mouthLeft": 0.7, "mouthRight": 0.7}
 
 
-# Surfaces that training takes for one part.
+# Surfaces and strands that training takes for one part.
 _DRAWN_AS = {"skin": ("skin", "caruncles"), "eyes": ("eyeballs", "irises")}
+_GROWN_AS = {"hair": ("hair", "knot", "flyaways", "fine", "undercoat")}
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,17 @@ def start_of(model: PersonModel) -> Start:
             count += len(vertices[-1])
         if drawn:
             surfaces[part] = Surface(np.concatenate(vertices), np.concatenate(faces))
-    strands = {name: Strands(hairs.points, hairs.radius.max(1)) for name, hairs in model.strands.items()}
+    strands = {}
+    for part in STRANDS:
+        grown = [model.strands[name] for name in _GROWN_AS.get(part, (part,)) if name in model.strands]
+        if grown:
+            nodes = max(hairs.points.shape[1] for hairs in grown)
+            padded = [
+                np.pad(hairs.points, ((0, 0), (0, nodes - hairs.points.shape[1]), (0, 0)), mode="edge")
+                for hairs in grown
+            ]
+            thickness = np.concatenate([hairs.radius.max(1) for hairs in grown])
+            strands[part] = Strands(np.concatenate(padded), thickness)
     return Start(surfaces, strands)
 
 
@@ -228,13 +248,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m render.making.people.scene.shooting", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("name", choices=sorted(PEOPLE), metavar="NAME", help=", ".join(PEOPLE))
+    parser.add_argument("name", choices=sorted(CAST), metavar="NAME", help=", ".join(CAST))
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for the pictures; some 60 MB")
     parser.add_argument("--makehuman", type=Path, metavar="DIR", help="MakeHuman's official assets")
     parser.add_argument("--blender", type=Path, metavar="PYTHON", help="a Python that has bpy")
     options = parser.parse_args()
     try:
-        model = PersonModel(PEOPLE[options.name], Assets.open(options.makehuman))
+        model = PersonModel(CAST[options.name], Assets.open(options.makehuman))
         with renders.Renders(options.folder, options.blender) as drawn:
             shoot(model, drawn)
     except (MakeHumanDataError, BlenderError, OSError) as error:
