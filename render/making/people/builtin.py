@@ -225,8 +225,8 @@ MEI = Person(
         }
     ),
     skin=Skin(
-        melanin=0.38,
-        haemoglobin=0.44,
+        melanin=0.42,
+        haemoglobin=0.53,
         ruddiness=0.6,
         freckles=12,
         lip_pigment=(0.1, 0.85),

@@ -23,6 +23,7 @@ from render.making.people.scene.skin_pictures import (
     SIZE,
     depth_of,
     paint_skin,
+    pigment_density,
     skin_picture,
     slow_density,
     where_melanin_goes,
@@ -107,9 +108,10 @@ def test_a_photographs_light_is_evened_out(assets: Assets) -> None:
 @needs_assets
 def test_skin_has_the_described_tone_and_keeps_pores(skins: dict[str, np.ndarray]) -> None:
     for person in (VERA, AMARA):
-        asked = skin_colour(np.array(depth_of(person.skin.melanin)), np.array(person.skin.haemoglobin))
-        tone = np.exp(np.log(skins[person.name][face()]).mean(0))
-        assert np.abs(np.log(tone / asked)).max() < 0.12
+        depth = np.array(depth_of(person.skin.melanin))
+        asked = pigment_density(depth, np.array(person.skin.haemoglobin)) - np.log(BARE_SKIN)
+        density = -np.log(skins[person.name][face()]).mean(0)
+        assert np.abs(density - asked).max() < 0.12
         fine = np.log(skins[person.name][..., 1])
         fine = (fine - np.roll(fine, 3, 0))[face()]
         assert fine.std() > 0.01
@@ -120,7 +122,7 @@ def test_melanin_goes_to_the_face_and_hardly_to_palms_and_soles(assets: Assets) 
     takes, flat = where_melanin_goes(assets), flat_body(COARSE)
     front = flat.covered & (flat.points[..., 2] > 0) & (np.abs(flat.points[..., 1]) < 50)
     assert takes[front].mean() > 0.9
-    limbs = flat.covered & (flat.points[..., 1] < -450)
+    limbs = flat.covered & (flat.points[..., 1] < -540)
     assert 0.03 < (takes[limbs] < 0.5).mean() < 0.5
 
 

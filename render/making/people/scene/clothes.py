@@ -111,8 +111,9 @@ def dye(picture: NDArray[np.uint8], colour: tuple[float, float, float], outfit: 
 
 def _filled(values: Picture, known: NDArray[np.bool_]) -> Picture:
     """Values [H, W] where they are known, and smoothly what is around elsewhere."""
-    weight, result = known.astype(np.float32), np.where(known, values, 0).astype(np.float32)
-    trust = weight.copy()
+    weight = known.astype(np.float32)
+    result: Picture = np.where(known, values, 0)
+    trust: Picture = weight.copy()
     for radius in (4, 12, 40):
         around = gaussian_filter(weight, radius)
         mean = gaussian_filter(values * weight, radius) / np.maximum(around, 1e-5)

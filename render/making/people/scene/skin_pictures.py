@@ -42,7 +42,9 @@ _ASYMMETRY_TAKEN = 0.42  # 0.5: both sides the same
 _BROAD_PX, _BROAD_TAKEN = 14.0, 0.9  # of the coarse picture; of what varies that slowly over a head
 _ZONES_KEPT = 0.5  # of what melanin differs by over a face; the rest was light
 _LIP, _LIP_TAKES = 0.5, 0.95  # of the lips' described blood, and of the skin's melanin, in the lips
-_VERSION = 7  # of what is done here: counts in the pictures' names
+# Little melanin takes blue first; what is added over `_MUCH` takes all colours more alike.
+_MUCH, _DEEP_MELANIN = 0.8, np.array([0.98, 1.10, 1.22])
+_VERSION = 9  # of what is done here: counts in the pictures' names
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def paint_skin(person: Person, assets: Assets) -> Picture:
     melanin = np.sum([share * z.melanin for share, z in zones], 0)
     haemoglobin = np.sum([share * z.haemoglobin for share, z in zones], 0)
     melanin, haemoglobin = _toned(person, melanin, haemoglobin, where_melanin_goes(assets))
-    painted = _finer(melanin)[..., None] * PIGMENTS[0] + _finer(haemoglobin)[..., None] * PIGMENTS[1]
+    painted = pigment_density(_finer(melanin), _finer(haemoglobin))
     painted += _marks(person)
     most = paths[max(shares, key=lambda name: shares[name])]
     density = _density(most)
@@ -124,8 +126,15 @@ def where_melanin_goes(assets: Assets) -> Picture:
     more = dark - light
     measured = 0.1 + 0.9 * smoothstep(0.3, 0.75, more / face_mean(more))
     # Above the hands the two photographs differ by their lamps only.
-    above = smoothstep(-470, -420, flat_body(COARSE).points[..., 1])
+    above = smoothstep(-540, -500, flat_body(COARSE).points[..., 1])
     return np.asarray(above + (1 - above) * measured, np.float32)
+
+
+def pigment_density(melanin: Picture, haemoglobin: Picture) -> Picture:
+    """Densities [..., 3] of pigments [...]: as `skin_colour` has it, but that much melanin is nearly grey."""
+    much = np.maximum(melanin - _MUCH, 0)[..., None]
+    brown = melanin[..., None] * PIGMENTS[0] + much * (_DEEP_MELANIN - PIGMENTS[0])
+    return np.asarray(brown + haemoglobin[..., None] * PIGMENTS[1])
 
 
 def depth_of(melanin: float) -> float:
@@ -133,7 +142,7 @@ def depth_of(melanin: float) -> float:
 
     Descriptions count it for painters, whose light and curve darken deep tones; here only pigment does.
     """
-    return melanin * (1 + 0.45 * melanin)
+    return melanin * (1 + 0.4 * melanin)
 
 
 def face_mean(values: Picture) -> float:
@@ -310,7 +319,7 @@ def _marks(person: Person) -> Picture:
         )
         # Roots seen through skin are blue-grey: red is taken most.
         shadow = person.skin.stubble * beard * (0.35 + 1.3 * dots) * (1 + 0.4 * value_noise(points, 0.08, 22))
-        density[rows, columns] += (shadow[:, None] * np.array([1.15, 0.95, 0.8])).astype(np.float32)
+        density[rows, columns] += (shadow[:, None] * np.array([1.0, 0.93, 0.88])).astype(np.float32)
     above = above_hairline(points, person.hair) + 5 * value_noise(points, 0.09, person.seed + 43)
     ears = mask("ears", places(SIZE), 2.0)[rows * SIZE + columns]
     scalp = smoothstep(-4, 10, above) * (1 - smoothstep(0.2, 0.5, ears)) * (points[:, 1] > -80)
