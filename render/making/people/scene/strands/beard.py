@@ -35,7 +35,7 @@ def beard_share(points: Array) -> Array:
     within = inside_distance(np.c_[_MM_A_DEGREE * angle, points[:, 1]], _ZONE * [_MM_A_DEGREE, 1])
     within += 2.5 * value_noise(points, 0.12, 61)
     cheek = smoothstep(38, 52, angle) * smoothstep(-80, -50, points[:, 1])
-    return np.asarray(smoothstep(-2, 7 + 8 * cheek, within) * (points[:, 2] > -110))
+    return np.asarray(smoothstep(0, 1, (within + 2) / (9 + 8 * cheek)) * (points[:, 2] > -110))
 
 
 def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
@@ -75,6 +75,6 @@ def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
     return BoundStrands.of(strands, roots.anchors, skin.body.rest)
 
 
-def _inside_mouth(points: Array) -> Array:
+def _inside_mouth(points: Array) -> NDArray[np.bool_]:
     depth = 30.0 - 0.012 * points[:, 0] ** 2 - points[:, 2]
-    return np.asarray((np.abs(points[:, 0]) < 26) & (np.abs(points[:, 1] + 66) < 22) & (depth > 16))
+    return (np.abs(points[:, 0]) < 26) & (np.abs(points[:, 1] + 66) < 22) & (depth > 16)

@@ -74,9 +74,9 @@ def grow_brows(person: Person, skin: Skin) -> BoundStrands:
     up = (lift[:, None, None] * (along - 0.75 * along**2)) * roots.normal[:, None]
     nodes = (roots.position - 0.5 * roots.normal)[:, None] + length[:, None, None] * (way + up)
     nodes[:, 1:] += 0.5 * roots.normal[:, None]
-    hair = person.hair if person.brows.melanin is None else None
-    melanin = person.brows.melanin if hair is None else min(1.0, hair.melanin + 0.02)
-    assert melanin is not None
+    melanin = person.brows.melanin
+    if melanin is None:
+        melanin = min(1.0, person.hair.melanin + 0.02)
     strands = Strands.of(
         nodes,
         skin.body.eye_midpoint,
