@@ -107,7 +107,7 @@ def test_hair_grows_the_same_again_and_otherwise_for_another_seed() -> None:
 
 def test_grey_is_the_share_of_white_strands() -> None:
     white = hair_of("elias")["hair"].melanin < 0.15
-    assert abs(white.mean() - CAST["elias"].hair.grey) < 0.08
+    assert abs(white.mean() - CAST["elias"].hair.white) < 0.08
     assert (hair_of("mei")["hair"].melanin > 0.7).all()
 
 

@@ -50,7 +50,7 @@ class Ground:
 
     def strands(self, nodes: Array, radius_um: Array) -> Strands:
         """Nodes in millimetres, coloured by where they are rooted."""
-        melanin = melanin_of(nodes[:, 0], self.hair.melanin, self.hair.grey, self.rng)
+        melanin = melanin_of(nodes[:, 0], self.hair.melanin, self.hair.white, self.rng)
         return Strands.of(nodes, self.skin.body.eye_midpoint, radius_um, melanin)
 
 
