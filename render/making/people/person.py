@@ -94,7 +94,8 @@ class Hair:
     style: HairStyle = "bob"  # of the strands that become Gaussians
     dark: Rgb = (46, 30, 22)
     light: Rgb = (122, 82, 52)
-    grey: float = 0.0  # share of white strands
+    grey: float = 0.0  # share of white strands, painted
+    white: float = 0.0  # the same, path-traced
     melanin: float = 0.65  # of path-traced strands, 0 white .. 1 black
     redness: float = 0.4
     length_mm: float = 260.0

@@ -29,8 +29,6 @@ from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
 
-_WHITE_SHARE = 0.613  # of grey hair's white strands: painted ones are as wide as many
-
 
 @dataclass(frozen=True)
 class Scalp:
@@ -87,7 +85,7 @@ def strand_colours(person: Person, root: Array, rng: np.random.Generator) -> Arr
     light = np.clip(0.20 + 0.45 * smoothstep(0.1, 0.6, value_noise(root, 0.09, 182)), 0, 1)
     light = np.clip(light + 0.12 * rng.normal(size=len(root)), 0, 1)
     colour = mix(linear(*person.hair.dark), linear(*person.hair.light), light)
-    white = rng.random(len(root)) < _WHITE_SHARE * person.hair.grey
+    white = rng.random(len(root)) < person.hair.grey
     bright = 0.42 + 0.33 * smoothstep(50, 85, root[:, 1])  # short hair at the sides mixes to an even grey
     colour = np.where(white[:, None], mix(colour, linear(206, 205, 202), bright), colour)
     return np.asarray(np.clip(colour * np.maximum(tone, 0.3)[:, None], 0.003, 1))

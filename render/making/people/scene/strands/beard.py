@@ -9,8 +9,9 @@ from render.making.people.fields import inside_distance, smoothstep, value_noise
 from render.making.people.person import Person
 from render.making.people.scene.strands.comb import along_skin
 from render.making.people.scene.strands.hair import melanin_of
-from render.making.people.scene.strands.roots import BoundStrands, Skin, canonical, is_lip
+from render.making.people.scene.strands.roots import BoundStrands, Skin, is_lip
 from render.making.people.scene.strands.strand import Strands, taper
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
 
@@ -35,7 +36,7 @@ def beard_share(points: Array) -> Array:
     within = inside_distance(np.c_[_MM_A_DEGREE * angle, points[:, 1]], _ZONE * [_MM_A_DEGREE, 1])
     within += 2.5 * value_noise(points, 0.12, 61)
     cheek = smoothstep(38, 52, angle) * smoothstep(-80, -50, points[:, 1])
-    return np.asarray(smoothstep(-2, 7 + 8 * cheek, within) * (points[:, 2] > -110))
+    return np.asarray(smoothstep(0, 1, (within + 2) / (9 + 8 * cheek)) * (points[:, 2] > -110))
 
 
 def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
@@ -44,7 +45,7 @@ def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
     if not beard.length_mm:
         return None
     rng = np.random.default_rng((person.seed, 13))
-    centre, lips = canonical()[skin.faces].mean(1), is_lip()[skin.faces].any(1)
+    centre, lips = canonical_body()[skin.faces].mean(1), is_lip()[skin.faces].any(1)
     outer = skin.normals[skin.faces].mean(1)[:, 2] > -0.75
     near = (centre[:, 1] < 0) & (centre[:, 1] > -140) & (centre[:, 2] > -100) & ~lips & outer
     near &= ~_inside_mouth(centre)
@@ -75,6 +76,6 @@ def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
     return BoundStrands.of(strands, roots.anchors, skin.body.rest)
 
 
-def _inside_mouth(points: Array) -> Array:
+def _inside_mouth(points: Array) -> NDArray[np.bool_]:
     depth = 30.0 - 0.012 * points[:, 0] ** 2 - points[:, 2]
-    return np.asarray((np.abs(points[:, 0]) < 26) & (np.abs(points[:, 1] + 66) < 22) & (depth > 16))
+    return (np.abs(points[:, 0]) < 26) & (np.abs(points[:, 1] + 66) < 22) & (depth > 16)

@@ -9,8 +9,9 @@ from render.making.people.fields import polyline_distance, smoothstep, value_noi
 from render.making.people.person import Brows, Person
 from render.making.people.scene.strands.comb import along_skin
 from render.making.people.scene.strands.hair import melanin_of
-from render.making.people.scene.strands.roots import BoundStrands, Skin, canonical
+from render.making.people.scene.strands.roots import BoundStrands, Skin
 from render.making.people.scene.strands.strand import Strands, taper
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
 
@@ -34,7 +35,7 @@ def grow_brows(person: Person, skin: Skin) -> BoundStrands:
     """Both brows."""
     rng = np.random.default_rng((person.seed, 11))
     line = middle_line(person.brows)
-    centre = canonical()[skin.faces].mean(1)
+    centre = canonical_body()[skin.faces].mean(1)
     near = (
         (centre[:, 2] > -45)
         & (np.abs(centre[:, 1] - 17) < 26)
@@ -74,9 +75,9 @@ def grow_brows(person: Person, skin: Skin) -> BoundStrands:
     up = (lift[:, None, None] * (along - 0.75 * along**2)) * roots.normal[:, None]
     nodes = (roots.position - 0.5 * roots.normal)[:, None] + length[:, None, None] * (way + up)
     nodes[:, 1:] += 0.5 * roots.normal[:, None]
-    hair = person.hair if person.brows.melanin is None else None
-    melanin = person.brows.melanin if hair is None else min(1.0, hair.melanin + 0.02)
-    assert melanin is not None
+    melanin = person.brows.melanin
+    if melanin is None:
+        melanin = min(1.0, person.hair.melanin + 0.02)
     strands = Strands.of(
         nodes,
         skin.body.eye_midpoint,

@@ -53,7 +53,7 @@ def march(
 def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generator) -> tuple[Array, Array]:
     """Hair that falls from a parting: nodes [N, S, 3], and each strand's length [N]."""
     root, normal, count = roots.position, roots.normal, len(roots)
-    parting = hair.parting_mm + 2.5 * value_noise(root, 0.05, 150) + 1.6 * rng.normal(size=count)
+    parting = hair.parting_mm + 2.5 * value_noise(root, 0.05, 150) + 2.8 * rng.normal(size=count)
     side = np.where(root[:, 0] > parting, 1.0, -1.0)
     top = smoothstep(40, 82, root[:, 1])
     back = smoothstep(-95, -128, root[:, 2])
@@ -63,7 +63,7 @@ def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
     radial = unit(root - _CROWN) * [1, 0.7, 1] + 0.6 * (1 - top)[:, None] * _DOWN
     combed = (1 - back)[:, None] * sideways + back[:, None] * radial
     combed += 0.05 * rng.normal(size=(count, 3))
-    heading = along_skin(combed, normal, 0.18 + 0.10 * top)
+    heading = along_skin(combed, normal, 0.16 + 0.04 * top)
     volume = 3.0 + 13.0 * layer
     aside = 4.0 * value_noise(root, 0.06, 151)
     step = 10.0

@@ -50,7 +50,7 @@ class Ground:
 
     def strands(self, nodes: Array, radius_um: Array) -> Strands:
         """Nodes in millimetres, coloured by where they are rooted."""
-        melanin = melanin_of(nodes[:, 0], self.hair.melanin, self.hair.grey, self.rng)
+        melanin = melanin_of(nodes[:, 0], self.hair.melanin, self.hair.white, self.rng)
         return Strands.of(nodes, self.skin.body.eye_midpoint, radius_um, melanin)
 
 
@@ -71,8 +71,7 @@ def grow_hair(person: Person, body: Body, worn: Array | None = None) -> dict[str
 
 def melanin_of(root: Array, melanin: float, grey: float, rng: np.random.Generator) -> Array:
     """Melanin [N] of strands with those roots [N, 3]: locks and strands lighter and darker, white ones."""
-    pale = 1 - melanin
-    pale = pale * (1 + 0.25 * value_noise(root, 0.07, 180) + 0.22 * rng.normal(size=len(root)))
+    pale = (1 - melanin) * (1 + 0.25 * value_noise(root, 0.07, 180) + 0.22 * rng.normal(size=len(root)))
     # White hairs begin at the temples.
     share = np.clip(grey * (1.25 - 0.5 * smoothstep(30, 95, root[:, 1])), 0, 1)
     white = rng.random(len(root)) < share

@@ -30,9 +30,9 @@ class Lid:
 UPPER = Lid(
     rim=(14785, 14771, 14774, 14775, 14794, 14795, 14791, 14790, 14789, 14788, 14787, 14786),
     outside=(14808, 14807, 14806, 14796, 14803, 14804, 14802, 14801, 14800, 14799, 14798, 14797),
-    hairs=125,
+    hairs=150,
     share=1.0,
-    curl=0.62,
+    curl=0.58,
 )
 LOWER = Lid(
     rim=(14776, 14767, 14777, 14778, 14779, 14780, 14781, 14782, 14783, 14784),
@@ -41,7 +41,7 @@ LOWER = Lid(
     share=0.55,
     curl=-0.15,
 )
-_RADIUS_UM, _NODES, _MELANIN = 48.0, 8, 0.97
+_RADIUS_UM, _NODES, _MELANIN = 62.0, 8, 0.97
 
 
 def grow_lashes(person: Person, skin: Skin) -> BoundStrands:
@@ -71,8 +71,8 @@ def _on_rim(
         np.stack([1 - share, share, np.zeros(lid.hairs)], 1),
     )
     root = anchors.of(skin.vertices)
-    ahead = np.array([0.0, -0.12 if lid is UPPER else -0.75, 1.0])
-    fan = (place - 0.42) * 1.5 + 0.10 * rng.normal(size=lid.hairs)
+    ahead = np.array([0.0, 0.22 if lid is UPPER else -0.85, 1.0])
+    fan = (place - 0.42) * 1.2 + 0.10 * rng.normal(size=lid.hairs)
     way = unit(ahead + np.c_[side * fan, 0.08 * rng.normal(size=(lid.hairs, 2))])
     longest = person.eyes.lash_mm * lid.share
     length = longest * (0.55 + 0.45 * np.interp(place, (0, 0.35, 0.8, 1), (0, 0.75, 1, 0.75)))
@@ -83,7 +83,7 @@ def _on_rim(
         way[:, None] * (along - 0.18 * along**3) + bend * np.array([0.0, 1.0, 0.0]) * along**2
     )
     # Neighbours stick together at their tips.
-    group = np.minimum(np.arange(lid.hairs) // rng.integers(2, 5) * 3, lid.hairs - 1)
+    group = np.minimum(np.arange(lid.hairs) // 4 * 4 + 1, lid.hairs - 1)
     nodes += 0.35 * along**2 * np.clip(nodes[group] - nodes, -1.2, 1.2)
     strands = Strands.of(
         nodes,

@@ -16,7 +16,7 @@ from render.making.people.features import mask
 from render.making.people.fields import unit
 from render.making.people.scene.body import Body
 from render.making.people.scene.strands.strand import Strands
-from render.making.people.scene.uv import canonical_body as canonical
+from render.making.people.scene.uv import canonical_body
 from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
@@ -112,7 +112,7 @@ class Skin:
     def at(self, anchors: Anchors) -> Roots:
         """The points of those anchors."""
         return Roots(
-            anchors, anchors.of(self.vertices), unit(anchors.of(self.normals)), anchors.of(canonical())
+            anchors, anchors.of(self.vertices), unit(anchors.of(self.normals)), anchors.of(canonical_body())
         )
 
 
@@ -121,7 +121,7 @@ def skin_faces() -> NDArray[np.int64]:
     """Triangles [F, 3] of the skin of head, neck and shoulders."""
     mesh = makehuman.base_mesh()
     faces = mesh.faces[mesh.face_groups == "body"]
-    centre = canonical()[faces].mean(1)
+    centre = canonical_body()[faces].mean(1)
     return faces[(centre[:, 1] > _LOWEST_MM) & (np.abs(centre[:, 0]) < 260)]
 
 

@@ -8,7 +8,8 @@ from scipy.spatial import cKDTree
 
 from render.making.people.fields import inside_distance, smoothstep, unit, value_noise
 from render.making.people.person import Hair
-from render.making.people.scene.strands.roots import Roots, Skin, canonical, is_ear
+from render.making.people.scene.strands.roots import Roots, Skin, is_ear
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def above_hairline(points: Array, hair: Hair) -> Array:
 def scalp_roots(skin: Skin, hair: Hair, per_mm2: float, rng: np.random.Generator) -> tuple[Roots, Array]:
     """Roots within the hairline, and how far within each is [N], millimetres; fewer at its edge."""
     triangles = skin.faces
-    centre = canonical()[triangles].mean(1)
+    centre = canonical_body()[triangles].mean(1)
     ears = is_ear()[triangles].any(1)
     near = (above_hairline(centre, hair) > -14) & (centre[:, 1] > -95) & ~ears
     roots = skin.roots(triangles[near], per_mm2, rng)
@@ -71,7 +72,7 @@ class HeadSurface:
         """`worn` [K, 3]: points of clothes, millimetres from the eyes' midpoint."""
         ear = is_ear()
         faces = skin.faces[~ear[skin.faces].any(1)]
-        front = (canonical()[faces].mean(1)[:, 2] > -20) & (skin.normals[faces].mean(1)[:, 2] < -0.2)
+        front = (canonical_body()[faces].mean(1)[:, 2] > -20) & (skin.normals[faces].mean(1)[:, 2] < -0.2)
         corner, normal = skin.vertices[faces[~front]], skin.normals[faces[~front]]
         shares = np.array([(a, b, 5 - a - b) for a in range(6) for b in range(6 - a)]) / 5
         flat = np.einsum("sk,fkc->fsc", shares, corner)
