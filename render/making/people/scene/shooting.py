@@ -40,7 +40,7 @@ from render.making.people.shoot import (
 
 Array = NDArray[np.float64]
 
-SIZE, SAMPLES = 512, 24
+SIZE, SAMPLES, FACE_SAMPLES = 512, 24, 12
 _DISTANCE_M, _FOV_DEG = 1.05, 20.0
 _TARGET_M = (0.0, -0.05, -0.03)  # from the eyes' midpoint
 _MARGIN_PX = 8  # around what moves
@@ -161,7 +161,7 @@ def shoot(model: PersonModel, drawn: renders.Renders) -> None:
         path = drawn.picture(
             model,
             model.at(Pose(planned.weights)),
-            renders.Shot(planned.camera, samples=SAMPLES, border=border),
+            renders.Shot(planned.camera, samples=FACE_SAMPLES if border else SAMPLES, border=border),
         )
         shots.append(
             Shot(

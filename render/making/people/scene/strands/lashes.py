@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from render.making.people.fields import unit
 from render.making.people.person import Person
-from render.making.people.scene.strands.roots import Anchors, BoundStrands, Skin, mirrored
+from render.making.people.scene.strands.roots import Anchors, BoundStrands, Skin
 from render.making.people.scene.strands.strand import Strands, joined, taper
 
 Array = NDArray[np.float64]
@@ -17,37 +18,28 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Lid:
-    """A rim of the left eye on the base mesh, from nose to temple, and what grows on it."""
+    """What grows on a rim."""
 
-    rim: tuple[int, ...]  # vertices along the rim's outer edge
-    outside: tuple[int, ...]  # of each the next on the card of lashes, towards the lashes' tips
     hairs: int
     share: float  # of the upper lashes' length
     curl: float  # how far they bend up (or down) on their way
+    reach: tuple[float, float]  # part of the rim, from nose to temple
 
 
-# base.obj's own lashes stand on the rims and move with the lids; only these two rows of them are used.
-UPPER = Lid(
-    rim=(14785, 14771, 14774, 14775, 14794, 14795, 14791, 14790, 14789, 14788, 14787, 14786),
-    outside=(14808, 14807, 14806, 14796, 14803, 14804, 14802, 14801, 14800, 14799, 14798, 14797),
-    hairs=150,
-    share=1.0,
-    curl=0.58,
-)
-LOWER = Lid(
-    rim=(14776, 14767, 14777, 14778, 14779, 14780, 14781, 14782, 14783, 14784),
-    outside=(14821, 14818, 14822, 14823, 14824, 14825, 14826, 14827, 14828, 14829),
-    hairs=60,
-    share=0.55,
-    curl=-0.15,
-)
+UPPER = Lid(hairs=150, share=1.0, curl=0.58, reach=(0.13, 0.97))
+LOWER = Lid(hairs=60, share=0.55, curl=-0.15, reach=(0.2, 0.94))
 _RADIUS_UM, _NODES, _MELANIN = 62.0, 8, 0.97
 
 
 def grow_lashes(person: Person, skin: Skin) -> BoundStrands:
     """The lashes of all four lids."""
     rng = np.random.default_rng((person.seed, 12))
-    grown = [_on_rim(lid, turned, person, skin, rng) for lid in (UPPER, LOWER) for turned in (False, True)]
+    grown = []
+    for lid in (UPPER, LOWER):
+        for side, lids in skin.body.lids.items():
+            rows = lids.upper_rows if lid is UPPER else lids.lower_rows
+            rim = rows if side == "left" else rows[::-1]  # from nose to temple
+            grown.append(_on_rim(lid, rim, lids.rim.middle, person, skin, rng))
     strands = joined([s for s, _ in grown])
     anchors = Anchors(
         np.concatenate([a.triangles for _, a in grown]), np.concatenate([a.shares for _, a in grown])
@@ -56,18 +48,23 @@ def grow_lashes(person: Person, skin: Skin) -> BoundStrands:
 
 
 def _on_rim(
-    lid: Lid, turned: bool, person: Person, skin: Skin, rng: np.random.Generator
+    lid: Lid,
+    rim: NDArray[np.int64],
+    middle: NDArray[np.int64],
+    person: Person,
+    skin: Skin,
+    rng: np.random.Generator,
 ) -> tuple[Strands, Anchors]:
-    rim, outside = np.array(lid.rim), np.array(lid.outside)
-    if turned:
-        rim, outside = mirrored(rim), mirrored(outside)
-    side = -1.0 if turned else 1.0
-    place = np.sort(rng.random(lid.hairs)) * 0.97 + 0.02
+    """Lashes along `rim`, the skin's edge; each follows the two vertices it stands between and the next of
+    the row behind them, `middle`."""
+    behind = middle[cKDTree(skin.vertices[middle]).query(skin.vertices[rim])[1]]
+    side = np.sign(skin.vertices[rim, 0].mean())
+    place = np.sort(rng.uniform(*lid.reach, lid.hairs))
     cell = place * (len(rim) - 1)
     first = np.minimum(cell.astype(int), len(rim) - 2)
     share = cell - first
     anchors = Anchors(
-        np.stack([rim[first], rim[first + 1], outside[first]], 1),
+        np.stack([rim[first], rim[first + 1], behind[first]], 1),
         np.stack([1 - share, share, np.zeros(lid.hairs)], 1),
     )
     root = anchors.of(skin.vertices)

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from render.making import make_head, makehuman
+from render.making import makehuman
 from render.making.people.features import mask
 from render.making.people.fields import unit
 from render.making.people.scene.body import Body
@@ -143,11 +143,3 @@ def _masked(name: str) -> NDArray[np.bool_]:
     body = mesh.face_groups == "body"
     uv[mesh.faces[body].ravel()] = mesh.uv[body].reshape(-1, 2)
     return mask(name, uv) > 0.5
-
-
-def mirrored(vertices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The base mesh's vertices on the other side."""
-    from scipy.spatial import cKDTree
-
-    points = makehuman.combine_targets(make_head.AVERAGE_ADULT)
-    return np.asarray(cKDTree(points).query(points[vertices] * [-1, 1, 1])[1])
