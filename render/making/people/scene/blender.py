@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 VARIABLE = "VISAVIS_BLENDER"
 SCRIPT = Path(__file__).with_name("path_tracer.py")
-SCRIPTS = (SCRIPT, SCRIPT.with_name("wet_shaders.py"))  # all that the process runs
+# All that the process runs.
+SCRIPTS = (SCRIPT, SCRIPT.with_name("dry_shaders.py"), SCRIPT.with_name("wet_shaders.py"))
 _NICENESS = 10
 
 

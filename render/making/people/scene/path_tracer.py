@@ -22,8 +22,8 @@ import bpy
 import mathutils
 import numpy as np
 
-STATE = "state"  # name of the node whose picture changes from pose to pose
-MELANIN = "melanin"  # attribute of strands
+STATE = "state"  # name of the node whose picture changes from pose to pose, see dry_shaders.py
+MELANIN = "melanin"  # attribute of strands, see dry_shaders.py
 AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 
@@ -158,122 +158,9 @@ class Shader:
         self.link(bump.outputs["Normal"], self.surface.inputs["Normal"])
 
 
-def skin(numbers: dict[str, Any], picture: str) -> Any:
-    shader = Shader("skin")
-    rough, pores, moist = shader.channels(shader.map(numbers["pictures"]["surface"]))[:3]
-    folds_mm, blood, shut = shader.channels(face_state(shader, numbers["face_box"]))[:3]
-    # To first order in blood: Beer and Lambert for each colour.
-    taken = [float(np.exp(-share) - 1) for share in numbers["blood"]]
-    tint = shader.vector("MULTIPLY_ADD", blood, taken, (1, 1, 1))
-    tint = shader.vector("MULTIPLY", tint, shader.math("SUBTRACT", 1, shut))
-    tone = shader.vector("MULTIPLY", shader.picture(picture).outputs["Color"], tint)
-    shader.link(tone, shader.surface.inputs["Base Color"])
-    shader.link(rough, shader.surface.inputs["Roughness"])
-    shader.link(moist, shader.surface.inputs["Coat Weight"])
-    shader.surface.subsurface_method = "RANDOM_WALK"
-    shader.set(
-        Subsurface_Weight=1.0,
-        Subsurface_Radius=numbers["radius_m"],
-        Subsurface_Scale=1.0,
-        IOR=1.4,
-        Coat_Roughness=0.16,
-        Coat_IOR=1.36,
-        Sheen_Weight=0.04,  # vellus hair, seen at the edge of a cheek
-        Sheen_Roughness=0.4,
-    )
-    pits = shader.texture("Voronoi", shader.rest(), "Distance", Scale=950)
-    pits = shader.math("SMOOTH_MIN", pits, 0.4, 0.15)
-    net = shader.texture("Noise", shader.rest(), "Fac", Scale=1500, Detail=2)
-    unrest = shader.texture("Noise", shader.rest(), "Fac", Scale=280, Detail=3)
-    along_lips = shader.texture("Noise", shader.rest(1, 0.16, 0.16), "Fac", Scale=800, Detail=2)
-    shader.relief(
-        shader.math("MULTIPLY", folds_mm, 1e-3),
-        shader.math("MULTIPLY", pores, shader.math("MULTIPLY", pits, 5e-4)),
-        shader.math("MULTIPLY", net, 1.4e-4),
-        shader.math("MULTIPLY", unrest, 3e-4),
-        shader.math("MULTIPLY", moist, shader.math("MULTIPLY", along_lips, 4e-4)),
-    )
-    return shader.material
-
-
-def face_state(shader: Shader, box: list[float]) -> Any:
-    """The picture that every pose brings anew, in a part of the UV (left, bottom, width, height)."""
-    state = shader.node("TexImage")
-    state.name = STATE
-    state.interpolation, state.extension = "Cubic", "CLIP"
-    place = shader.node("UVMap").outputs["UV"]
-    place = shader.vector("SUBTRACT", place, (*box[:2], 0))
-    shader.link(shader.vector("DIVIDE", place, (*box[2:], 1)), state.inputs["Vector"])
-    return state
-
-
-def cloth(numbers: dict[str, Any], picture: str) -> Any:
-    shader = Shader("cloth")
-    image = shader.picture(picture)
-    shader.link(image.outputs["Alpha"], shader.surface.inputs["Alpha"])
-    shader.set(Roughness=0.85, Specular_IOR_Level=0.25, Sheen_Weight=numbers["fuzz"], Sheen_Roughness=0.6)
-    # A wave of scale 1 has 20 radians a metre.
-    scale = numbers["threads_per_m"] * 2 * np.pi / 20
-    threads = []
-    for direction in ("X", "Y"):
-        wave = shader.node("TexWave", Scale=scale, Distortion=0.6, Detail=1.0, Detail_Scale=0.2)
-        wave.bands_direction = direction
-        shader.link(shader.rest(), wave.inputs["Vector"])
-        threads.append(wave.outputs["Fac"])
-    weave = shader.math("MAXIMUM", *threads)
-    yarn = shader.texture("Noise", shader.rest(1, 0.3, 1), "Fac", Scale=500, Detail=2)
-    shade = shader.math("MULTIPLY_ADD", shader.math("ADD", weave, yarn), 0.16, 0.84)
-    shader.link(shader.vector("MULTIPLY", image.outputs["Color"], shade), shader.surface.inputs["Base Color"])
-    creases = shader.texture("Noise", shader.rest(1, 0.6, 1), "Fac", Scale=24, Detail=2, Distortion=1.2)
-    normal = None
-    if "normal" in numbers["pictures"]:
-        bent = shader.node("NormalMap", Strength=0.8)
-        shader.link(shader.map(numbers["pictures"]["normal"]).outputs["Color"], bent.inputs["Color"])
-        normal = bent.outputs["Normal"]
-    shader.relief(
-        shader.math("MULTIPLY", weave, 1.2e-4),
-        shader.math("MULTIPLY", creases, 4 * numbers["creases_m"]),
-        normal=normal,
-    )
-    return shader.material
-
-
-def painted(numbers: dict[str, float], picture: str) -> Any:
-    shader = Shader("painted")
-    image = shader.picture(picture)
-    shader.link(image.outputs["Color"], shader.surface.inputs["Base Color"])
-    shader.link(image.outputs["Alpha"], shader.surface.inputs["Alpha"])
-    shader.set(Roughness=numbers["roughness"], Specular_IOR_Level=numbers["specular"])
-    return shader.material
-
-
-def hair(numbers: dict[str, float], _picture: str) -> Any:
-    material = bpy.data.materials.new("hair")
-    material.use_nodes = True
-    nodes = material.node_tree.nodes
-    nodes.clear()
-    fibre = nodes.new("ShaderNodeBsdfHairPrincipled")
-    fibre.parametrization = "MELANIN"
-    inputs = {
-        "Melanin Redness": numbers["redness"],
-        "Roughness": 0.32,
-        "Radial Roughness": 0.4,
-        "Random Color": 0.1,
-        "Random Roughness": 0.2,
-    }
-    for key, value in inputs.items():
-        fibre.inputs[key].default_value = value
-    pigment = nodes.new("ShaderNodeAttribute")
-    pigment.attribute_name = MELANIN
-    material.node_tree.links.new(pigment.outputs["Fac"], fibre.inputs["Melanin"])
-    output = nodes.new("ShaderNodeOutputMaterial")
-    material.node_tree.links.new(fibre.outputs[0], output.inputs["Surface"])
-    return material
-
-
-def wet_shaders() -> dict[str, Any]:
-    """What wet_shaders.py has, by name; its folder stays off the path, where files have Blender's names."""
-    found = importlib.util.spec_from_file_location("wet_shaders", Path(__file__).with_name("wet_shaders.py"))
+def shaders_of(file: str) -> dict[str, Any]:
+    """What a file beside this one has, by name; its folder stays off the path: there are Blender's names."""
+    found = importlib.util.spec_from_file_location(file, Path(__file__).with_name(f"{file}.py"))
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
@@ -281,17 +168,14 @@ def wet_shaders() -> dict[str, Any]:
     return dict(module.SHADERS)
 
 
-SHADERS = {"skin": skin, "cloth": cloth, "painted": painted, "hair": hair}
-WET_SHADERS = wet_shaders()
+SHADERS = {**shaders_of("dry_shaders"), **shaders_of("wet_shaders")}
 
 
 def material(description: dict[str, Any]) -> Any:
-    kind, picture = description["shader"], description["picture"]
+    kind = description["shader"]
     further = {name: picture["path"] for name, picture in description["further"].items()}
     numbers: dict[str, Any] = {**description["numbers"], "pictures": further}
-    if kind in WET_SHADERS:
-        return WET_SHADERS[kind](Shader(kind), numbers, picture)
-    return SHADERS[kind](numbers, picture)
+    return SHADERS[kind](Shader(kind), numbers, description["picture"])
 
 
 def show_state(material: Any, state: Any) -> None:
