@@ -34,8 +34,9 @@ def effects(model: LinearModel, views: Sequence[View]) -> Tensor:
             + (change["d_means"].norm(dim=1) / sizes).clamp_max(1)
             + change["d_logit_opacities"].abs() * opacity * (1 - opacity)
             + change["d_log_scales"].abs().amax(1)
-            + change["d_quats"].norm(dim=1)
         )
+        if "d_quats" in change:
+            effect = effect + change["d_quats"].norm(dim=1)
         most = torch.maximum(most, effect)
     return most
 

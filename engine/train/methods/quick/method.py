@@ -30,7 +30,6 @@ from engine.train.methods.quick.looks import Look, Looker, Pictures, whole
 from engine.train.methods.quick.model import LinearModel, is_moved
 from engine.train.methods.quick.rig_seeds import seeds_of_rig
 from render.avatars.avatar import Avatar
-from render.deformations.deformation import DELTAS
 from render.gsplat.kernels import GsplatError
 from render.renderer import Renderer, RenderOutput
 from render.rigs.rig import PosedRig
@@ -76,7 +75,7 @@ class Quick:
         generator = torch.Generator().manual_seed(config.seed)
         seeds = dataset.seeds or seeds_of_rig(dataset, config.surfels, generator)
         drivers = first_drivers(dataset.rig, views, config.rows)
-        self.model = LinearModel(dataset.rig.to(self.device), seeds, drivers)
+        self.model = LinearModel(dataset.rig.to(self.device), seeds, drivers, turns=config.turns)
         self.looker = Looker([view_on(view, self.device) for view in views], self.model.rig, config.looks)
         self._learns_bases = bool(self.looker.moved) and self.model.num_moving > 0
         self._moments: dict[int, PosedRig] = {}
@@ -87,7 +86,7 @@ class Quick:
         return self.model.groups(self.config.rates)
 
     def phases(self) -> Sequence[Phase[Look]]:
-        config, bases = self.config, frozenset({"drivers", *DELTAS})
+        config, bases = self.config, frozenset({"drivers", *self.model.deltas})
         frozen = frozenset() if self._learns_bases else bases
 
         def phase(

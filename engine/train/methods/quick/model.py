@@ -32,7 +32,7 @@ class LinearModel:
     avatar file holds and `visavis live` plays, but for the rounding of the file.
     """
 
-    def __init__(self, rig: Rig, seeds: Seeds, drivers: Tensor) -> None:
+    def __init__(self, rig: Rig, seeds: Seeds, drivers: Tensor, *, turns: bool = False) -> None:
         order = torch.argsort((~seeds.follows).int(), stable=True)
         seeds = seeds.chosen(order)
         self.rig = rig
@@ -51,7 +51,8 @@ class LinearModel:
             "drivers": drivers.to(local.means),
         }
         shapes = Deformation.shapes(local, rows, self.num_moving)
-        values |= {name: torch.zeros(shapes[name], device=local.means.device) for name in DELTAS}
+        self.deltas = tuple(name for name in DELTAS if turns or name != "d_quats")
+        values |= {name: torch.zeros(shapes[name], device=local.means.device) for name in self.deltas}
         self.tensors: dict[str, Tensor] = {k: v.detach().clone().contiguous() for k, v in values.items()}
 
     def _bind(self) -> None:
@@ -88,7 +89,7 @@ class LinearModel:
         drivers = self.tensors["drivers"]
         offset = drivers.new_zeros(drivers.shape[1])
         indices = torch.arange(self.num_moving, device=drivers.device)
-        deltas: dict[str, Any] = {name: self.tensors[name] for name in DELTAS}
+        deltas: dict[str, Any] = {name: self.tensors[name] for name in self.deltas}
         return Deformation(
             Coefficients.linear(drivers, offset, clamped=False), indices, Condition(), **deltas
         )
@@ -98,7 +99,7 @@ class LinearModel:
         shares = expression @ self.tensors["drivers"]
         return {
             name: (shares @ self.tensors[name].flatten(1)).view(self.tensors[name].shape[1:])
-            for name in DELTAS
+            for name in self.deltas
         }
 
     def deformed(self, changes: Mapping[str, Tensor] | None) -> Gaussians:
@@ -107,14 +108,16 @@ class LinearModel:
         if changes is None or not self.num_moving:
             return local
 
-        def moved(values: Tensor, change: Tensor) -> Tensor:
+        def moved(values: Tensor, change: Tensor | None) -> Tensor:
+            if change is None:
+                return values
             return torch.cat([values[: self.num_moving] + change, values[self.num_moving :]])
 
         sh0 = moved(local.sh[:, 0], changes["d_sh0"])[:, None]
         return replace(
             local,
             means=moved(local.means, changes["d_means"]),
-            quats=moved(local.quats, changes["d_quats"]),
+            quats=moved(local.quats, changes.get("d_quats")),
             log_scales=moved(local.log_scales, changes["d_log_scales"]),
             logit_opacities=moved(local.logit_opacities, changes["d_logit_opacities"]),
             sh=torch.cat([sh0, local.sh[:, 1:]], 1),
@@ -157,7 +160,7 @@ class LinearModel:
                 t["logit_opacities"][side] = shared
             self.face_index[rows] = self.face_index[sources]
             moving = rows < self.num_moving
-            for name in DELTAS:
+            for name in self.deltas:
                 t[name][:, rows[moving]] = t[name][:, sources[moving]]
             self._bind()
 
