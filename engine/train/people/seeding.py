@@ -200,7 +200,10 @@ def _along(
     points = torch.from_numpy(strands.points)
     steps = points[:, 1:] - points[:, :-1]
     length = steps.norm(dim=2)
-    chosen = torch.multinomial(length.flatten().double(), count, replacement=True, generator=generator)
+    # A head of hair has more segments than torch's sampling by weight takes.
+    reached = length.flatten().double().cumsum(0)
+    places = torch.rand(count, generator=generator, dtype=torch.float64) * reached[-1]
+    chosen = torch.searchsorted(reached, places).clamp_max(len(reached) - 1)
     strand, segment = chosen // length.shape[1], chosen % length.shape[1]
     share = torch.rand(count, 1, generator=generator)
     middle = points[strand, segment] + share * steps[strand, segment]

@@ -60,9 +60,9 @@ def train_person(args: argparse.Namespace) -> str:
     dataset = dataset_of(shoot)
     if not dataset.of("train"):
         raise UsageError(f"{args.shoot} holds out every shot, there is nothing to learn from")
-    counts = f"{len(dataset.of('train'))} pictures to learn from, {len(dataset.of('test'))} held out"
-    print(f"people: {shoot.name}: {counts}", file=sys.stderr)
     seeds = sow(dataset, shoot.start, args.count, sections["trainer"].seed)
+    counts = f"{len(dataset.of('train'))} pictures to learn from, {len(dataset.of('test'))} held out"
+    print(f"people: {shoot.name}: {counts}, {seeds.num_seeds} Gaussians to begin with", file=sys.stderr)
     dataset = replace(dataset, seeds=seeds)
     RandomState(sections["trainer"].seed)
     with Bars() as bars:

@@ -35,6 +35,7 @@ from render.renderer import Renderer, RenderOutput
 from render.rigs.rig import PosedRig
 from render.training_renderer import training_renderer
 
+_RENDERERS = 64  # sizes that are kept ready; windows are of one, cut pictures of many
 _MOMENTS = 512  # posed rigs that are kept: a capture's, not a film's
 _COARSE_FALL = 0.5  # of the rates over the coarse phase
 _DENSITY_SHARE = 2 / 3  # of a phase, behind which Gaussians keep their places
@@ -69,7 +70,7 @@ class Quick:
         views = dataset.of("train")
         if not views:
             raise ValueError("the dataset has no views to train on")
-        self._renderer = lru_cache(maxsize=None)(lambda width, height: renderer(self.device, width, height))
+        self._renderer = lru_cache(maxsize=_RENDERERS)(lambda width, height: renderer(self.device, width, height))
         self._renderer(views[0].camera.width, views[0].camera.height)  # what cannot be drawn fails now
         self._pictures = Pictures(self.device)
         generator = torch.Generator().manual_seed(config.seed)
