@@ -44,7 +44,7 @@ what d loss / d means_px says, for surfels too.
 Not drawn: Gaussians nearer than NEAR_M (also behind the camera), surfels whose visible part reaches the
 camera plane, and every Gaussian with a NaN or an infinity in its mean, rotation, colour, real scales, real
 opacity or projection. A zero quaternion is such a value. A back end made for speed may leave out what lies
-behind a transmittance below EXIT_TRANSMITTANCE.
+behind a transmittance below EXIT_TRANSMITTANCE; the CPU's leaves out a little more (render/cpu/layout.py).
 Colours are 0.5 + SH, not below 0. Float pictures may exceed 1 where colours do; 8-bit pictures clamp.
 """
 

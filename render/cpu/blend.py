@@ -4,8 +4,9 @@ A tile takes its splats in batches, and a batch block by block: the block's colo
 registers while all splats of the batch that touch it are blended. Writing them back after every splat costs
 more than all the arithmetic.
 
-For the columns of a tile the log2 of a 3D splat's alpha is a polynomial of the row y, c y^2 + B y + A, with
-one c for all of them. B and A are worked out once a tile and splat; what is left for a pixel is two products.
+For the columns of a tile the log2 of a 3D splat's alpha, in units of 1 / POWER_SCALE, is a polynomial of the
+row y, c y^2 + B y + A, with one c for all of them. B and A are worked out once a tile and splat; what is left
+for a pixel is two products.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ from render.cpu.lanes import (
     INTEGERS,
     INTS,
     LANES,
+    POWER_SCALE,
     SIDE,
     STRIP_BLOCKS,
-    TILE,
-    TILE_FLOATS,
+    STRIPS,
+    TILE_HEIGHT,
+    TILE_WIDTH,
     VECTOR,
     Ops,
     element_pointer,
     lane_operation,
+    prefetch_line,
     transposed,
 )
 from render.cpu.layout import (
@@ -43,6 +47,7 @@ from render.cpu.layout import (
     CONIC_A,
     CONIC_B,
     CONIC_C,
+    DIMMING,
     GREEN,
     LOG2_OPACITY,
     MEAN_X,
@@ -58,12 +63,13 @@ from render.cpu.layout import (
 from render.splatting import ALPHA_MAX, ALPHA_MIN, SURFEL_LOW_PASS_PX2
 
 BATCH = 64  # splats: one bit each
-CENTRE = TILE // 2  # rows and columns of a tile count from here: rounding errors grow with the distance
+# A tile's columns and rows count from here: rounding errors grow with the distance.
+CENTRE_X, CENTRE_Y = TILE_WIDTH // 2, TILE_HEIGHT // 2
 
 # What a batch keeps of a splat, three cache lines: a surfel's record, its mean counted from the tile's
-# centre; of a 3D splat the columns' A [TILE] and B [TILE], then c, red, green and blue.
+# centre; of a 3D splat the columns' A [TILE_WIDTH] and B [TILE_WIDTH], then c, red, green and blue.
 BATCH_ROW = 48
-_COLUMN_A, _COLUMN_B, _ROW_C, _RGB = 0, TILE, 2 * TILE, 2 * TILE + 1
+_COLUMN_A, _COLUMN_B, _ROW_C, _RGB = 0, TILE_WIDTH, 2 * TILE_WIDTH, 2 * TILE_WIDTH + 1
 
 _INT64 = ir.IntType(64)
 
@@ -118,10 +124,10 @@ def _blend_block(surfel: bool) -> Callable[..., Any]:
 
         def pixels(index: ir.Value, lanes: list[int]) -> ir.Value:
             first = builder.uitofp(builder.mul(index, ir.Constant(I32, SIDE)), F32)
-            return builder.fadd(ops.splat(first), ops.consts([lane - CENTRE for lane in lanes]))
+            return builder.fadd(ops.splat(first), ops.consts(lanes))
 
-        x = pixels(strip, [i % SIDE for i in range(LANES)])
-        y = pixels(below, [i // SIDE for i in range(LANES)])
+        x = pixels(strip, [i % SIDE - CENTRE_X for i in range(LANES)])
+        y = pixels(below, [i // SIDE - CENTRE_Y for i in range(LANES)])
         planes = [ops.load(pointer, plane * LANES) for plane in range(4)]
 
         before = builder.block
@@ -140,8 +146,10 @@ def _blend_block(surfel: bool) -> Callable[..., Any]:
         )
         power = _surfel_power(ops, row, x, y) if surfel else _splat_power(ops, row, strip, y)
         # The limit also holds for very long and thin splats, whose terms may cancel to a power above 0.
-        alpha = ops.smaller(ops.exp2(power, EXP2_CUBIC), ops.const(ALPHA_MAX))
-        drawn = builder.fcmp_ordered(">=", power, ops.const(math.log2(ALPHA_MIN)))
+        alpha = ops.exp2(power, EXP2_CUBIC) if surfel else ops.exp2_scaled(power)
+        alpha = ops.smaller(alpha, ops.const(ALPHA_MAX))
+        least = math.log2(ALPHA_MIN) * (1.0 if surfel else POWER_SCALE)
+        drawn = builder.fcmp_ordered(">=", power, ops.const(least))
         weight = builder.select(drawn, builder.fmul(alpha, carried[3]), ops.const(0.0))
         colours = (RED, GREEN, BLUE) if surfel else (_RGB, _RGB + 1, _RGB + 2)
         blended = [
@@ -204,7 +212,7 @@ def splats_of_block(typingctx, blocks, block):
 def store_polynomials(typingctx, records, at, batch, row, x, y):
     """Put the 3D splat whose record starts at records[at] into the row of a batch that starts at batch[row].
 
-    (x, y): the tile's centre, the pixel at row and column CENTRE.
+    (x, y): the tile's centre, the pixel at column CENTRE_X and row CENTRE_Y.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -218,7 +226,7 @@ def store_polynomials(typingctx, records, at, batch, row, x, y):
 
         # log2 alpha = lo + a dx^2 + b dx (y - m) + c (y - m)^2, m the mean's row, sorted by powers of y
         mean_x, mean_y = builder.fsub(column(MEAN_X), x), builder.fsub(column(MEAN_Y), y)
-        dx = builder.fsub(ops.consts([i - CENTRE for i in range(TILE)]), ops.splat(mean_x))
+        dx = builder.fsub(ops.consts([i - CENTRE_X for i in range(TILE_WIDTH)]), ops.splat(mean_x))
         mixed = builder.fmul(ops.splat(column(CONIC_B)), dx)
         lean = builder.fmul(column(CONIC_C), mean_y)
         ops.store(builder.fsub(mixed, ops.splat(builder.fadd(lean, lean))), row, _COLUMN_B)
@@ -236,86 +244,131 @@ def store_polynomials(typingctx, records, at, batch, row, x, y):
 
 
 @lane_operation
-def touched_blocks(typingctx, records, slots, x, y, touched):
-    """Blocks of a tile that the ellipses of sixteen 3D splats reach; see render/cpu/layout.py.
+def take_touched(typingctx, records, places, first, count, x, y, dimmed, open_bits, taken, blocks, k):
+    """Take those of the next 3D splats of a tile whose ellipses reach an open block of it.
 
-    Bit i of touched[k] stands for block i of the tile, for the splat with record slots[k]; (x, y) is the
-    tile's centre.
+    Looks at places[first] and up to fifteen more, `count` in all, but reads thirty-two: all must be slots.
+    Writes the slot of each splat that is taken to taken[k], taken[k + 1], .. and the blocks it reaches to
+    `blocks`: bit i stands for block i. Returns the k after the last one; (x, y) is the tile's centre, and of
+    `dimmed` see `_touched_blocks`.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        records, slots, x, y, touched = args
-        eight = ir.VectorType(F32, 8)
-        halves = []
-        for k in range(LANES):
-            place = ir.Constant(_INT64, k)
-            slot = builder.load(element_pointer(context, builder, signature.args[1], slots, place))
+        records, places, first, count, x, y, dimmed, open_bits, taken, blocks, k = args
+
+        def pointer(which: int, array: ir.Value, index: ir.Value) -> ir.Value:
+            return element_pointer(context, builder, signature.args[which], array, index)
+
+        zero, eight = ir.Constant(_INT64, 0), ir.VectorType(F32, 8)
+        start = pointer(1, places, first)
+        slots, halves = [builder.load(_at(builder, start, lane)) for lane in range(LANES)], []
+        for lane in range(2 * LANES):
+            slot = slots[lane] if lane < LANES else builder.load(_at(builder, start, lane))
             at = builder.mul(builder.sext(slot, _INT64), ir.Constant(_INT64, RECORD))
-            pointer = element_pointer(context, builder, signature.args[0], records, at)
-            halves.append(builder.load(builder.bitcast(pointer, eight.as_pointer()), align=4))
+            record = pointer(0, records, at)
+            if lane < LANES:
+                halves.append(builder.load(builder.bitcast(record, eight.as_pointer()), align=4))
+            else:
+                prefetch_line(builder, record)
         joined = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
-        rows = [builder.shuffle_vector(halves[k], halves[k + 8], joined) for k in range(8)]
-        columns = transposed(builder, rows)
-        bits = _touched_blocks(Ops(builder), columns, x, y)
-        pointer = element_pointer(context, builder, signature.args[4], touched, ir.Constant(_INT64, 0))
-        builder.store(bits, builder.bitcast(pointer, INTS.as_pointer()), align=4)
-        return context.get_dummy_value()
+        rows = [builder.shuffle_vector(halves[i], halves[i + 8], joined) for i in range(8)]
+        start = pointer(6, dimmed, zero)
+        strips = [builder.load(_at(builder, start, strip)) for strip in range(STRIPS)]
+        ops = Ops(builder)
+        bits = _touched_blocks(ops, transposed(builder, rows), x, y, strips)
+        lanes = ir.Constant(INTS, list(range(LANES)))
+        listed = builder.icmp_signed("<", lanes, ops.splat_int(builder.trunc(count, I32)))
+        bits = builder.and_(bits, ops.splat_int(open_bits))
+        bits = builder.select(listed, bits, ir.Constant(INTS, [0] * LANES))
+        for lane, slot in enumerate(slots):
+            reached = builder.extract_element(bits, ir.Constant(I32, lane))
+            builder.store(slot, pointer(8, taken, k))
+            builder.store(reached, pointer(9, blocks, k))
+            some = builder.icmp_unsigned("!=", reached, ir.Constant(I32, 0))
+            k = builder.add(k, builder.zext(some, k.type))
+        return k
 
-    return types.none(FLOATS, INTEGERS, types.float32, types.float32, INTEGERS), generate
+    indices = types.int64, types.int64
+    tile = types.float32, types.float32, FLOATS, types.int32
+    return types.int64(FLOATS, INTEGERS, *indices, *tile, INTEGERS, INTEGERS, types.int64), generate
 
 
-def _touched_blocks(ops: Ops, columns: list[ir.Value], tile_x: ir.Value, tile_y: ir.Value) -> ir.Value:
+def _touched_blocks(
+    ops: Ops, columns: list[ir.Value], tile_x: ir.Value, tile_y: ir.Value, dimmed: list[ir.Value]
+) -> ir.Value:
     """Bits [LANES] from the first eight columns of sixteen records.
 
     Between the first and the last column of a strip of blocks an ellipse's upper rim is highest at its top
     or, when that lies outside, at the nearer end; the lower one likewise. 0.01 px more each way, so that
-    rounding cuts nothing off.
+    rounding cuts nothing off. `dimmed` shrinks the ellipses of a strip: by so much the square of the radius
+    at which a splat still counts falls, because what lies before it hides it. Where a shrunken one's top lies
+    is a guess at the square root, 0.06 off at most: a rim is flat at its top.
     """
     b = ops.builder
     sqrt = cgutils.get_or_insert_function(b.module, ir.FunctionType(VECTOR, [VECTOR]), "llvm.sqrt.v16f32")
     one, none = ir.Constant(INTS, [1] * LANES), ir.Constant(INTS, [0] * LANES)
     left = b.fsub(ops.splat(tile_x), columns[MEAN_X])  # of the tile's centre, counted from the mean
     down = b.fsub(columns[MEAN_Y], ops.splat(tile_y))
-    tops = b.fsub(ops.const(0.0), columns[TOP]), columns[TOP]
-    least = b.fmul(columns[REACH], ops.const(-1e-3))
     bits = none
-    for strip in range(STRIP_BLOCKS):
-        first = b.fadd(left, ops.const(SIDE * strip - CENTRE))
-        last = b.fadd(left, ops.const(SIDE * strip - CENTRE + SIDE - 1))
+    for strip in range(STRIPS):
+        part = b.fsub(ops.const(1.0), b.fmul(columns[DIMMING], ops.splat(dimmed[strip])))
+        seen = b.fcmp_ordered(">", part, ops.const(0.0))
+        part = ops.larger(part, ops.const(0.0))
+        root = ops.muladd(part, ops.muladd(part, ops.const(-0.6), ops.const(1.4)), ops.const(0.2))
+        top = b.fmul(columns[TOP], root)
+        tops = b.fsub(ops.const(0.0), top), top
+        reach = b.fmul(columns[REACH], part)
+        least = b.fmul(reach, ops.const(-1e-3))
+        first = b.fadd(left, ops.const(SIDE * strip - CENTRE_X))
+        last = b.fadd(left, ops.const(SIDE * strip - CENTRE_X + SIDE - 1))
         ends = []
         for lower, top in enumerate(tops):
             x = ops.smaller(ops.larger(top, first), last)
-            square = b.fsub(columns[REACH], b.fmul(columns[BEND], b.fmul(x, x)))
+            square = b.fsub(reach, b.fmul(columns[BEND], b.fmul(x, x)))
             root = b.call(sqrt, [ops.larger(square, ops.const(0.0))])
             y = ops.muladd(columns[SLOPE], x, down)
             y = b.fadd(y, root) if lower else b.fsub(y, root)
             # Rounded up, less 0.01, and the block of that row; rounded down, and the block after that row's.
-            y = b.fadd(y, ops.const(CENTRE + (0.01 + SIDE if lower else 0.99)))
-            y = ops.smaller(ops.larger(y, ops.const(0.0)), ops.const(TILE + (SIDE - 1 if lower else 0)))
+            y = b.fadd(y, ops.const(CENTRE_Y + (0.01 + SIDE if lower else 0.99)))
+            y = ops.larger(y, ops.const(0.0))
+            y = ops.smaller(y, ops.const(TILE_HEIGHT + (SIDE - 1 if lower else 0)))
             block = b.ashr(b.fptosi(y, INTS), ir.Constant(INTS, [SIDE.bit_length() - 1] * LANES))
             ends.append(b.shl(one, block))
         run = b.sub(ends[1], ends[0])
         reached = b.and_(b.icmp_signed(">", run, none), b.fcmp_ordered(">=", square, least))
+        reached = b.and_(reached, seen)
         run = b.shl(run, ir.Constant(INTS, [STRIP_BLOCKS * strip] * LANES))
         bits = b.or_(bits, b.select(reached, run, none))
     return bits
 
 
 @lane_operation
-def open_blocks(typingctx, tile, least):
-    """Bit i is set when light still passes block i of a tile: a pixel's transmittance is at least `least`."""
+def open_blocks(typingctx, tile, least, brightest):
+    """Bit i is set when light still passes block i of a tile: a pixel's transmittance is at least `least`.
+
+    `brightest` [STRIPS] gets the greatest transmittance of each column of blocks.
+    """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         ops = Ops(builder)
         zero = ir.Constant(ir.IntType(64), 0)
         pointer = element_pointer(context, builder, signature.args[0], args[0], zero)
         least = ops.splat(args[1])
+        strips = element_pointer(context, builder, signature.args[2], args[2], zero)
         bits = ir.Constant(I32, 0)
-        for i, block in enumerate(range(0, TILE_FLOATS, BLOCK_FLOATS)):
-            passes = builder.fcmp_ordered(">=", ops.load(pointer, block + 3 * LANES), least)
-            lanes = builder.bitcast(passes, ir.IntType(LANES))
-            found = builder.zext(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), I32)
-            bits = builder.or_(bits, builder.shl(found, ir.Constant(I32, i)))
+        kind = ir.FunctionType(I32, [INTS])
+        greatest = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.smax.v16i32")
+        for strip in range(STRIPS):
+            most = ops.const(0.0)
+            for i in range(strip * STRIP_BLOCKS, (strip + 1) * STRIP_BLOCKS):
+                through = ops.load(pointer, i * BLOCK_FLOATS + 3 * LANES)
+                most = ops.larger(through, most)
+                passes = builder.fcmp_ordered(">=", through, least)
+                lanes = builder.bitcast(passes, ir.IntType(LANES))
+                found = builder.zext(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), I32)
+                bits = builder.or_(bits, builder.shl(found, ir.Constant(I32, i)))
+            strip_most = builder.call(greatest, [builder.bitcast(most, INTS)])  # they order like floats
+            builder.store(builder.bitcast(strip_most, F32), _at(builder, strips, strip))
         return bits
 
-    return types.int32(FLOATS, types.float32), generate
+    return types.int32(FLOATS, types.float32, FLOATS), generate

@@ -3,9 +3,10 @@
 Where numba's own vectoriser fails, the step is spelled out as vector instructions. LLVM maps sixteen lanes to
 whatever the machine has: one AVX-512 register, two of AVX, four of SSE or NEON.
 
-The lanes are a block of 4x4 pixels: small splats and thin ones waste fewest of them there. A tile of 16x16
-pixels is a flat float32 array [4 columns of blocks, 4 rows of blocks, 4 planes, 4 rows, 4 columns]; the
-planes are red, green, blue, transmittance.
+The lanes are a block of 4x4 pixels: small splats and thin ones waste fewest of them there. A tile of 16x32
+pixels is a flat float32 array [4 columns of blocks, 8 rows of blocks, 4 planes, 4 rows, 4 columns]; the
+planes are red, green, blue, transmittance. It is tall because a splat's work in a tile goes by its columns,
+and because it fits as it is: 8 KB, and a bit of an int32 for every block.
 """
 
 from __future__ import annotations
@@ -56,14 +57,21 @@ def inlined(function: Any) -> Any:
     return njit(**options)(function)
 
 
+@inlined
+def at(index):
+    """An index that is not negative: without it, numba asks at every access whether to count from the end."""
+    return np.uint64(index)
+
+
 lane_operation: Any = intrinsic
 
 LANES = 16
 SIDE = 4  # pixels of a block
-TILE = 16  # pixels a side
+TILE_WIDTH, TILE_HEIGHT = 16, 32  # pixels
 BLOCK_FLOATS = 4 * LANES
-STRIP_BLOCKS = TILE // SIDE  # one column of blocks
-TILE_BLOCKS = STRIP_BLOCKS * STRIP_BLOCKS
+STRIPS = TILE_WIDTH // SIDE  # columns of blocks
+STRIP_BLOCKS = TILE_HEIGHT // SIDE
+TILE_BLOCKS = STRIPS * STRIP_BLOCKS
 TILE_FLOATS = TILE_BLOCKS * BLOCK_FLOATS
 
 F32, I32, I8 = ir.FloatType(), ir.IntType(32), ir.IntType(8)
@@ -72,6 +80,9 @@ VECTOR, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 # 2^f for f in [-0.5, 0.5]: relative error 7e-5, a fiftieth of an 8-bit step at most, and 3e-6 (minimax).
 EXP2_CUBIC = (0.99992807, 0.69326099, 0.24261112, 0.05517167)
 EXP2_QUARTIC = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957010)
+# 2^(m - 1) for m in [1, 2): relative error 7.5e-5 (minimax).
+EXP2_MANTISSA = (0.45213407, 0.47777333, -0.00800678, 0.07802461)
+POWER_SCALE = 2.0**23  # an exponent's step in units of a float32's last place
 
 
 class Ops:
@@ -95,6 +106,10 @@ class Ops:
         zeros = ir.Constant(INTS, [0] * LANES)
         return self.builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), zeros)
 
+    def splat_int(self, scalar: ir.Value) -> ir.Value:
+        one = self.builder.insert_element(ir.Constant(INTS, ir.Undefined), scalar, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(one, one, ir.Constant(INTS, [0] * LANES))
+
     def muladd(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self.builder.call(self._muladd, [a, b, c])
 
@@ -113,6 +128,25 @@ class Ops:
         for coefficient in reversed(coefficients[:-1]):
             value = self.muladd(value, f, self.const(coefficient))
         exponent = b.shl(b.fptosi(whole, INTS), ir.Constant(INTS, [23] * LANES))
+        return b.bitcast(b.add(b.bitcast(value, INTS), exponent), VECTOR)
+
+    def exp2_scaled(self, x: ir.Value) -> ir.Value:
+        """2^(x / POWER_SCALE), x rounded has the bits of the exponent above those of the mantissa.
+
+        Fewer instructions than `exp2`, and the scale costs nothing where x is a product anyway. Meaningless,
+        but harmless, below -126 and above 126.
+        """
+        b = self.builder
+        bits = b.fptosi(x, INTS)
+
+        def ints(value: int) -> ir.Constant:
+            return ir.Constant(INTS, [value] * LANES)
+
+        mantissa = b.bitcast(b.or_(b.and_(bits, ints(0x7FFFFF)), ints(0x3F800000)), VECTOR)
+        value = self.const(EXP2_MANTISSA[-1])
+        for coefficient in reversed(EXP2_MANTISSA[:-1]):
+            value = self.muladd(value, mantissa, self.const(coefficient))
+        exponent = b.and_(bits, ints(-0x800000))
         return b.bitcast(b.add(b.bitcast(value, INTS), exponent), VECTOR)
 
     def load(self, pointer: ir.Value, offset: int) -> ir.Value:
@@ -195,19 +229,12 @@ def take_ticket(typingctx, counter):
     return types.int64(types.Array(types.int64, 1, "C")), generate
 
 
-@lane_operation
-def prefetch(typingctx, array, index):
-    """Ask for the cache line of array[index], which may lie anywhere."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        pointer = element_pointer(context, builder, signature.args[0], *args)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        name = "llvm.prefetch.p0" if getattr(pointer.type, "is_opaque", False) else "llvm.prefetch.p0f32"
-        read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [pointer, read, keep, data])
-        return context.get_dummy_value()
-
-    return types.none(FLOATS, types.int64), generate
+def prefetch_line(builder: ir.IRBuilder, pointer: ir.Value) -> None:
+    """Ask for the cache line of a float, which may lie anywhere."""
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    name = "llvm.prefetch.p0" if getattr(pointer.type, "is_opaque", False) else "llvm.prefetch.p0f32"
+    read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [pointer, read, keep, data])
 
 
 @lane_operation

@@ -14,11 +14,20 @@ BLOCK = 128  # Gaussians projected together; the scratch stays in the L1 cache
 # The visible ellipse of a 3D splat is dy = SLOPE dx +- sqrt(REACH - BEND dx^2); its top lies at dx = TOP.
 MEAN_X, MEAN_Y, SLOPE, TOP, REACH, BEND = range(6)
 TILT_X, TILT_Y = SLOPE, TOP  # of surfels, which have no ellipse
-ROWS, COLUMNS = 6, 7  # last and first pixel row (column) of the box, 16 bits each, as int32 bits
-CONIC_A, CONIC_B, LOG2_OPACITY = 8, 9, 10
+DIMMING = 6  # of 3D splats: 1 over the squared radius at which alpha is ALPHA_MIN
+BOX_ROWS, BOX_COLUMNS = 6, 7  # of surfels: last and first pixel row (column), 16 bits each, as int32 bits
+CONIC_A, CONIC_B, LOG2_OPACITY = 8, 9, 10  # of 3D splats times POWER_SCALE, as is CONIC_C
 CONIC_C, RED, GREEN, BLUE = 11, 12, 13, 14
 DEPTH = 15  # a positive float, whose bits order like integers; 0 when the Gaussian is not drawn
 DIRECTION_X, DIRECTION_Y, DIRECTION_Z = 16, 17, 18  # of the harmonics
-RECORD, PLANES = 16, 19
+ROWS, COLUMNS = 19, 20  # as those of surfels, of every splat
+RECORD, PLANES = 16, 21
+
+# What is left out: what lies behind a block of pixels that lets through less than EXIT_TRANSMITTANCE, a step
+# of a byte at most, and 3D splats that would make up less than LEAST_SHARE of every pixel of a column of
+# blocks, a quarter of a step. On heads both together change no byte by more than two; hundreds of faint
+# splats over one another would add up to more.
+EXIT_TRANSMITTANCE = 1.0 / 256.0
+LEAST_SHARE = 1.0 / 1024.0
 
 HUGE = 1e30  # a number of this size counts as infinite: its square would overflow

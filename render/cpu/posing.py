@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.avatars.bindings import SMALLEST_SCALE_M, Binding, SkinningBinding, TriangleBinding, VertexBinding
+from render.cpu.changed_rows import ChangedRows
 from render.cpu.functions import LOG2_E, log2_lane
-from render.cpu.lanes import inlined, kernel
+from render.cpu.lanes import at, inlined, kernel
 from render.cpu.rigs import CpuRig
 from render.gaussians import Gaussians
 from render.rigs.frames import triangle_frames
@@ -63,18 +64,20 @@ class CpuPoser:
         return replace(local, means=means, quats=quats, log_scales=scales, sh_quats=turns)
 
 
-def add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
-    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M].
+def add_deltas(
+    values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor, changed: ChangedRows
+) -> Tensor:
+    """[N, ...] plus the weighted sum of `deltas` [B, M, ...] in the first numbers of rows `indices` [M].
 
     Deltas of weight zero cost nothing, which is most of them on most frames; when all are, `values` comes
-    back.
+    back. `changed` serves one array with the same `indices`.
     """
     active = np.flatnonzero(_array(weights))
     if not len(active):
         return values
-    out = values.detach().clone(memory_format=torch.contiguous_format)
-    flat = _array(deltas.flatten(1))
-    _add_deltas(out.numpy(), _array(indices), flat, _array(weights), active)
+    out = changed.copy(values)
+    rows = [_array(tensor.reshape(len(values), -1)) for tensor in (values, out)]
+    _add_deltas(*rows, _array(indices), _array(deltas.flatten(1)), _array(weights), active)
     return out
 
 
@@ -315,7 +318,7 @@ def _place_on_joints(
 
 
 @kernel
-def _add_deltas(values, indices, deltas, weights, active):
+def _add_deltas(values, out, indices, deltas, weights, active):
     change = np.zeros(deltas.shape[1], F)
     for b in active:  # delta by delta, as they lie in memory
         weight = weights[b]
@@ -323,5 +326,6 @@ def _add_deltas(values, indices, deltas, weights, active):
             change[k] += weight * deltas[b, k]
     columns = deltas.shape[1] // max(1, indices.shape[0])
     for m in range(indices.shape[0]):
+        row = at(indices[m])
         for c in range(columns):
-            values[indices[m], c] += change[m * columns + c]
+            out[row, at(c)] = values[row, at(c)] + change[at(m * columns + c)]

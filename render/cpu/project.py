@@ -17,7 +17,10 @@ from render.cpu.colour import colour_block
 from render.cpu.functions import LOG2_E, exp_lane, log2_lane
 from render.cpu.lanes import (
     LANES,
-    TILE,
+    POWER_SCALE,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    at,
     bits_float,
     float_bits,
     inlined,
@@ -29,12 +32,15 @@ from render.cpu.lanes import (
 from render.cpu.layout import (
     BEND,
     BLOCK,
+    BOX_COLUMNS,
+    BOX_ROWS,
     CHUNK,
     COLUMNS,
     CONIC_A,
     CONIC_B,
     CONIC_C,
     DEPTH,
+    DIMMING,
     HUGE,
     LOG2_OPACITY,
     MEAN_X,
@@ -55,8 +61,9 @@ _TWO_LN2 = F(2.0 * math.log(2.0))
 _LOG2_ALPHA_MIN = F(math.log2(ALPHA_MIN))
 _LOW_PASS, _SURFEL_LOW_PASS, _NEAR = F(LOW_PASS_PX2), F(SURFEL_LOW_PASS_PX2), F(NEAR_M)
 _HUGE = F(HUGE)
-_TILE_BITS = TILE.bit_length() - 1
-_TILES = 0xFFFF >> _TILE_BITS | 0xFFFF >> _TILE_BITS << 16  # pixels of both halves, shifted: their tiles
+_ROW_BITS, _COLUMN_BITS = TILE_HEIGHT.bit_length() - 1, TILE_WIDTH.bit_length() - 1
+# Pixels of both halves, shifted: their tiles.
+_TILE_ROWS, _TILES = (0xFFFF >> bits | 0xFFFF >> bits << 16 for bits in (_ROW_BITS, _COLUMN_BITS))
 
 
 def row_slots_per_chunk(tile_rows: int) -> int:
@@ -128,7 +135,7 @@ def _project_block(means, quats, log_scales, logits, camera, antialiased, planes
         log2_opacity = log2_lane(max(opacity, F(1e-30)))
         radius2 = _TWO_LN2 * (log2_opacity - _LOG2_ALPHA_MIN)
         a, c = xx + _LOW_PASS, yy + _LOW_PASS
-        scale = F(-0.5) * _LOG2_E / after
+        scale = F(-0.5 * POWER_SCALE) * _LOG2_E / after
         rim = max(radius2, F(0))
         finite = abs(px) + abs(py) + abs(pz) + abs(qw) + abs(qx) + abs(qy) + abs(qz) < _HUGE
         numbers = (log_scales[3 * j] == log_scales[3 * j]) & (log_scales[3 * j + 1] == log_scales[3 * j + 1])
@@ -139,12 +146,13 @@ def _project_block(means, quats, log_scales, logits, camera, antialiased, planes
         planes[CONIC_A * BLOCK + j] = scale * c
         planes[CONIC_B * BLOCK + j] = F(-2) * scale * xy
         planes[CONIC_C * BLOCK + j] = scale * a
-        planes[LOG2_OPACITY * BLOCK + j] = log2_opacity
+        planes[LOG2_OPACITY * BLOCK + j] = F(POWER_SCALE) * log2_opacity
         rows, columns = _span(mean_y, sqrt_lane(rim * c), height), _span(mean_x, sqrt_lane(rim * a), width)
         planes[SLOPE * BLOCK + j] = xy / a
         planes[TOP * BLOCK + j] = xy * sqrt_lane(rim / c)
         planes[REACH * BLOCK + j] = rim * after / a
         planes[BEND * BLOCK + j] = after / (a * a)
+        planes[DIMMING * BLOCK + j] = F(1) / max(radius2, F(1e-6))
         planes[ROWS * BLOCK + j] = bits_float(rows)
         planes[COLUMNS * BLOCK + j] = bits_float(columns)
         visible = finite & (radius2 > F(0)) & (rows >= 0) & (columns >= 0)
@@ -229,8 +237,8 @@ def _project_surfel_block(means, quats, log_scales, logits, camera, antialiased,
         )
         planes[TILT_X * BLOCK + j] = (w1 * q0 - w0 * q1) / d
         planes[TILT_Y * BLOCK + j] = (p1 * w0 - p0 * w1) / d
-        planes[ROWS * BLOCK + j] = bits_float(rows)
-        planes[COLUMNS * BLOCK + j] = bits_float(columns)
+        planes[ROWS * BLOCK + j] = planes[BOX_ROWS * BLOCK + j] = bits_float(rows)
+        planes[COLUMNS * BLOCK + j] = planes[BOX_COLUMNS * BLOCK + j] = bits_float(columns)
         visible = finite & (radius2 > F(0)) & (rows >= 0) & (columns >= 0)
         planes[DEPTH * BLOCK + j] = z if visible else F(0)
 
@@ -246,23 +254,20 @@ def _pack_block(planes, count, slot, records, depths, spans, row_spans, ends):
     for j in range(0, count, LANES):
         end = store_records(planes[j:], BLOCK, records, end)
     for j in range(count):
-        depth = planes[DEPTH * BLOCK + j]
+        depth = planes[at(DEPTH * BLOCK + j)]
         visible = np.int32(depth != F(0))
-        rows, columns = float_bits(planes[ROWS * BLOCK + j]), float_bits(planes[COLUMNS * BLOCK + j])
-        row_span = ((rows >> _TILE_BITS) & _TILES) * visible
-        depths[slot], spans[slot], row_spans[slot % CHUNK] = (
-            float_bits(depth),
-            (columns >> _TILE_BITS) & _TILES,
-            row_span,
-        )
-        ends[row_span & 0xFFFF] += visible
-        ends[(row_span >> 16) + 1] -= visible
+        rows, columns = float_bits(planes[at(ROWS * BLOCK + j)]), float_bits(planes[at(COLUMNS * BLOCK + j)])
+        row_span = ((rows >> _ROW_BITS) & _TILE_ROWS) * visible
+        depths[at(slot)], spans[at(slot)] = float_bits(depth), (columns >> _COLUMN_BITS) & _TILES
+        row_spans[at(slot % CHUNK)] = row_span
+        ends[at(row_span & 0xFFFF)] += visible
+        ends[at((row_span >> 16) + 1)] -= visible
         slot += visible
     return end
 
 
 @kernel
-def _list_by_row(first, end, place, row_spans, row_slots, starts, ends):
+def _list_by_row(first, stop, place, row_spans, row_slots, starts, ends):
     """List the slots from `first` on by tile row, each list with one place to spare (see SIDE_BY_SIDE)."""
     tile_rows = starts.shape[0] - SIDE_BY_SIDE
     reaching = 0
@@ -271,16 +276,16 @@ def _list_by_row(first, end, place, row_spans, row_slots, starts, ends):
         starts[row] = ends[row] = place
         place += reaching + 1
     ends[tile_rows:] = place
-    for slot in range(first, end):
-        span = row_spans[slot - first]
+    for slot in range(first, stop):
+        span = row_spans[at(slot - first)]
         top, bottom = span & 0xFFFF, span >> 16
         for row in range(top, top + SIDE_BY_SIDE):
-            at = ends[row]
-            row_slots[at] = slot
-            ends[row] = at + (row <= bottom)
+            end = ends[at(row)]
+            row_slots[at(end)] = slot
+            ends[at(row)] = end + (row <= bottom)
         for row in range(top + SIDE_BY_SIDE, bottom + 1):
-            row_slots[ends[row]] = slot
-            ends[row] += 1
+            row_slots[at(ends[at(row)])] = slot
+            ends[at(row)] += 1
 
 
 @kernel

@@ -1,46 +1,54 @@
 """Splat records -> pixels: the second kernel of a frame.
 
-A job is one row of 16x16 tiles: sort the row's splats by depth, list them by tile, blend tile after tile in
+A job is one row of tiles: sort the row's splats by depth, list them by tile, blend tile after tile in
 L1, write the finished tile in the asked format. The jobs are handed out by a counter, so threads never wait
 for one another, and a row's result does not depend on who draws it.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from render.cpu.blend import (
     BATCH,
     BATCH_ROW,
-    CENTRE,
+    CENTRE_X,
+    CENTRE_Y,
     blend_block,
     blend_surfel_block,
     open_blocks,
     splats_of_block,
     store_polynomials,
-    touched_blocks,
+    take_touched,
 )
+from render.cpu.functions import log2_lane
 from render.cpu.lanes import (
     BLOCK_FLOATS,
     LANES,
     SIDE,
     STRIP_BLOCKS,
-    TILE,
+    STRIPS,
     TILE_BLOCKS,
     TILE_FLOATS,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    at,
     float_bits,
     inlined,
     kernel,
-    prefetch,
     take_ticket,
 )
 from render.cpu.layout import (
+    BOX_COLUMNS,
+    BOX_ROWS,
     CHUNK,
-    COLUMNS,
+    EXIT_TRANSMITTANCE,
+    LEAST_SHARE,
     MEAN_X,
     MEAN_Y,
     RECORD,
-    ROWS,
     SIDE_BY_SIDE,
 )
 from render.cpu.write import (
@@ -51,13 +59,15 @@ from render.cpu.write import (
     write_rgb8,
     write_yuv420,
 )
-from render.splatting import EXIT_TRANSMITTANCE
+from render.splatting import ALPHA_MIN
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
 MOST_DROPPED = 3
 
 F = np.float32
+_TWO_LN2 = F(2.0 * math.log(2.0))
+_DIMMER = F(math.log2(LEAST_SHARE / ALPHA_MIN))
 
 
 @kernel
@@ -73,17 +83,17 @@ def _gather_row(row, num, depths, spans, row_slots, row_starts, row_ends, keys, 
     most = np.int32(0)
     for chunk in range((num + CHUNK - 1) // CHUNK):
         for k in range(row_starts[chunk, row], row_ends[chunk, row]):
-            slot = row_slots[k]
-            depth = depths[slot]
+            slot = row_slots[at(k)]
+            depth = depths[at(slot)]
             least, most = min(least, depth), max(most, depth)
-            keys[total] = (np.int64(depth) << 32) | np.int64(slot)
+            keys[at(total)] = (np.int64(depth) << 32) | np.int64(slot)
             total += 1
-            span = spans[slot]
-            tile_ends[span & 0xFFFF] += 1
-            tile_ends[(span >> 16) + 1] -= 1
+            span = spans[at(slot)]
+            tile_ends[at(span & 0xFFFF)] += 1
+            tile_ends[at((span >> 16) + 1)] -= 1
     offset = np.int64(least) << 32
     for k in range(total):
-        keys[k] -= offset
+        keys[at(k)] -= offset
     return total, np.int64(most) - np.int64(least)
 
 
@@ -100,16 +110,16 @@ def _sort(keys, other, total, most, histogram):
     while most > 0:
         histogram[:] = 0
         for k in range(total):
-            histogram[(keys[k] >> shift) & (DIGITS - 1)] += 1
+            histogram[at((keys[at(k)] >> shift) & (DIGITS - 1))] += 1
         below = 0
         for d in range(DIGITS):
             here = histogram[d]
             histogram[d] = below
             below += here
         for k in range(total):
-            key = keys[k]
-            d = (key >> shift) & (DIGITS - 1)
-            other[histogram[d]] = key
+            key = keys[at(k)]
+            d = at((key >> shift) & (DIGITS - 1))
+            other[at(histogram[d])] = key
             histogram[d] += 1
         keys, other = other, keys
         shift += DIGIT_BITS
@@ -131,57 +141,53 @@ def _list_by_tile(keys, total, spans, tile_starts, tile_ends, tile_places):
         place += reaching + 1
     tile_ends[tiles:] = place
     for k in range(total):
-        slot = np.int32(keys[k] & 0xFFFFFFFF)
-        first, last = np.int64(spans[slot] & 0xFFFF), np.int64(spans[slot] >> 16)
+        slot = np.int32(keys[at(k)] & 0xFFFFFFFF)
+        span = spans[at(slot)]
+        first, last = np.int64(span & 0xFFFF), np.int64(span >> 16)
         for tile in range(first, first + SIDE_BY_SIDE):
-            end = tile_ends[tile]
-            tile_places[end] = slot
-            tile_ends[tile] = end + (tile <= last)
+            end = tile_ends[at(tile)]
+            tile_places[at(end)] = slot
+            tile_ends[at(tile)] = end + (tile <= last)
         for tile in range(first + SIDE_BY_SIDE, last + 1):
-            tile_places[tile_ends[tile]] = slot
-            tile_ends[tile] += 1
+            tile_places[at(tile_ends[at(tile)])] = slot
+            tile_ends[at(tile)] += 1
 
 
 @inlined
-def _surfel_blocks(records, at, x0, y0):
+def _surfel_blocks(records, start, x0, y0):
     """The blocks of a tile in a surfel's box, as `touched_blocks` gives them."""
-    rows, columns = float_bits(records[at + ROWS]), float_bits(records[at + COLUMNS])
+    rows, columns = float_bits(records[start + BOX_ROWS]), float_bits(records[start + BOX_COLUMNS])
     top, bottom = (
         max(np.int64(rows & 0xFFFF) - y0, 0) // SIDE,
-        min(np.int64(rows >> 16) - y0, TILE - 1) // SIDE,
+        min(np.int64(rows >> 16) - y0, TILE_HEIGHT - 1) // SIDE,
     )
     left, right = np.int64(columns & 0xFFFF) - x0, np.int64(columns >> 16) - x0
     strip = (1 << (bottom + 1)) - (1 << top)
     touched = 0
-    for i in range(TILE // SIDE):
+    for i in range(STRIPS):
         touched |= strip << (i * STRIP_BLOCKS) if left < (i + 1) * SIDE and right >= i * SIDE else 0
     return np.int32(touched)
 
 
 @kernel
-def _take_batch(
-    x0, y0, places, first, last, records, surfel, open_bits, batch, blocks, taken, slots, touched
-):
+def _take_batch(x0, y0, places, first, last, records, surfel, open_bits, dimmed, batch, blocks, taken):
     """Put the next splats of a tile side by side that touch one of its blocks that light still passes.
 
     Fills `batch` [BATCH * BATCH_ROW] and `blocks` [BATCH]: bit i stands for block i of the tile. `taken`
-    [BATCH], `slots` [LANES] and `touched` [LANES] are scratch. Returns the first place not looked at.
+    [BATCH] is scratch. Returns the first place not looked at.
     """
-    x, y = F(x0 + CENTRE), F(y0 + CENTRE)
+    x, y = F(x0 + CENTRE_X), F(y0 + CENTRE_Y)
     k = 0
     while first < last and k <= BATCH - LANES:
         count = min(LANES, last - first)
         if surfel:
             for j in range(count):
-                touched[j] = _surfel_blocks(records, np.int64(places[first + j]) * RECORD, x0, y0)
+                slot = places[first + j]
+                taken[k] = slot
+                blocks[k] = _surfel_blocks(records, np.int64(slot) * RECORD, x0, y0) & open_bits
+                k += blocks[k] != 0
         else:
-            for j in range(LANES):
-                slots[j] = places[first + min(j, count - 1)]
-                prefetch(records, np.int64(places[min(first + LANES + j, last - 1)]) * RECORD)
-            touched_blocks(records, slots, x, y, touched)
-        for j in range(count):
-            taken[k], blocks[k] = places[first + j], touched[j] & open_bits
-            k += blocks[k] != 0
+            k = take_touched(records, places, first, count, x, y, dimmed, open_bits, taken, blocks, k)
         first += count
     blocks[k:] = 0
     for i in range(k):
@@ -197,12 +203,13 @@ def _take_batch(
 
 
 @kernel
-def _blend_tile(tile, x0, y0, places, first, last, records, surfel, batch, blocks, taken, slots, touched):
-    """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0)."""
-    open_bits = np.int32((1 << TILE_BLOCKS) - 1)
+def _blend_tile(tile, x0, y0, places, first, last, records, surfel, dimmed, batch, blocks, taken):
+    """Blend splats front to back into the flat `tile` whose first pixel is (x0, y0); `dimmed` is scratch."""
+    open_bits = np.int32(-1)
+    dimmed[:] = F(0)
     while first < last and open_bits != 0:
         first = _take_batch(
-            x0, y0, places, first, last, records, surfel, open_bits, batch, blocks, taken, slots, touched
+            x0, y0, places, first, last, records, surfel, open_bits, dimmed, batch, blocks, taken
         )
         for block in range(TILE_BLOCKS):
             splats = splats_of_block(blocks, np.int32(block))
@@ -212,14 +219,17 @@ def _blend_tile(tile, x0, y0, places, first, last, records, surfel, batch, block
                 blend_surfel_block(tile, block, batch, splats)
             else:
                 blend_block(tile, block, batch, splats)
-        open_bits = open_blocks(tile, F(EXIT_TRANSMITTANCE))
+        open_bits = open_blocks(tile, F(EXIT_TRANSMITTANCE), dimmed)
+        for strip in range(STRIPS):
+            least = _DIMMER - log2_lane(max(dimmed[strip], F(1e-6)))
+            dimmed[strip] = _TWO_LN2 * max(least, F(0))
 
 
 @kernel
 def raster_rows(
     counter, num, surfel, row_order, records, depths, spans, row_slots, row_starts, row_ends,
     keys, other_keys, histogram, tile_places, tile_starts, tile_ends,
-    tile, batch, blocks, taken, slots, touched, staging,
+    tile, dimmed, batch, blocks, taken, staging,
     width, height, layout, colour, picture, yuv_matrix, bytes_out, floats_out,
 ):  # fmt: skip
     """Draw tile rows until `counter` runs out; layout and outputs are those of render/cpu/write.py."""
@@ -234,15 +244,13 @@ def raster_rows(
         total, most = _gather_row(row, num, depths, spans, row_slots, row_starts, row_ends, keys, tile_ends)
         order = _sort(keys, other_keys, total, most, histogram)
         _list_by_tile(order, total, spans, tile_starts, tile_ends, tile_places)
-        y0 = row * TILE
+        y0 = row * TILE_HEIGHT
         for t in range(tiles):
-            x0 = t * TILE
+            x0 = t * TILE_WIDTH
             for k in range(TILE_FLOATS):
                 tile[k] = F(1) if k % BLOCK_FLOATS >= 3 * LANES else F(0)
             first, last = tile_starts[t], tile_ends[t]
-            _blend_tile(
-                tile, x0, y0, tile_places, first, last, records, surfel, batch, blocks, taken, slots, touched
-            )
+            _blend_tile(tile, x0, y0, tile_places, first, last, records, surfel, dimmed, batch, blocks, taken)
             if layout == FLOAT_RGBA:
                 write_floats(tile, x0, y0, width, height, floats_out)
             else:

@@ -15,7 +15,7 @@ from torch import Tensor
 from render.camera import Camera
 from render.camera_floats import camera_floats
 from render.cpu.blend import BATCH, BATCH_ROW
-from render.cpu.lanes import LANES, TILE, TILE_FLOATS
+from render.cpu.lanes import LANES, STRIPS, TILE_FLOATS, TILE_HEIGHT, TILE_WIDTH
 from render.cpu.layout import BLOCK, CHUNK, PLANES, RECORD, SIDE_BY_SIDE
 from render.cpu.project import project_chunks, row_slots_per_chunk
 from render.cpu.raster import DIGITS, raster_rows
@@ -42,12 +42,16 @@ class CpuRenderer:
         self.width, self.height = width, height
         self.num_threads = num_threads or usable_cores()
         self._pool = ThreadPoolExecutor(max(1, self.num_threads - 1), thread_name_prefix="splat")
-        self._tile_rows = (height + TILE - 1) // TILE
-        self._tiles = (width + TILE - 1) // TILE
+        self._tile_rows = (height + TILE_HEIGHT - 1) // TILE_HEIGHT
+        self._rows = np.arange(self._tile_rows)
+        self._tiles = (width + TILE_WIDTH - 1) // TILE_WIDTH
         self._workspace = _Workspace(0, self._tile_rows, self._tiles, self.num_threads)
         self._no_bytes = np.zeros(0, np.uint8)
         self._no_floats = np.zeros(0, np.float32)
         self._no_quats = np.zeros(0, np.float32)
+        # Of the last picture: the kernels leave cold caches, in which every line of Python costs.
+        self._view: tuple[Camera, NDArray[np.float32]] | None = None
+        self._matrices: dict[Colorspace, NDArray[np.float32]] = {}
 
     def render(self, gaussians: Gaussians, camera: Camera, background: Tensor | None = None) -> RenderOutput:
         """`background`: [3] colour or [H, W, 3] picture in 0..1; None is black. No depth, no normals."""
@@ -82,7 +86,9 @@ class CpuRenderer:
         if self.width % 2 or self.height % 2:
             raise ValueError(f"YUV 4:2:0 needs even sides, got {self.width}x{self.height}")
         out = self._output(out, (self.height * 3 // 2, self.width))
-        matrix = yuv_matrix(colorspace).reshape(-1)
+        matrix = self._matrices.get(colorspace)
+        if matrix is None:
+            matrix = self._matrices[colorspace] = yuv_matrix(colorspace).reshape(-1)
         self._draw(gaussians, camera, YUV420, background, matrix, out, self._no_floats)
         return out
 
@@ -119,7 +125,9 @@ class CpuRenderer:
             work = self._workspace = _Workspace(capacity, self._tile_rows, self._tiles, self.num_threads)
         sh_quats = self._no_quats if g.sh_quats is None else _array(g.sh_quats)
         arrays = (*map(_array, (g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)), sh_quats)
-        view, colour, picture = camera_floats(camera), *self._background(background)
+        if self._view is None or self._view[0] is not camera:
+            self._view = camera, camera_floats(camera)
+        view, colour, picture = self._view[1], *self._background(background)
         counter = np.zeros(2, np.int64)
         self._on_all_threads(
             lambda t: project_chunks(
@@ -128,19 +136,25 @@ class CpuRenderer:
                 work.row_slots, work.row_starts, work.row_ends,
             )
         )  # fmt: skip
-        chunks = (num + CHUNK - 1) // CHUNK
-        sizes = (work.row_ends[:chunks] - work.row_starts[:chunks])[:, : self._tile_rows].sum(0)
-        row_order = np.argsort(-sizes, kind="stable")  # longest first, so that threads finish together
+        row_order = self._row_order((num + CHUNK - 1) // CHUNK)
         self._on_all_threads(
             lambda t: raster_rows(
                 counter[1:], num, g.is_surfel, row_order, work.records, work.depths, work.spans,
                 work.row_slots, work.row_starts, work.row_ends, t.keys, t.other_keys, t.histogram,
                 t.tile_places, t.tile_starts, t.tile_ends,
-                t.tile, t.batch, t.blocks, t.taken, t.slots, t.touched, t.staging,
+                t.tile, t.dimmed, t.batch, t.blocks, t.taken, t.staging,
                 self.width, self.height, layout, colour, picture, matrix,
                 bytes_out.reshape(-1), floats_out.reshape(-1),
             )
         )  # fmt: skip
+
+    def _row_order(self, chunks: int) -> NDArray[np.int64]:
+        """The tile rows, longest first, so that threads finish together."""
+        if self.num_threads == 1:
+            return self._rows
+        work = self._workspace
+        sizes = (work.row_ends[:chunks] - work.row_starts[:chunks])[:, : self._tile_rows].sum(0)
+        return np.argsort(-sizes, kind="stable")
 
     def _background(self, background: Background) -> tuple[NDArray[np.float32], Bytes]:
         if isinstance(background, np.ndarray) and background.dtype == np.uint8:
@@ -175,14 +189,14 @@ class _ThreadSpace:
         self.keys = np.empty(capacity, np.int64)
         self.other_keys = np.empty(capacity, np.int64)
         self.row_spans = np.empty(CHUNK, np.int32)
-        self.tile_places = np.empty((capacity + 1) * tiles + 1, np.int32)
+        self.tile_places = np.zeros((capacity + 1) * tiles + 1 + 2 * LANES, np.int32)
         self.tile_starts = np.empty(tiles, np.int64)
         self.tile_ends = np.empty(tiles + SIDE_BY_SIDE, np.int64)
         self.histogram = np.empty(DIGITS, np.int32)
         self.tile = _aligned(TILE_FLOATS)
+        self.dimmed = np.empty(STRIPS, np.float32)
         self.batch = _aligned(BATCH * BATCH_ROW)
         self.blocks, self.taken = np.empty(BATCH, np.int32), np.empty(BATCH, np.int32)
-        self.slots, self.touched = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
         self.staging = np.zeros(STAGING_BYTES, np.uint8)
 
 

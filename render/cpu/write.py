@@ -9,18 +9,20 @@ from render.cpu.lanes import (
     LANES,
     SIDE,
     STRIP_BLOCKS,
-    TILE,
     TILE_BLOCKS,
     TILE_FLOATS,
+    TILE_HEIGHT,
+    TILE_WIDTH,
     inlined,
     kernel,
 )
 from render.cpu.pixels import add_colour, add_picture, store_rgb, store_yuv
 
 RGB8, FLOAT_RGBA, YUV420 = range(3)
-STAGING_BYTES = 3 * TILE * TILE
+STAGING_BYTES = 3 * TILE_WIDTH * TILE_HEIGHT
 
 F = np.float32
+_AREA = TILE_WIDTH * TILE_HEIGHT
 
 
 @inlined
@@ -50,10 +52,10 @@ def composite(tile, staging, x0, y0, width, height, colour, picture):
     if picture.shape[0] == 0:
         return
     source, start, stride = picture, (y0 * width + x0) * 3, width * 3
-    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
-    if columns < TILE or rows < TILE:
-        _copy(picture, start, stride, staging, 0, 3 * TILE, 3 * columns, rows)
-        source, start, stride = staging, 0, 3 * TILE
+    columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
+    if columns < TILE_WIDTH or rows < TILE_HEIGHT:
+        _copy(picture, start, stride, staging, 0, 3 * TILE_WIDTH, 3 * columns, rows)
+        source, start, stride = staging, 0, 3 * TILE_WIDTH
     for block in range(TILE_BLOCKS):
         x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
         add_picture(tile, block * BLOCK_FLOATS, source, start + y * stride + 3 * x, stride)
@@ -62,16 +64,16 @@ def composite(tile, staging, x0, y0, width, height, colour, picture):
 @kernel
 def write_rgb8(tile, staging, x0, y0, width, height, out):
     """RGB; `out` is flat uint8 [H, W, 3]. A tile across the picture's border goes through `staging`."""
-    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
-    whole = columns == TILE and rows == TILE
+    columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
+    whole = columns == TILE_WIDTH and rows == TILE_HEIGHT
     target, start, stride = out, (y0 * width + x0) * 3, width * 3
     if not whole:
-        target, start, stride = staging, 0, 3 * TILE
+        target, start, stride = staging, 0, 3 * TILE_WIDTH
     for block in range(TILE_BLOCKS):
         x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
         store_rgb(tile, block * BLOCK_FLOATS, target, start + y * stride + 3 * x, stride)
     if not whole:
-        _copy(staging, 0, 3 * TILE, out, (y0 * width + x0) * 3, width * 3, 3 * columns, rows)
+        _copy(staging, 0, 3 * TILE_WIDTH, out, (y0 * width + x0) * 3, width * 3, 3 * columns, rows)
 
 
 @kernel
@@ -80,15 +82,15 @@ def write_yuv420(tile, staging, x0, y0, width, height, matrix, out):
 
     `matrix` [12] maps RGB in 0..255 to Y, U, V: three rows of red, green, blue and an offset.
     """
-    columns, rows = min(TILE, width - x0), min(TILE, height - y0)
-    whole = columns == TILE and rows == TILE
+    columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
+    whole = columns == TILE_WIDTH and rows == TILE_HEIGHT
     luma, stride = y0 * width + x0, width
     first_u = width * height + y0 // 2 * (width // 2) + x0 // 2
     first_v = first_u + (width // 2) * (height // 2)
     target, to_y, to_u, to_v = out, luma, first_u, first_v
     if not whole:
-        target, stride = staging, TILE
-        to_y, to_u, to_v = 0, TILE * TILE, TILE * TILE + TILE * TILE // 4
+        target, stride = staging, TILE_WIDTH
+        to_y, to_u, to_v = 0, _AREA, _AREA + _AREA // 4
     for block in range(TILE_BLOCKS):
         x, y = block // STRIP_BLOCKS * SIDE, block % STRIP_BLOCKS * SIDE
         chroma = y // 2 * (stride // 2) + x // 2
@@ -96,16 +98,16 @@ def write_yuv420(tile, staging, x0, y0, width, height, matrix, out):
         store_yuv(tile, at, matrix, target, to_y + y * stride + x, stride, to_u + chroma, to_v + chroma)
     if not whole:
         half = width // 2
-        _copy(staging, 0, TILE, out, luma, width, columns, rows)
-        _copy(staging, to_u, TILE // 2, out, first_u, half, columns // 2, rows // 2)
-        _copy(staging, to_v, TILE // 2, out, first_v, half, columns // 2, rows // 2)
+        _copy(staging, 0, TILE_WIDTH, out, luma, width, columns, rows)
+        _copy(staging, to_u, TILE_WIDTH // 2, out, first_u, half, columns // 2, rows // 2)
+        _copy(staging, to_v, TILE_WIDTH // 2, out, first_v, half, columns // 2, rows // 2)
 
 
 @kernel
 def write_floats(tile, x0, y0, width, height, out):
     """Premultiplied RGB and alpha; `out` is flat float32 [H, W, 4]."""
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
+    for y in range(min(TILE_HEIGHT, height - y0)):
+        for x in range(min(TILE_WIDTH, width - x0)):
             source, target = _pixel(x, y), ((y0 + y) * width + x0 + x) * 4
             for plane in range(3):
                 out[target + plane] = tile[source + plane * LANES]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from render.cpu.changed_rows import ChangedRows
 from render.deformations.coefficients import Coefficients
 from render.deformations.condition import Condition
 from render.gaussians import Gaussians
@@ -35,6 +36,7 @@ class Deformation:
     d_log_scales: Tensor | None = None  # [B, M, 3], or [B, M, 2] for surfels
     d_logit_opacities: Tensor | None = None  # [B, M]
     d_sh0: Tensor | None = None  # [B, M, 3]
+    _changed: dict[str, ChangedRows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def deltas(self) -> dict[str, Tensor]:
         """Those there are, by name."""
@@ -54,23 +56,25 @@ class Deformation:
     def __call__(self, gaussians: Gaussians, condition: Tensor) -> Gaussians:
         g, weights = gaussians, self.coefficients(condition)
         stored = (g.means, g.quats, g.log_scales, g.logit_opacities, g.sh)
-        if is_play(weights, *stored, *self.deltas().values()):
-            from render.cpu.posing import add_deltas as add
-        else:
-            add = _add_deltas
+        played = is_play(weights, *stored, *self.deltas().values())
 
-        def moved(values: Tensor, deltas: Tensor | None) -> Tensor:
+        def moved(values: Tensor, deltas: Tensor | None, name: str) -> Tensor:
             if deltas is None:
                 return values
-            return add(values.flatten(1), self.indices, deltas, weights).view_as(values)
+            if not played:
+                return _add_deltas(values, self.indices, deltas, weights)
+            from render.cpu.posing import add_deltas
+
+            changed = self._changed.setdefault(name, ChangedRows())
+            return add_deltas(values, self.indices, deltas, weights, changed)
 
         return replace(
             g,
-            means=moved(g.means, self.d_means),
-            quats=moved(g.quats, self.d_quats),
-            log_scales=moved(g.log_scales, self.d_log_scales),
-            logit_opacities=moved(g.logit_opacities[:, None], self.d_logit_opacities)[:, 0],
-            sh=moved(g.sh, self.d_sh0),  # the first coefficient is the first three columns of a row
+            means=moved(g.means, self.d_means, "means"),
+            quats=moved(g.quats, self.d_quats, "quats"),
+            log_scales=moved(g.log_scales, self.d_log_scales, "log_scales"),
+            logit_opacities=moved(g.logit_opacities, self.d_logit_opacities, "logit_opacities"),
+            sh=moved(g.sh, self.d_sh0, "sh"),  # the first coefficient is the first three numbers of a row
         )
 
     def check(self, gaussians: Gaussians, rig: Rig) -> None:
@@ -104,9 +108,10 @@ class Deformation:
 
 
 def _add_deltas(values: Tensor, indices: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
-    """[N, C] plus the weighted sum of `deltas` [B, M, ...] in the first columns of rows `indices` [M]."""
-    change = (weights @ deltas.flatten(1)).view(len(indices), -1)
+    """[N, ...] plus the weighted sum of `deltas` [B, M, ...] in the first numbers of rows `indices` [M]."""
+    rows, change = values.reshape(len(values), -1), (weights @ deltas.flatten(1)).view(len(indices), -1)
     columns = change.shape[1]
-    if columns == values.shape[1]:
-        return values.index_add(0, indices, change)
-    return torch.cat([values[:, :columns].index_add(0, indices, change), values[:, columns:]], 1)
+    if columns == rows.shape[1]:
+        return rows.index_add(0, indices, change).view_as(values)
+    moved = rows[:, :columns].index_add(0, indices, change)
+    return torch.cat([moved, rows[:, columns:]], 1).view_as(values)

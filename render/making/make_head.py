@@ -91,7 +91,7 @@ class HeadTopology:
 def topology() -> HeadTopology:
     """Cut head, neck and shoulders out of the base mesh."""
     mesh = makehuman.base_mesh()
-    lowered = _lower_arms(makehuman.combine_targets(AVERAGE_ADULT))
+    lowered = lower_arms(makehuman.combine_targets(AVERAGE_ADULT))
     keep = np.isin(mesh.face_groups, list(GROUPS)) & (lowered[mesh.faces].mean(1)[:, 1] > BOTTOM_DM)
     faces = mesh.faces[keep]
     source = np.unique(faces)
@@ -103,7 +103,7 @@ def topology() -> HeadTopology:
     return HeadTopology(source, renumber[faces], mesh.uv[keep], group)
 
 
-def _lower_arms(vertices: Array, *, is_delta: bool = False) -> Array:
+def lower_arms(vertices: Array, *, is_delta: bool = False) -> Array:
     """Turn both arms down about the shoulder joints of the average adult, [N, 3] decimetres.
 
     Linear in the vertices, so that a target's deltas (`is_delta`) turn with the same weights.
@@ -133,29 +133,36 @@ class Placed:
 
 
 def place(body: Array) -> Placed:
-    """Head part of a whole body [N, 3] (decimetres): arms lowered, metres, the eyes' midpoint where the
-    average adult has it (body targets move the whole head; identity is about its shape)."""
-    kept, joints = _cut(body)
-    shift = _average_eyes() - joints[4:6].mean(0)
-    return Placed(kept + shift, joints + shift)
+    """Head part of a whole body [N, 3] (decimetres), see `placed_body`."""
+    return Placed(*_cut(placed_body(body)))
 
 
-def _cut(body: Array) -> tuple[Array, Array]:
-    top = topology()
+def placed_body(body: Array) -> Array:
+    """A whole body [N, 3] (decimetres) in the head's frame, metres: arms lowered, the eyes' midpoint where
+    the average adult has it (body targets move the whole head; identity is about its shape)."""
+    metres = _metres(body)
+    return metres + (_average_eyes() - _cut(metres)[1][4:6].mean(0))
+
+
+def _metres(body: Array) -> Array:
     origin = makehuman.combine_targets(AVERAGE_ADULT)[makehuman.joint_cube("joint-head")].mean(0)
-    metres = 0.1 * (_lower_arms(body) - origin)
+    return 0.1 * (lower_arms(body) - origin)
+
+
+def _cut(metres: Array) -> tuple[Array, Array]:
+    top = topology()
     vertices = metres[top.source_vertices]
-    cubes = (metres[makehuman.joint_cube(f"joint-{name}")].mean(0) for name in ("neck", "head"))
-    neck, head = cubes
+    neck, head = (metres[makehuman.joint_cube(f"joint-{name}")].mean(0) for name in ("neck", "head"))
     eyes = [fit_sphere(vertices[top.group(f"{side}_eye")])[0] for side in ("left", "right")]
     # The jaw turns about the condyles, just in front of the ear canals: between head joint and eyes.
     jaw = head + np.array([0.0, 0.45 * (eyes[0][1] - head[1]), 0.004])
-    return vertices, np.stack([np.array([0.0, neck[1] - 0.12, neck[2]]), neck, head, jaw, *eyes])
+    return vertices, np.stack([neck - (0.0, 0.12, 0.0), neck, head, jaw, *eyes])
 
 
 @cache
 def _average_eyes() -> Array:
-    return _cut(makehuman.combine_targets(AVERAGE_ADULT))[1][4:6].mean(0) * np.array([0.0, 1.0, 1.0])
+    average = _metres(makehuman.combine_targets(AVERAGE_ADULT))
+    return _cut(average)[1][4:6].mean(0) * np.array([0.0, 1.0, 1.0])
 
 
 def fit_sphere(points: Array) -> tuple[Array, float]:
@@ -178,33 +185,45 @@ def expression_units() -> tuple[list[str], Array]:
     return names, basis
 
 
+@cache
+def _identity_targets() -> tuple[list[str], list[str]]:
+    """The face's targets with both sides as one, and those of one side alone."""
+    folders = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "ears", "chin", "cheek", "neck")
+    local = [n for folder in folders for n in makehuman.target_names(folder) if "measure" not in n]
+    sided = [n for n in local if n.split("/")[1].startswith(("l-", "r-"))]
+    pairs = [n.replace("/l-", "/@-") for n in sided if "/l-" in n] + [n for n in local if n not in sided]
+    return pairs, sided
+
+
+def random_targets(rng: np.random.Generator) -> dict[str, float]:
+    """Targets of a plausible random adult."""
+    pairs, sided = _identity_targets()
+    populations = [f"{p}-{s}" for p in ("african", "asian", "caucasian") for s in ("female", "male")]
+    weights: dict[str, float] = {}
+    age = rng.beta(1, 2.5)  # 0 young .. 1 old
+    for population, share in zip(populations, rng.dirichlet(np.full(6, 0.35)), strict=True):
+        weights[f"macrodetails/{population}-young"] = share * (1 - age)
+        weights[f"macrodetails/{population}-old"] = share * age
+    for build, share in zip(("min", "average", "max"), rng.dirichlet((0.5, 1.5, 0.5)), strict=True):
+        for sex in ("female", "male"):
+            name = f"macrodetails/universal-{sex}-young-averagemuscle-{build}weight"
+            weights[name] = 0.5 * share
+    for index in rng.choice(len(pairs), 40, replace=False):
+        weights[pairs[index]] = float(np.clip(abs(rng.normal(0, 0.35)), 0, 1))
+    for index in rng.choice(len(sided), 6, replace=False):  # faces are never symmetric
+        weights[sided[index]] = float(np.clip(abs(rng.normal(0, 0.2)), 0, 0.6))
+    return weights
+
+
 def identity_modes(num_modes: int = NUM_MODES) -> tuple[Array, Array, Array]:
     """Principal modes of plausible random adults: mean [V, 3], modes [S, V, 3], joints [S, J, 3].
 
     Coefficients are standard deviations. The body counts a tenth: identity is for faces.
     """
-    folders = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "ears", "chin", "cheek", "neck")
-    local = [n for folder in folders for n in makehuman.target_names(folder) if "measure" not in n]
-    sided = [n for n in local if n.split("/")[1].startswith(("l-", "r-"))]
-    pairs = [n.replace("/l-", "/@-") for n in sided if "/l-" in n] + [n for n in local if n not in sided]
     rng = np.random.default_rng(0)
-    populations = [f"{p}-{s}" for p in ("african", "asian", "caucasian") for s in ("female", "male")]
     samples, joints = [], []
     for _ in range(NUM_SAMPLES):
-        weights: dict[str, float] = {}
-        age = rng.beta(1, 2.5)  # 0 young .. 1 old
-        for population, share in zip(populations, rng.dirichlet(np.full(6, 0.35)), strict=True):
-            weights[f"macrodetails/{population}-young"] = share * (1 - age)
-            weights[f"macrodetails/{population}-old"] = share * age
-        for build, share in zip(("min", "average", "max"), rng.dirichlet((0.5, 1.5, 0.5)), strict=True):
-            for sex in ("female", "male"):
-                name = f"macrodetails/universal-{sex}-young-averagemuscle-{build}weight"
-                weights[name] = 0.5 * share
-        for index in rng.choice(len(pairs), 40, replace=False):
-            weights[pairs[index]] = float(np.clip(abs(rng.normal(0, 0.35)), 0, 1))
-        for index in rng.choice(len(sided), 6, replace=False):  # faces are never symmetric
-            weights[sided[index]] = float(np.clip(abs(rng.normal(0, 0.2)), 0, 0.6))
-        placed = place(makehuman.combine_targets(weights))
+        placed = place(makehuman.combine_targets(random_targets(rng)))
         samples.append(placed.vertices.astype(np.float32))
         joints.append(placed.joints)
     return _principal_modes(np.stack(samples).astype(np.float64), np.stack(joints), num_modes)

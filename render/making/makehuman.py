@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from render.making.obj import Obj, read_obj
+
 Array = NDArray[np.float64]
 
 FACE_UNITS = "faceunits01/targets/faceunits"
@@ -46,32 +48,23 @@ def data_folder() -> Path:
 
 
 @cache
+def base_obj() -> Obj:
+    """base.obj as it is: four corners a polygon, decimetres."""
+    return read_obj(data_folder() / "mpfb2/3dobjs/base.obj")
+
+
+@cache
 def base_mesh() -> BaseMesh:
-    """Parse base.obj; polygons are split into fans."""
-    vertices: list[list[float]] = []
-    texture: list[list[float]] = []
-    faces: list[list[int]] = []
-    texture_faces: list[list[int]] = []
-    groups: list[str] = []
-    group = ""
-    for line in (data_folder() / "mpfb2/3dobjs/base.obj").read_text().splitlines():
-        word, *rest = line.split() or [""]
-        if word == "v":
-            vertices.append([float(x) for x in rest[:3]])
-        elif word == "vt":
-            texture.append([float(x) for x in rest[:2]])
-        elif word == "g":
-            group = rest[0]
-        elif word == "f":
-            corners = [[int(n) - 1 for n in corner.split("/")[:2]] for corner in rest]
-            for k in range(1, len(corners) - 1):
-                fan = (corners[0], corners[k], corners[k + 1])
-                faces.append([c[0] for c in fan])
-                texture_faces.append([c[1] for c in fan])
-                groups.append(group)
-    return BaseMesh(
-        np.array(vertices), np.array(faces), np.array(texture)[np.array(texture_faces)], np.array(groups)
-    )
+    """The same in triangles; polygons are split into fans."""
+    base = base_obj()
+    fans = [
+        (polygon, uv_polygon, group, (0, k, k + 1))
+        for polygon, uv_polygon, group in zip(base.polygons, base.uv_polygons, base.groups, strict=True)
+        for k in range(1, len(polygon) - 1)
+    ]
+    faces = np.array([[polygon[k] for k in fan] for polygon, _, _, fan in fans])
+    uv_faces = np.array([[uv_polygon[k] for k in fan] for _, uv_polygon, _, fan in fans])
+    return BaseMesh(base.vertices, faces, base.uv[uv_faces], np.array([group for _, _, group, _ in fans]))
 
 
 def read_target(path: Path) -> Array:

@@ -59,7 +59,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def assert_same_picture(drawn: Any, expected: Any, least_psnr: float = 70) -> None:
-    """float32 in another order of operations, a fast exp (7e-5) and the early exit (transmittance 1/512).
+    """float32 in another order of operations, a fast exp (7e-5) and the early exit (transmittance 1/256).
 
     A splat whose alpha sits on 1/255, or two splats whose depths differ by one rounding, may fall on either
     side: that changes single pixels by up to about 1/255, and the PSNR of a picture hardly at all.

@@ -48,9 +48,9 @@ class ClipCoordinates:
         """`expected_rows` [T, R] and `angles` [T, 3] of the clip as first solved."""
         self._mean = expected_rows.mean(0)
         centred = expected_rows - self._mean
-        _, values, axes = np.linalg.svd(centred[:: _thin(len(centred))], full_matrices=False)
+        values, axes = _main_axes(centred[:: _thin(len(centred))])
         count = min(_NUM_MODES, int((values > 1e-6 * max(values[0], 1e-12)).sum()))
-        self._axes = axes[:count].T
+        self._axes = axes[:, :count]
         spread = np.maximum((centred @ self._axes).std(0), 1e-3)
         self._scales = _MODE_SCALE * np.sqrt(values[:count] / max(values[0], 1e-12)) / spread
         self._angle_mean = angles.mean(0)
@@ -119,6 +119,18 @@ def sampled_frames(num_frames: int, config: RefineConfig, round_number: int) -> 
     """The frames to look at in one round (0, 1, ...); later rounds look at fewer, and at others."""
     step = max(config.step, -(-num_frames // config.max_frames)) * (round_number + 1)
     return np.arange(min(config.step // 2 * round_number, num_frames - 1), num_frames, step)
+
+
+def _main_axes(rows: Array) -> tuple[Array, Array]:
+    """The largest singular values of `rows` [T, R], at most _NUM_MODES, and their axes [R, K].
+
+    Of the smaller of the two matrices of products: decomposing the rows themselves takes a second.
+    """
+    tall = rows.shape[0] > rows.shape[1]
+    squares, vectors = np.linalg.eigh(rows.T @ rows if tall else rows @ rows.T)
+    values = np.sqrt(np.maximum(squares[::-1][:_NUM_MODES], 0))
+    vectors = vectors[:, ::-1][:, :_NUM_MODES]
+    return values, vectors if tall else (rows.T @ vectors) / np.maximum(values, 1e-300)
 
 
 def _thin(count: int, most: int = 400) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from render.cpu import lanes
 
-TILE, LANES = lanes.TILE, lanes.LANES
+TILE, LANES = 16, lanes.LANES  # pixels a side
 BLOCK_WIDTH, BLOCK_HEIGHT = 8, 2
 COLUMN_BLOCKS = TILE // BLOCK_HEIGHT  # blocks one above the other
 TILE_BLOCKS = TILE // BLOCK_WIDTH * COLUMN_BLOCKS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin
+from render.making.people.person import Brows, Clothes, Eyes, Hair, Person, Shape, Skin, Teeth
 
 VERA = Person(
     name="vera",
@@ -52,8 +52,21 @@ VERA = Person(
             "eyes/r-eye-trans-up": 0.05,
         }
     ),
-    skin=Skin(melanin=0.42, ruddiness=0.75, freckles=90),
-    eyes=Eyes(iris_inner=(92, 58, 30), iris_outer=(52, 38, 26), lash_strength=1.3, liner=0.8),
+    skin=Skin(
+        melanin=0.42,
+        ruddiness=0.75,
+        freckles=90,
+        pictures={"young_lightskinned_female_diffuse3": 0.7, "young_lightskinned_female_diffuse2": 0.3},
+    ),
+    eyes=Eyes(
+        iris_inner=(92, 58, 30),
+        iris_outer=(52, 38, 26),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.535,
+        iris_brightness=0.9,
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(52, 35, 26), lift=-2.5, arch=0.75),
     hair=Hair(style="bob", dark=(33, 24, 20), light=(86, 62, 46), hairline_lift=-7.0),
     clothes=Clothes(colour=(58, 78, 92)),
@@ -88,13 +101,31 @@ ELIAS = Person(
         }
     ),
     skin=Skin(
-        melanin=0.26, haemoglobin=0.62, ruddiness=0.95, stubble=0.4, lip_pigment=(0.12, 0.38), lip_gloss=0.5
+        melanin=0.26,
+        haemoglobin=0.62,
+        ruddiness=0.95,
+        stubble=0.4,
+        lip_pigment=(0.12, 0.38),
+        lip_gloss=0.5,
+        pictures={"middleage_lightskinned_male_diffuse": 0.75, "young_lightskinned_male_diffuse2": 0.25},
     ),
     age=0.75,
-    eyes=Eyes(iris_inner=(112, 124, 124), iris_outer=(66, 84, 98), lash_strength=0.7, liner=0.25),
+    eyes=Eyes(
+        iris_inner=(112, 124, 124),
+        iris_outer=(66, 84, 98),
+        lash_strength=0.7,
+        liner=0.25,
+        picture="blue_eye",
+        iris_saturation=0.5,
+        pupil=0.32,
+        redness=1.3,
+        iris_mm=5.9,
+        lids_cover_mm=(1.2, -0.3),
+    ),
+    teeth=Teeth(colour=(226, 212, 184)),
     brows=Brows(colour=(92, 84, 78), density=1.15, width=1.25, lift=-1.5, arch=0.5),
     hair=Hair(style="short", dark=(62, 58, 55), light=(140, 136, 132), grey=0.38, hairline_lift=5.0),
-    clothes=Clothes(colour=(40, 46, 60)),
+    clothes=Clothes(colour=(40, 46, 60), item="male_elegantsuit01"),
 )
 
 AMARA = Person(
@@ -124,12 +155,139 @@ AMARA = Person(
             "ears/@-ear-wing-decr": 0.4,
         }
     ),
-    skin=Skin(melanin=1.18, haemoglobin=0.55, ruddiness=0.7, lip_pigment=(0.10, 0.62)),
+    skin=Skin(
+        melanin=1.18,
+        haemoglobin=0.55,
+        ruddiness=0.7,
+        lip_pigment=(0.10, 0.62),
+        oil=1.2,
+        # No picture of a dark woman is there: the detail is a fair one's, the zones a dark man's too.
+        pictures={"young_lightskinned_female_diffuse2": 0.6, "young_darkskinned_male_diffuse": 0.4},
+    ),
     age=0.12,
-    eyes=Eyes(iris_inner=(74, 44, 22), iris_outer=(44, 28, 16), lash_strength=1.3, liner=0.8),
+    eyes=Eyes(
+        iris_inner=(74, 44, 22),
+        iris_outer=(44, 28, 16),
+        lash_strength=1.3,
+        liner=0.8,
+        iris_hue=0.53,
+        iris_brightness=0.6,
+        iris_mm=5.6,
+        lids_cover_mm=(1.0, -0.3),
+        iris_saturation=0.8,
+    ),
     brows=Brows(colour=(24, 17, 14), density=1.1, lift=-2.0),
     hair=Hair(style="afro", dark=(16, 12, 10), light=(48, 34, 26)),
-    clothes=Clothes(colour=(176, 128, 62), neckline="vee"),
+    clothes=Clothes(colour=(176, 128, 62), neckline="vee", item="female_elegantsuit01"),
+)
+
+MEI = Person(
+    name="mei",
+    summary="a woman of about 30 with light skin and straight black hair",
+    seed=4,
+    shape=Shape(
+        targets={
+            "macrodetails/asian-female-young": 0.86,
+            "macrodetails/caucasian-female-young": 0.14,
+            "macrodetails/universal-female-young-averagemuscle-averageweight": 0.7,
+            "macrodetails/universal-female-young-averagemuscle-minweight": 0.3,
+            "head/head-oval": 0.45,
+            "head/head-fat-decr": 0.2,
+            "cheek/@-cheek-bones-incr": 0.35,
+            "nose/nose-scale-horiz-decr": 0.2,
+            "mouth/mouth-angles-up": 0.25,
+            "mouth/mouth-scale-horiz-incr": 0.15,
+            "chin/chin-width-decr": 0.25,
+            "ears/@-ear-wing-decr": 0.5,
+            "neck/neck-scale-horiz-decr": 0.2,
+        }
+    ),
+    skin=Skin(
+        melanin=0.38,
+        haemoglobin=0.44,
+        ruddiness=0.6,
+        freckles=12,
+        lip_pigment=(0.1, 0.85),
+        pictures={"young_lightskinned_female_diffuse2": 0.65, "young_lightskinned_male_diffuse": 0.35},
+    ),
+    age=0.08,
+    brows=Brows(colour=(28, 21, 18), lift=-1.0, arch=0.5),
+    hair=Hair(style="bob", dark=(18, 14, 13), light=(56, 44, 38), melanin=0.95, redness=0.2),
+    clothes=Clothes(colour=(188, 182, 170), item="female_sportsuit01"),
+)
+
+ARJUN = Person(
+    name="arjun",
+    summary="a man of about 40 with brown skin, stubble and short black hair",
+    seed=5,
+    shape=Shape(
+        targets={
+            "macrodetails/caucasian-male-young": 0.50,
+            "macrodetails/caucasian-male-old": 0.12,
+            "macrodetails/asian-male-young": 0.22,
+            "macrodetails/african-male-young": 0.16,
+            "macrodetails/universal-male-young-averagemuscle-averageweight": 1.0,
+            "head/head-oval": 0.3,
+            "head/head-fat-decr": 0.2,
+            "nose/nose-hump-incr": 0.3,
+            "nose/nose-scale-vert-incr": 0.1,
+            "mouth/mouth-angles-up": 0.3,
+            "mouth/mouth-lowerlip-volume-incr": 0.2,
+            "ears/@-ear-wing-decr": 0.3,
+            "neck/neck-scale-horiz-decr": 0.2,
+        }
+    ),
+    skin=Skin(
+        melanin=0.82,
+        haemoglobin=0.55,
+        ruddiness=0.8,
+        stubble=0.7,
+        lip_pigment=(0.12, 0.5),
+        lip_gloss=0.45,
+        oil=1.15,
+        pictures={"middleage_lightskinned_male_diffuse": 0.6, "middleage_darkskinned_male_diffuse": 0.4},
+    ),
+    age=0.35,
+    brows=Brows(colour=(24, 19, 17), density=1.2, width=1.3, lift=-1.5, arch=0.4),
+    hair=Hair(style="short", dark=(18, 15, 14), light=(58, 48, 42), grey=0.05, melanin=0.96, redness=0.2),
+    clothes=Clothes(colour=(94, 106, 96), item="male_casualsuit06"),
+)
+
+NORA = Person(
+    name="nora",
+    summary="a woman of about 24 with very fair, freckled skin and red hair",
+    seed=6,
+    shape=Shape(
+        targets={
+            "macrodetails/caucasian-female-young": 0.92,
+            "macrodetails/asian-female-young": 0.08,
+            "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
+            "head/head-oval": 0.3,
+            "head/head-round": 0.2,
+            "cheek/@-cheek-bones-incr": 0.25,
+            "nose/nose-scale-horiz-decr": 0.25,
+            "nose/nose-point-up": 0.2,
+            "mouth/mouth-angles-up": 0.3,
+            "chin/chin-width-decr": 0.2,
+            "ears/@-ear-wing-decr": 0.4,
+            "neck/neck-scale-horiz-decr": 0.25,
+        }
+    ),
+    skin=Skin(
+        melanin=0.19,
+        haemoglobin=0.56,
+        ruddiness=1.15,
+        freckles=900,
+        lip_pigment=(0.08, 0.8),
+        pictures={"young_lightskinned_female_diffuse2": 0.8, "young_lightskinned_female_diffuse3": 0.2},
+    ),
+    age=0.03,
+    eyes=Eyes(picture="green_eye"),
+    brows=Brows(colour=(132, 84, 52), lift=-1.5, arch=0.8),
+    hair=Hair(style="bob", dark=(96, 46, 24), light=(190, 110, 60), melanin=0.42, redness=0.95),
+    clothes=Clothes(colour=(58, 92, 84), item="female_casualsuit01"),
 )
 
 PEOPLE = {person.name: person for person in (VERA, ELIAS, AMARA)}
+# Those that are path-traced.
+CAST = {**PEOPLE, **{person.name: person for person in (MEI, ARJUN, NORA)}}

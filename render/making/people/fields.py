@@ -9,9 +9,8 @@ Array = NDArray[np.float64]
 
 # Skin reflectance without pigment, and what one unit of melanin and haemoglobin takes from it (linear RGB).
 # Broad-band Beer-Lambert; the coefficients put a fair skin at melanin 0.3 and a deep one at 1.5.
-_BARE_SKIN = np.array([0.86, 0.80, 0.64])
-_MELANIN = np.array([0.74, 1.10, 1.42])
-_HAEMOGLOBIN = np.array([0.06, 0.62, 0.52])
+BARE_SKIN = np.array([0.86, 0.80, 0.64])
+PIGMENTS = np.array([[0.74, 1.10, 1.42], [0.06, 0.62, 0.52]])  # melanin, haemoglobin
 
 
 def unit(vectors: ArrayLike) -> Array:
@@ -100,4 +99,4 @@ def to_display(colour: Array) -> Array:
 def skin_colour(melanin: ArrayLike, haemoglobin: ArrayLike) -> Array:
     """Linear reflectance [N, 3] of skin with the given pigments [N]."""
     m, h = np.asarray(melanin, float), np.asarray(haemoglobin, float)
-    return np.asarray(_BARE_SKIN * np.exp(-m[..., None] * _MELANIN - h[..., None] * _HAEMOGLOBIN))
+    return np.asarray(BARE_SKIN * np.exp(-m[..., None] * PIGMENTS[0] - h[..., None] * PIGMENTS[1]))

@@ -33,6 +33,9 @@ class Skin:
     stubble: float = 0.0
     lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
     lip_gloss: float = 1.0
+    oil: float = 1.0  # shine of forehead, nose and chin
+    # Of the path-traced person: MakeHuman's pictures and their shares. Detail is that of the largest.
+    pictures: Mapping[str, float] = field(default_factory=lambda: {"young_lightskinned_female_diffuse3": 1.0})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,23 @@ class Eyes:
     white: Rgb = (198, 190, 187)
     lash_strength: float = 1.0
     liner: float = 0.6  # darkness of the upper lid's rim
+    picture: str = "brown_eye"  # MakeHuman's, as its lashes
+    lashes: str = "eyelashes01"
+    # Of the path-traced person:
+    iris_mm: float = 5.5  # radius
+    pupil: float = 0.36  # radius, in the iris's
+    iris_brightness: float = 1.0
+    iris_saturation: float = 0.85
+    iris_hue: float = 0.5  # 0.5 as in the picture; less is redder
+    redness: float = 1.0  # of the white's veins and corners
+    lids_cover_mm: tuple[float, float] = (1.1, -0.2)  # of the iris at rest: by the upper lid, by the lower
+
+
+@dataclass(frozen=True)
+class Teeth:
+    """Of the path-traced person."""
+
+    colour: Rgb = (233, 224, 206)
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,7 @@ class Brows:
     width: float = 1.0
     lift: float = 0.0
     arch: float = 1.0
+    card: str = "eyebrow001"  # MakeHuman's
 
 
 # Height of the hairline at angles from the front, degrees.
@@ -64,6 +85,8 @@ class Hair:
     dark: Rgb = (46, 30, 22)
     light: Rgb = (122, 82, 52)
     grey: float = 0.0  # share of white strands
+    melanin: float = 0.65  # of path-traced strands, 0 white .. 1 black
+    redness: float = 0.4
     hairline_mm: tuple[float, ...] = _HAIRLINE_MM  # canonical, at HAIRLINE_DEG
     hairline_lift: float = 0.0  # over the forehead
     # Of the textured mesh, whose hair is a cap with short strands on it:
@@ -77,6 +100,7 @@ class Clothes:
     colour: Rgb = (62, 80, 92)
     neckline: Neckline = "crew"
     collar: float = 0.0  # how much higher a round neckline lies
+    item: str = "female_casualsuit01"  # MakeHuman's
 
 
 @dataclass(frozen=True)
@@ -90,6 +114,7 @@ class Person:
     skin: Skin
     age: float = 0.0  # depth of the lines at rest and of wrinkles
     eyes: Eyes = Eyes()
+    teeth: Teeth = Teeth()
     brows: Brows = Brows()
     hair: Hair = Hair()
     clothes: Clothes = Clothes()

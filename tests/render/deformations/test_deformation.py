@@ -12,6 +12,8 @@ import torch
 
 from render.avatars.avatar import Avatar
 from render.camera import Camera
+from render.cpu.changed_rows import ChangedRows
+from render.cpu.posing import add_deltas
 from render.cpu.renderer import CpuRenderer
 from render.cuda.avatar_renderer import AvatarRenderer
 from render.deformations.coefficients import Coefficients
@@ -251,3 +253,28 @@ def test_a_deformation_that_does_not_fit_its_avatar_is_refused() -> None:
     for change, words in wrong:
         with pytest.raises(ValueError, match=words):
             avatar.replace(deformation=replace(good, **change))
+
+
+def test_played_poses_keep_their_own_values_and_give_their_memory_back() -> None:
+    """The memory of a pose is used for another one only when nothing refers to it any more."""
+    values, rows = torch.zeros(6, 2), torch.tensor([1, 4])
+    deltas, changed = torch.ones(1, 2, 2), ChangedRows()
+
+    def moved(weight: float) -> torch.Tensor:
+        return add_deltas(values, rows, deltas, torch.tensor([weight]), changed)
+
+    first = moved(1.0)
+    view = first[1]
+    place = first.data_ptr()
+    del first
+    second = moved(2.0)
+    assert second.data_ptr() != place
+    assert torch.equal(view, torch.ones(2))
+    del view
+    third = moved(3.0)
+    assert third.data_ptr() == place
+    assert torch.equal(third, torch.zeros(6, 2).index_fill(0, rows, 3.0))
+    assert torch.equal(second, torch.zeros(6, 2).index_fill(0, rows, 2.0))
+    del third
+    values += 1  # the copies made before are of no use
+    assert torch.equal(moved(1.0), torch.ones(6, 2).index_fill(0, rows, 2.0))

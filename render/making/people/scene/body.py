@@ -1,0 +1,181 @@
+"""A person's whole body on MakeHuman's base mesh, in the rig's frame: face units, gaze and the head's turn.
+
+Metres; x to the person's left, y up, z out of the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from render.making import make_head, makehuman
+from render.making.items import Item
+from render.making.people.person import Eyes, Shape
+from render.making.people.scene.eyeballs import Eyeball
+from render.making.people.scene.lids import Lids
+from render.rigs.articulation import EYE_TURNS
+
+Array = NDArray[np.float64]
+
+_TORSO = ("spine", "clavicle", "shoulder", "upperarm", "lowerarm", "breast", "pelvis", "root", "wrist")
+_LIMBS = ("metacarpal", "finger", "upperleg", "lowerleg", "foot", "toe")
+SIDES = {"left": "l", "right": "r"}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """What a head does."""
+
+    weights: Mapping[str, float]  # of face units, by name; eyes turn with the eyeLook units
+    head: Array | None = None  # [3, 3] turn of the head from level; None: level
+
+    def gaze_deg(self, side: str) -> tuple[float, float]:
+        """Where an eye looks: to the person's left, and up."""
+        angles = [0.0, 0.0]
+        for turn in EYE_TURNS:
+            if turn.joint == f"{side}_eye":
+                angles[turn.axis] += turn.degrees * self.weights.get(turn.unit, 0.0)
+        return angles[1], -angles[0]
+
+    def eye_turn(self, side: str) -> Array:
+        """An eye's turn from straight ahead, [3, 3]."""
+        left_deg, up_deg = self.gaze_deg(side)
+        return Rotation.from_euler("YX", [left_deg, -up_deg], degrees=True).as_matrix()
+
+
+@dataclass(frozen=True)
+class HeadTurn:
+    """The head's turn, half of it about the neck's joint and half about the skull's."""
+
+    matrix: Array  # [3, 3]
+    neck: Array  # [3]
+    skull: Array  # [3]
+
+    @property
+    def half(self) -> Array:
+        return Rotation.from_rotvec(0.5 * Rotation.from_matrix(self.matrix).as_rotvec()).as_matrix()
+
+    def of_neck(self, points: Array) -> Array:
+        return (points - self.neck) @ self.half.T + self.neck
+
+    def of_head(self, points: Array) -> Array:
+        return self.of_neck((points - self.skull) @ self.half.T + self.skull)
+
+    @property
+    def placement(self) -> Array:
+        """The same for what is rigid with the head, [4, 4]."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.half @ self.half
+        matrix[:3, 3] = self.of_head(np.zeros((1, 3)))[0]
+        return matrix
+
+
+class Body:
+    """One shape of MakeHuman's base mesh; N vertices."""
+
+    def __init__(self, shape: Shape, eyes: Eyes) -> None:
+        targets = shape.targets or make_head.AVERAGE_ADULT
+        self.rest = make_head.placed_body(makehuman.combine_targets(targets))
+        self.neck, self.skull = (self._joint(name) for name in ("joint-neck", "joint-head"))
+        self.eyes: dict[str, Array] = {}
+        self.balls: dict[str, Eyeball] = {}
+        self.lids: dict[str, Lids] = {}
+        for side, letter in SIDES.items():
+            self.eyes[side], radius = make_head.fit_sphere(self.rest[_ball(letter)])
+            self.balls[side] = Eyeball(
+                radius, 1e-3 * eyes.iris_mm, eyes.pupil, turn_deg=0.0 if side == "left" else 130.0
+            )
+            self.lids[side] = Lids(
+                side, self.rest, self.eyes[side], self.balls[side], unit_delta(f"eyeBlink{side.title()}")
+            )
+            self.rest = self.lids[side].resting(self.rest, *(1e-3 * cover for cover in eyes.lids_cover_mm))
+
+    @property
+    def eye_midpoint(self) -> Array:
+        return np.asarray(np.mean([*self.eyes.values()], 0))
+
+    def posed(self, pose: Pose) -> PosedBody:
+        """The body with its face acting and its head turned."""
+        acting = self.rest.copy()
+        for name, weight in pose.weights.items():
+            if weight:
+                acting += weight * unit_delta(name)
+        for side, lids in self.lids.items():
+            blink = pose.weights.get(f"eyeBlink{side.title()}", 0.0)
+            acting = lids.acting(acting, blink, pose.gaze_deg(side)[1], pose.eye_turn(side)[:, 2])
+        turn = HeadTurn(np.eye(3) if pose.head is None else pose.head, self.neck, self.skull)
+        return PosedBody(self, acting, turn, pose)
+
+    def _joint(self, name: str) -> Array:
+        return np.asarray(self.rest[makehuman.joint_cube(name)].mean(0))
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A body that acts: what it and everything on it are then."""
+
+    body: Body
+    acting: Array  # [N, 3] before the head turns
+    turn: HeadTurn
+    pose: Pose
+
+    @property
+    def skin(self) -> Array:
+        """The base mesh's vertices [N, 3]."""
+        shares, moved = _bend_shares(), self.acting
+        return np.asarray(
+            shares[:, :1] * moved
+            + shares[:, 1:2] * self.turn.of_neck(moved)
+            + shares[:, 2:] * self.turn.of_head(moved)
+        )
+
+    def clothes(self, item: Item) -> Array:
+        """Vertices [K, 3] of what hangs on the shoulders: it neither follows the face nor the head."""
+        return self._on(item, self.body.rest)
+
+    def on_head(self, item: Item) -> Array:
+        """Vertices [K, 3] of what sits on the face, such as brows, lashes or teeth."""
+        return self.turn.of_head(self._on(item, self.acting))
+
+    def on_eyes(self, points: Mapping[str, Array]) -> Array:
+        """Vertices of the left eye and then the right, given about each eye's centre as it looks ahead."""
+        turned = [
+            points[side] @ self.pose.eye_turn(side).T + centre for side, centre in self.body.eyes.items()
+        ]
+        return self.turn.of_head(np.concatenate(turned))
+
+    def _on(self, item: Item, points: Array) -> Array:
+        # Items' offsets are in decimetres, and their size does not change as a face acts.
+        return 0.1 * item.fitted(10 * points, 10 * self.body.rest)
+
+
+@cache
+def unit_delta(name: str) -> Array:
+    """Metres [N, 3] by which a face unit of 1 moves the base mesh; eyeballs turn instead."""
+    delta = 0.1 * make_head.lower_arms(makehuman.face_unit(name), is_delta=True)
+    delta *= make_head.UNIT_GAIN.get(name, 1.0)
+    if name.startswith("eyeLook"):
+        delta[np.concatenate([_ball(letter) for letter in SIDES.values()])] = 0
+    return delta
+
+
+def _ball(letter: str) -> NDArray[np.int64]:
+    mesh = makehuman.base_mesh()
+    return np.unique(mesh.faces[mesh.face_groups == f"helper-{letter}-eye"])
+
+
+@cache
+def _bend_shares() -> Array:
+    """How far each vertex follows the shoulders, the neck's half of a turn, and all of it; [N, 3]."""
+    shares = np.zeros((len(makehuman.base_obj().vertices), 3))
+    for bone, column in makehuman.bone_weights().items():
+        still = bone.startswith(_TORSO + _LIMBS)
+        shares += column[:, None] * np.array(
+            make_head.NECK_SHARES.get(bone, (1.0, 0.0, 0.0) if still else (0.0, 0.0, 1.0))
+        )
+    return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-9))

@@ -1,0 +1,146 @@
+"""Path-traced pictures of people, each kept under a hash of what it shows: none is drawn twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.camera import Camera
+from render.making.people.scene.blender import SCRIPTS, Blender, BlenderError
+from render.making.people.scene.lighting import STUDIO, Lighting
+from render.making.people.scene.model import Moment, PersonModel
+from render.making.people.scene.surface import Material
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How a picture is taken."""
+
+    camera: Camera
+    lighting: Lighting = STUDIO
+    samples: int = 24
+    border: tuple[int, int, int, int] | None = None  # left, top, width and height of the part that is drawn
+
+
+class Renders:
+    """A folder of pictures and the process that draws them; use as a context manager.
+
+    The process starts with the first picture that is not there yet; `python` as `Blender` takes it.
+    """
+
+    def __init__(self, folder: Path, python: Path | None = None) -> None:
+        self.folder = folder
+        self._python = python
+        self._blender: Blender | None = None
+        self._shown = ""  # hash of the person in the process
+        self._script_digest = hashlib.sha256(b"".join(script.read_bytes() for script in SCRIPTS)).hexdigest()
+        self._picture_digests: dict[Path, str] = {}
+
+    def __enter__(self) -> Renders:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._blender is not None:
+            self._blender.close()
+            self._blender = None
+
+    def picture(self, model: PersonModel, moment: Moment, shot: Shot) -> Path:
+        """The file of a picture [H, W, 4] (8 bit, sRGB, straight alpha), drawn if it is not there.
+
+        Raises BlenderError where it cannot be drawn.
+        """
+        person_message, person_arrays = self._person(model, moment)
+        person = _digest(person_message, person_arrays)
+        message, arrays = _picture_message(model, moment, shot)
+        path = self.folder / f"{_digest({'person': person, **message}, arrays)[:24]}.png"
+        if path.exists():
+            return path
+        if self._blender is None:
+            self._blender = Blender(self._python)
+        if self._shown != person:
+            self._blender.ask(person_message, person_arrays)
+            self._shown = person
+        # Renamed when whole: a kill leaves no half picture behind.
+        partial = path.with_name(f"partial_{os.getpid()}.png")
+        self._blender.ask({**message, "path": str(partial.absolute())}, arrays)
+        if not partial.exists():
+            raise BlenderError(f"{path}: not written; is the disk full?")
+        partial.replace(path)
+        return path
+
+    def _person(self, model: PersonModel, moment: Moment) -> tuple[dict[str, Any], Arrays]:
+        arrays: Arrays = {}
+        surfaces, strands = {}, {}
+        for name, surface in model.surfaces.items():
+            arrays |= {f"{name}.{key}": getattr(surface, key) for key in ("corners", "counts", "uv")}
+            if surface.rest is not None:
+                arrays[f"{name}.rest"] = surface.rest
+            surfaces[name] = {
+                "vertices": len(moment.vertices[name]),
+                "subdivisions": surface.subdivisions,
+                "material": self._material(surface.material),
+            }
+        for name, hairs in model.strands.items():
+            arrays |= {f"{name}.points": hairs.points, f"{name}.radius": hairs.radius}
+            strands[name] = {"material": self._material(model.strand_materials[name])}
+        message = {"kind": "person", "script": self._script_digest, "surfaces": surfaces, "strands": strands}
+        return message, arrays
+
+    def _material(self, material: Material) -> dict[str, Any]:
+        picture = material.picture
+        return {
+            "shader": material.shader,
+            "numbers": dict(material.numbers),
+            "picture": None if picture is None else str(picture.absolute()),
+            "digest": None if picture is None else self._digest_of(picture),
+            "further": {
+                name: {"path": str(path.absolute()), "digest": self._digest_of(path)}
+                for name, path in material.further.items()
+            },
+        }
+
+    def _digest_of(self, picture: Path) -> str:
+        if picture not in self._picture_digests:
+            self._picture_digests[picture] = hashlib.sha256(picture.read_bytes()).hexdigest()
+        return self._picture_digests[picture]
+
+
+def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[dict[str, Any], Arrays]:
+    camera = shot.camera
+    lighting = {**asdict(shot.lighting), "eyes": model.body.eye_midpoint.round(6).tolist()}
+    message = {
+        "kind": "picture",
+        "lighting": lighting,
+        "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy, "border": shot.border},
+        "samples": shot.samples,
+    }
+    arrays: Arrays = {f"{name}.vertices": v for name, v in moment.vertices.items()}
+    arrays |= {f"{name}.state": state for name, state in moment.states.items()}
+    arrays |= {f"{name}.placement": matrix for name, matrix in moment.placements.items()}
+    arrays["camera_to_world"] = np.linalg.inv(camera.world_to_camera.double().numpy()).round(9)
+    return message, arrays
+
+
+def _digest(message: Mapping[str, Any], arrays: Arrays) -> str:
+    """Hash of what is shown; where files lie does not count."""
+
+    def without_places(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: without_places(v) for k, v in value.items() if k not in ("picture", "path")}
+        return value
+
+    total = hashlib.sha256(json.dumps(without_places(message), sort_keys=True).encode())
+    for name in sorted(arrays):
+        total.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return total.hexdigest()
