@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 from engine.errors import TrainingError, UsageError
-from engine.train.command.arguments import add_device_argument
+from engine.train.command.arguments import add_run_arguments
 from render.errors import AvatarError
 from render.making.people.shoot import ShootError
 from transport.errors import OutputError
+
+COUNT = 45_000  # of which two cores draw 60 pictures a second
 
 
 def main() -> int:
@@ -29,11 +31,8 @@ def main() -> int:
     train = commands.add_parser("train", help="make an avatar of a shoot's pictures", allow_abbrev=False)
     train.add_argument("shoot", metavar="SHOOT", type=Path, help="the folder with shoot.json")
     train.add_argument("-o", "--output", metavar="OUT.avatar", type=Path, required=True)
-    train.add_argument("--count", type=int, default=45_000, help="Gaussians to begin with (%(default)s)")
-    train.add_argument("--budget", metavar="MINUTES", type=float, help="finish within this time")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
-    train.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting")
-    add_device_argument(train)
+    train.add_argument("--count", type=int, help=f"Gaussians to begin with (default {COUNT})")
+    add_run_arguments(train, "baking and report")
     train.add_argument("--no-calibrate", action="store_true", help="skip the calibration to the detector")
     look = commands.add_parser("look", help="figures and a sheet: truth beside avatar", allow_abbrev=False)
     look.add_argument("shoot", metavar="SHOOT", type=Path)
@@ -47,7 +46,7 @@ def main() -> int:
         if args.action == "train":
             from engine.train.people.training import train_person
 
-            print(train_person(args))
+            print(train_person(args, COUNT))
         else:
             from engine.train.people.looking import look_at
 

@@ -16,6 +16,7 @@ from engine.train.data.views import Dataset, View, evenly
 from engine.train.fields.pretrain import random_barycentric
 from engine.train.people.binding import Binder, mobility
 from engine.train.surface.contributions import contributions
+from engine.train.surface.regions import in_picture
 from render.avatars.bindings import TriangleBinding, localise
 from render.gaussians import Gaussians
 from render.making.people.shoot import Start, Strands, Surface
@@ -31,7 +32,7 @@ class PartConfig:
 
     share: float  # of all Gaussians, where the person has the part
     face_density: float = 1.0  # Gaussians of an area of the face, against the rest of the part
-    spare: float = 2.2  # candidates over what is wanted: what no picture shows is dropped
+    spare: float = 2.8  # candidates over what is wanted: what no picture shows is dropped
     flat: float = 0.25  # thickness over the width
     opacity: float = 0.9
     follows: bool = False  # all of it changes with expressions; else what lies on the face
@@ -51,7 +52,7 @@ PARTS = {
 }
 _STRAND_LENGTH_M = {"hair": 5e-3, "brows": 1.5e-3, "lashes": 1.5e-3, "beard": 1.5e-3}  # sigma along, at most
 _STRAND_WIDTH_M = {"hair": 9e-4, "brows": 2.5e-4, "lashes": 2e-4, "beard": 3e-4}  # sigma across
-_LEAST_PX = 0.02  # that the picture which shows most of a candidate must show
+_LEAST_PX = 0.02  # times its opacity, that the picture which shows most of a candidate must show
 _LOOKS, _LOOK_PX = 40, 192
 _SMALLEST_M, _LARGEST_M = 1.5e-4, 1.2e-2
 _OVERLAP = 0.6  # standard deviation over the distance of neighbours
@@ -95,7 +96,7 @@ def sow(dataset: Dataset, start: Start, count: int, seed: int) -> Seeds:
 
     Parts take their shares of PARTS; what a person does not have is shared out among the others.
     """
-    rig = dataset.rig
+    rig, views = dataset.rig, dataset.of("train")
     generator = torch.Generator().manual_seed(seed)
     binder = Binder(rig, load_head_surface())
     mobile = mobility(rig)
@@ -109,18 +110,18 @@ def sow(dataset: Dataset, start: Start, count: int, seed: int) -> Seeds:
         if name in start.strands:  # strands of a part are better than its cards, and stand for them
             sown.append(_along(name, start.strands[name], candidates, rig, binder, generator))
         else:
-            sown.append(_on(name, start.surfaces[name], candidates, rig, binder, generator))
+            sown.append(_on(name, start.surfaces[name], candidates, rig, binder, views, generator))
         wanted.append(round(share))
     if "eyes" in start.surfaces:
         number = round(_GLINTS * count)
-        sown.append(_glints(start.surfaces["eyes"], 2 * number, rig, binder, generator))
+        sown.append(_glints(start.surfaces["eyes"], 2 * number, rig, binder, views, generator))
         wanted.append(number)
     on_face = mobile > _STILL_FACE_M
     everything = _joined([part.seeds(on_face) for part in sown])
-    seen = _seen(everything, rig, dataset.of("train")).split([len(part.points) for part in sown])
+    seen = _seen(everything, rig, views).split([len(part.points) for part in sown])
     kept = []
     for part, number, shown in zip(sown, wanted, seen, strict=True):
-        visible = torch.nonzero(shown > _LEAST_PX)[:, 0]
+        visible = torch.nonzero(shown > _LEAST_PX * part.part.opacity)[:, 0]
         if part.grows:
             rows = visible[evenly_apart(part.points[visible], part.scales[visible, 0], number)]
         else:
@@ -132,19 +133,32 @@ def sow(dataset: Dataset, start: Start, count: int, seed: int) -> Seeds:
 
 
 def _on(
-    name: str, surface: Surface, count: int, rig: Rig, binder: Binder, generator: torch.Generator
+    name: str,
+    surface: Surface,
+    count: int,
+    rig: Rig,
+    binder: Binder,
+    views: Sequence[View],
+    generator: torch.Generator,
 ) -> _Sown:
     part = PARTS[name]
-    points, normals, spacing = _sample(name, surface, count, part.face_density, rig, binder, generator)
+    points, normals, spacing = _sample(name, surface, count, part.face_density, rig, views, generator)
     width = (_OVERLAP * spacing).clamp(_SMALLEST_M, _LARGEST_M)
     scales = torch.stack([width, width, part.flat * width], 1)
     return _Sown(points, _upright(normals), scales, binder(name, points, normals), part)
 
 
-def _glints(surface: Surface, count: int, rig: Rig, binder: Binder, generator: torch.Generator) -> _Sown:
+def _glints(
+    surface: Surface,
+    count: int,
+    rig: Rig,
+    binder: Binder,
+    views: Sequence[View],
+    generator: torch.Generator,
+) -> _Sown:
     """What shines on the cornea stays where the lamps are while the eye turns below it: faint Gaussians on
     the same surface that hang on the skull."""
-    points, normals, spacing = _sample("glints", surface, count, 1.0, rig, binder, generator)
+    points, normals, spacing = _sample("glints", surface, count, 1.0, rig, views, generator)
     width = (_OVERLAP * spacing).clamp(_SMALLEST_M, _LARGEST_M)
     scales = torch.stack([width, width, 0.25 * width], 1)
     part = PartConfig(_GLINTS, opacity=_GLINT_OPACITY, follows=True)
@@ -158,7 +172,7 @@ def _sample(
     count: int,
     face_density: float,
     rig: Rig,
-    binder: Binder,
+    views: Sequence[View],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Points [K, 3], unit normals [K, 3] and distances of neighbours [K] on a mesh, denser on the face."""
@@ -174,11 +188,20 @@ def _sample(
             density[normal[:, 2] > _IRIS_COSINE] = _IRIS_DENSITY
     elif face_density != 1:
         density = 1 + (face_density - 1) * face_weight(rig, corners.mean(1))
-    weights = area * density
+    weights = area * density * _in_frame(corners.mean(1), views)
     chosen = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
     points = (corners[chosen] * random_barycentric(count, generator)[..., None]).sum(1)
     spacing = (weights.sum() / (count * density[chosen].clamp_min(1e-6))).sqrt()
     return points, normal[chosen], spacing
+
+
+def _in_frame(points: Tensor, views: Sequence[View]) -> Tensor:
+    """Which points [K, 3] at rest some picture has within its frame [K]: bodies go on below it."""
+    inside = torch.zeros(len(points), dtype=torch.bool)
+    for view in views:
+        x, y, depth = in_picture(points, view.camera).unbind(1)
+        inside |= (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (depth > 0.01)
+    return inside
 
 
 def face_weight(rig: Rig, points: Tensor) -> Tensor:

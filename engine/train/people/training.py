@@ -13,13 +13,13 @@ import torch
 
 from engine.errors import UsageError
 from engine.progress import Bars
-from engine.train.command.arguments import check_run_arguments
+from engine.train.command.arguments import check_run_arguments, settings_of
 from engine.train.command.machine import chosen_device
 from engine.train.data.seeds import Seeds
-from engine.train.loop.config import changed, flatten, parse_assignments
+from engine.train.loop.checkpoint import read_checkpoint
+from engine.train.loop.config import flatten
 from engine.train.loop.distributed import Ranks
 from engine.train.loop.random_state import RandomState
-from engine.train.loop.trainer import TrainerConfig
 from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import sow
 from engine.train.results.metrics import check_installed
@@ -36,13 +36,17 @@ _PICTURE_M, _MARGIN_M, _FOV_DEG = 0.36, 0.03, 20.0
 _FEWEST = 1000  # Gaussians that make a head
 
 
-def train_person(args: argparse.Namespace) -> str:
-    """Train, write the avatar with its report, and return the lines to print. Raises what can be mended."""
+def train_person(args: argparse.Namespace, count: int) -> str:
+    """Train, write the avatar with its report, and return the lines to print. Raises what can be mended.
+
+    `count` is how many Gaussians to begin with where neither the command nor a checkpoint says.
+    """
     started = time.perf_counter()
     if args.output.suffix != ".avatar":
         raise UsageError(f"-o {args.output}: the name must end in .avatar")
-    if args.count < _FEWEST:
-        raise UsageError(f"--count {args.count}: a head takes {_FEWEST} Gaussians and more")
+    count = count if args.count is None else args.count
+    if count < _FEWEST:
+        raise UsageError(f"--count {count}: a head takes {_FEWEST} Gaussians and more")
     check_writable(args.output)
     check_run_arguments(args)
     check_installed()
@@ -55,12 +59,15 @@ def train_person(args: argparse.Namespace) -> str:
     # Our kernels share the cores out by themselves; torch's part of a step is many small operations, which
     # on two threads gain a tenth where nothing else runs and lose half where the next person is rendered.
     torch.set_num_threads(1)
-    sections = changed({"trainer": TrainerConfig(), METHOD: module.Config()}, parse_assignments(args.set))
+    named = argparse.Namespace(**{**vars(args), "action": METHOD})  # settings go by the method's name
+    sections = settings_of(named, module.Config(), {}, output.checkpoint)
+    if args.resume and args.count is None:
+        count = int(read_checkpoint(output.checkpoint)["config"].get("count", count))
     shoot = read_shoot(args.shoot)
     dataset = dataset_of(shoot)
     if not dataset.of("train"):
         raise UsageError(f"{args.shoot} holds out every shot, there is nothing to learn from")
-    seeds = sow(dataset, shoot.start, args.count, sections["trainer"].seed)
+    seeds = sow(dataset, shoot.start, count, sections["trainer"].seed)
     counts = f"{len(dataset.of('train'))} pictures to learn from, {len(dataset.of('test'))} held out"
     print(f"people: {shoot.name}: {counts}, {seeds.num_seeds} Gaussians to begin with", file=sys.stderr)
     dataset = replace(dataset, seeds=seeds)
@@ -75,7 +82,7 @@ def train_person(args: argparse.Namespace) -> str:
             consent="nobody's likeness: this person does not exist",
         ),
         config=sections["trainer"],
-        config_record={**flatten(sections), "count": args.count},
+        config_record={**flatten(sections), "count": count},
         budget_s=None if args.budget is None else 60 * args.budget,
         resume=args.resume,
         calibrate=not args.no_calibrate,

@@ -23,7 +23,7 @@ class RateConfig:
     d_log_scales: float = 3e-3
     d_logit_opacities: float = 1.5e-2
     d_sh0: float = 6e-3
-    fall: float = 0.1  # what is left of a rate at the end of a phase
+    fall: float = 0.05  # what is left of a rate at the end of a phase
 
 
 @dataclass(frozen=True)

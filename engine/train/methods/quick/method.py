@@ -70,7 +70,9 @@ class Quick:
         views = dataset.of("train")
         if not views:
             raise ValueError("the dataset has no views to train on")
-        self._renderer = lru_cache(maxsize=_RENDERERS)(lambda width, height: renderer(self.device, width, height))
+        self._renderer = lru_cache(maxsize=_RENDERERS)(
+            lambda width, height: renderer(self.device, width, height)
+        )
         self._renderer(views[0].camera.width, views[0].camera.height)  # what cannot be drawn fails now
         self._pictures = Pictures(self.device)
         generator = torch.Generator().manual_seed(config.seed)

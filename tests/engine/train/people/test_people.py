@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 from engine.errors import UsageError
+from engine.train.data.views import View
+from engine.train.methods.quick.method import Quick
 from engine.train.people import __main__ as people
 from engine.train.people.binding import Binder, mobility
 from engine.train.people.dataset import dataset_of
@@ -21,6 +24,7 @@ from engine.train.people.seeding import evenly_apart, face_weight, sow
 from engine.train.surface.regions import in_picture
 from render.avatars.file import load_avatar
 from render.making.people.shoot import Shoot, read_shoot, write_shots
+from render.renderer import RenderOutput
 from render.rigs.head import load_head, load_head_surface
 from render.rigs.rig import Rig
 from tests.engine.train.people.small_shoot import SIZE, average_person, shots, start_of, write_shoot
@@ -265,3 +269,28 @@ def test_the_small_start_is_of_the_rig(rig: Rig) -> None:
     start = start_of(rig)
     assert set(start.surfaces) == {"skin", "eyes", "teeth"}
     np.testing.assert_array_equal(start.surfaces["skin"].vertices, rig.template.numpy())
+
+
+def test_a_stopped_training_goes_on_with_its_own_settings(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "a.avatar"
+    settings = [part for setting in (*TINY, "quick.rows=2") for part in ("--set", setting)]
+    real = Quick.render
+
+    def stop(self: Quick, view: View, background: torch.Tensor) -> RenderOutput:
+        signal.raise_signal(signal.SIGINT)  # with the first preview, as Ctrl-C would
+        return real(self, view, background)
+
+    monkeypatch.setattr(Quick, "render", stop)
+    arguments = ("train", folder, "-o", output, "--no-calibrate", "--device", "cpu")
+    assert run(monkeypatch, *arguments, "--count", 3000, *settings) == 130
+    assert "with --resume goes on" in capsys.readouterr().err
+    assert not output.exists()
+    monkeypatch.setattr(Quick, "render", real)
+    assert run(monkeypatch, *arguments) == 2
+    assert "unfinished training" in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--resume") == 0
+    deformation = load_avatar(output).deformation
+    assert deformation is not None
+    assert deformation.coefficients.num_outputs == 2
