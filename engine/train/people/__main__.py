@@ -17,7 +17,7 @@ from render.errors import AvatarError
 from render.making.people.shoot import ShootError
 from transport.errors import OutputError
 
-COUNT = 45_000  # of which two cores draw 60 pictures a second
+COUNT = 43_000  # of which two cores draw 60 pictures a second
 
 
 def main() -> int:

@@ -50,11 +50,11 @@ class LookConfig:
 class DensityConfig:
     """Gaussians that show nothing go where the error is; their number stays."""
 
-    rounds: int = 6  # evenly over the first two thirds of each phase
+    rounds: int = 3  # evenly over the first two thirds of each phase
     looks: int = 10  # pictures that a round goes by
-    least_px: float = 0.2  # of the most a look shows of a Gaussian; below, it moves
+    least_px: float = 0.2  # below, it moves, of the most a look or a step since the last round shows
     most_share: float = 0.06  # of the Gaussians that move in a round
-    bake_looks: int = 96  # pictures by which the avatar's Gaussians are sorted
+    bake_looks: int = 96  # pictures of faces that act, beside all at rest, that sort the avatar's Gaussians
     bake_least_px: float = 0.05  # what shows less is left out of the avatar
 
 
@@ -73,7 +73,7 @@ class QuickConfig:
     coarse_steps: int = 1500
     fine_steps: int = 8000
     rows: int = 16  # bases of the deformation; play's time and the file grow with it
-    moving: int = 6000  # Gaussians that have bases, those that change most
+    moving: int = 4000  # Gaussians that have bases, those that change most
     # Bases of rotations too. On a path-traced head leaving them out costs nothing (.01 dB), and they are a
     # third of what bases cost in play.
     turns: bool = False

@@ -33,8 +33,10 @@ from render.avatars.avatar import Avatar
 from render.gsplat.kernels import GsplatError
 from render.renderer import Renderer, RenderOutput
 from render.rigs.rig import PosedRig
+from render.sh import SH_C0
 from render.training_renderer import training_renderer
 
+_TOUCHED = 0.25  # of the gradient that so many pixels have when all err to one side
 _RENDERERS = 64  # sizes that are kept ready; windows are of one, cut pictures of many
 _MOMENTS = 512  # posed rigs that are kept: a capture's, not a film's
 _COARSE_FALL = 0.5  # of the rates over the coarse phase
@@ -81,6 +83,8 @@ class Quick:
         self.model = LinearModel(dataset.rig.to(self.device), seeds, drivers, turns=config.turns)
         self.looker = Looker([view_on(view, self.device) for view in views], self.model.rig, config.looks)
         self._learns_bases = bool(self.looker.moved) and self.model.num_moving > 0
+        self._pixels = 1  # of the step's picture
+        self._touched = torch.zeros(self.model.num_gaussians, dtype=torch.bool, device=self.device)
         self._moments: dict[int, PosedRig] = {}
 
     # -- what the trainer asks for -----------------------------------------------------------------------
@@ -120,7 +124,8 @@ class Quick:
     @torch.no_grad()
     def avatar(self) -> Avatar:
         config, views = self.config, [*self.looker.rest, *self.looker.moved]
-        looks = [whole(view, 2) for view in evenly(views, config.density.bake_looks)]
+        acting = evenly(self.looker.moved, config.density.bake_looks)
+        looks = [whole(view, 2) for view in (*self.looker.rest, *acting)]
         shown, _ = shown_and_missed(self.model, looks, self._pictures, self._renderer_of)
         effect = effects(self.model, views)
         return bake(
@@ -133,10 +138,11 @@ class Quick:
         )
 
     def state_dict(self) -> Mapping[str, Any]:
-        return {"model": self.model.state_dict()}
+        return {"model": self.model.state_dict(), "touched": self._touched}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        self._touched = state["touched"].to(self.device)
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -149,6 +155,7 @@ class Quick:
         # A background that changes from step to step shows every pixel that lets some of it through.
         background = sent(torch.rand(3, generator=step.own), self.device)
         picture = self._pictures(look)
+        self._pixels = picture.shape[0] * picture.shape[1]
         target = picture[..., :3] + (1 - picture[..., 3:]) * background
         changes = None
         if self._learns_bases and is_moved(params):
@@ -180,6 +187,7 @@ class Quick:
     def _after_step(self, step: Step) -> None:
         """Let idle Gaussians move a few times while a phase is young."""
         density = self.config.density
+        self._note_touched(density.least_px)
         before = step.progress * (step.index - 1) / max(1, step.index)
         if not density.rounds or step.index == 0 or step.progress > _DENSITY_SHARE:
             return
@@ -187,7 +195,18 @@ class Quick:
         if int(step.progress / every) > int(before / every):
             looks = self.looker.spread(density.looks, step.shared)
             shown, missed = shown_and_missed(self.model, looks, self._pictures, self._renderer_of)
+            # A round's looks are few: what only one picture shows was touched by a step that saw it.
+            shown = torch.where(self._touched, shown.clamp_min(density.least_px), shown)
             move_idle(self.model, shown, missed, density, step.shared)
+            self._touched.zero_()
+
+    def _note_touched(self, least_px: float) -> None:
+        """Note the Gaussians that the step's picture showed: their colours have a gradient."""
+        gradient = self.model.tensors["sh0"].grad
+        if gradient is not None:
+            # L1 gives every pixel its share of one over the picture's values; errors of a part cancel some.
+            least = _TOUCHED * SH_C0 * least_px / (3 * self._pixels)
+            self._touched |= gradient.abs().amax((1, 2)) > least
 
 
 Config = QuickConfig
