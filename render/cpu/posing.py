@@ -82,27 +82,49 @@ def add_deltas(
 
 
 @dataclass(frozen=True)
-class _Triangles:
+class TriangleFrames:
+    """The triangles that a binding uses, and how its Gaussians are placed on them."""
+
     slot: NDArray[np.int64]  # [N] row of `corners`
     corners: NDArray[np.int64]  # [U, 3] triangles in use
     rest_inverse: NDArray[np.float32]  # [U, 4]
-    table: NDArray[np.float32]  # [U, _ROW] scratch
 
     @classmethod
-    def of(cls, rig: Rig, binding: TriangleBinding) -> _Triangles:
+    def of(cls, rig: Rig, binding: TriangleBinding) -> TriangleFrames:
         used, slot = torch.unique(binding.face_index, return_inverse=True)
         corners = rig.faces.index_select(0, used)
         rotation, _, _ = triangle_frames(rig.template, corners)
         inverse = matrix_to_quaternion(rotation.mT)
-        return cls(_array(slot), _array(corners), _array(inverse), np.empty((len(used), _ROW), F))
+        return cls(_array(slot), _array(corners), _array(inverse))
+
+    def fill(self, posed: PosedRig, table: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """What Gaussians need of each triangle in a pose, [U, 21] as above; `table` is written over."""
+        table = np.empty((len(self.corners), _ROW), F) if table is None else table
+        _fill_triangles(_array(posed.vertices), self.corners, self.rest_inverse, table)
+        return table
+
+    @staticmethod
+    def place(table: NDArray[np.float32], slot: NDArray[np.int64], local: list[Any], out: list[Any]) -> None:
+        """Means, quaternions and log scales to the world; `out` takes the turns since rest as well."""
+        _place_on_triangles(table, slot, *local, *out)
+
+
+@dataclass(frozen=True)
+class _Triangles:
+    frames: TriangleFrames
+    table: NDArray[np.float32]  # [U, _ROW] scratch
+
+    @classmethod
+    def of(cls, rig: Rig, binding: TriangleBinding) -> _Triangles:
+        frames = TriangleFrames.of(rig, binding)
+        return cls(frames, np.empty((len(frames.corners), _ROW), F))
 
     @property
     def num_gaussians(self) -> int:
-        return len(self.slot)
+        return len(self.frames.slot)
 
     def place(self, local: list[Any], posed: PosedRig, expression: Tensor, out: list[Any]) -> None:
-        _fill_triangles(_array(posed.vertices), self.corners, self.rest_inverse, self.table)
-        _place_on_triangles(self.table, self.slot, *local, *out)
+        TriangleFrames.place(self.frames.fill(posed, self.table), self.frames.slot, local, out)
 
 
 @dataclass(frozen=True)

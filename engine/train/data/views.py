@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from engine.train.data.seeds import Seeds
 from render.camera import Camera
 from render.rigs.params import RigParams
 from render.rigs.reference import RigReference
@@ -59,6 +60,7 @@ class Dataset:
     views: tuple[View, ...]
     rig_reference: RigReference | None = None  # how an avatar file names the rig; None: it travels inside
     name: str = ""
+    seeds: Seeds | None = None  # where the person's surface is known; a method may start from it
 
     def of(self, split: Split) -> Sequence[View]:
         """The views of one split, in order."""

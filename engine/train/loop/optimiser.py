@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ class Optimiser:
     def clip(self) -> float:
         """Bound each group's gradient; returns the norm of all before, infinite or NaN if any value is."""
         norms = [
-            _whole(torch.nn.utils.clip_grad_norm_(list(group.tensors), group.clip_norm)).cpu()
+            _whole(_clipped(group)).cpu()
             for group in self.groups.values()
             if any(tensor.grad is not None for tensor in group.tensors)
         ]
@@ -86,6 +87,13 @@ class Optimiser:
                     }
                 else:
                     self._adam.state.pop(tensor, None)
+
+
+def _clipped(group: ParameterGroup) -> Tensor:
+    """The norm of a group's gradient before it is scaled down to its bound."""
+    if math.isinf(group.clip_norm):  # torch would write every gradient times one
+        return torch.nn.utils.get_total_norm([t.grad for t in group.tensors if t.grad is not None])
+    return torch.nn.utils.clip_grad_norm_(list(group.tensors), group.clip_norm)
 
 
 def _whole(norm: Tensor) -> Tensor:

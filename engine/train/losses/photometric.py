@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from engine.train import kernels
 from engine.train.losses.box_mean import box_mean
+from engine.train.losses.fused_photometric import FusedPhotometric
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW = 7
@@ -15,6 +16,9 @@ _WINDOW = 7
 
 def photometric(rgb: Tensor, target: Tensor, ssim_weight: float) -> Tensor:
     """(1 - w) L1 + w D-SSIM of pictures [H, W, 3]. Source: B. Kerbl et al., "3D Gaussian splatting", 2023."""
+    if kernels.take(rgb) and rgb.dtype == target.dtype == torch.float32 and not target.requires_grad:
+        value: Tensor = FusedPhotometric.apply(rgb, target, ssim_weight, _WINDOW, _C1, _C2)
+        return value
     return (1 - ssim_weight) * (rgb - target).abs().mean() + ssim_weight * (1 - ssim(rgb, target)) / 2
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 # name: the module of its command. It is loaded to print help, so what is heavy it imports within functions.
 METHODS = {
     "sage": "engine.train.methods.sage.command",
+    "quick": "engine.train.methods.quick.command",
 }
 DEFAULT = "sage"  # what a newcomer should train with
 

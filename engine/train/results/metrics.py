@@ -22,6 +22,7 @@ class Quality:
     masked_psnr: float
     ssim: float
     masked_ssim: float
+    sharpness: float  # gradient energy of the person's pixels over the truth's
     lpips: float | None = None  # None: no weights were given
 
 
@@ -38,6 +39,7 @@ def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None
         masked_psnr=_psnr(_weighted(squared, weight)),
         ssim=_weighted(similar, everywhere),
         masked_ssim=_weighted(similar, weight),
+        sharpness=_gradient_energy(rgb, weight) / max(_gradient_energy(truth, weight), 1e-12),
         lpips=None if lpips is None else float(lpips(rgb, truth)),
     )
 
@@ -63,6 +65,13 @@ def _psnr(squared_error: float) -> float:
 
 def _weighted(values: Tensor, weight: Tensor) -> float:
     return float((values * weight).sum() / weight.sum().clamp_min(1e-9))
+
+
+def _gradient_energy(picture: Tensor, mask: Tensor) -> float:
+    """Mean squared difference of neighbours that both are the person."""
+    across = (picture[:, 1:] - picture[:, :-1]).square().sum(-1) * mask[:, 1:] * mask[:, :-1]
+    down = (picture[1:] - picture[:-1]).square().sum(-1) * mask[1:] * mask[:-1]
+    return float((across.sum() + down.sum()) / mask.sum().clamp_min(1e-9))
 
 
 def _ssim_map(rgb: Tensor, truth: Tensor) -> Tensor:

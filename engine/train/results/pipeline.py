@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from engine.train.results.evaluate import drawn_as_played, evaluate, means, spre
 from engine.train.results.monitor import Monitor
 from engine.train.results.preview import Preview
 from engine.train.results.report import TrainingReport, write_html
-from render.avatars.avatar import AvatarInfo
+from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.file import save_avatar
 
 
@@ -69,6 +69,8 @@ class Order:
     resume: bool = False
     calibrate: bool = True
     lpips: Lpips | None = None
+    compact: bool = False  # the avatar file, see `save_avatar`
+    finish: Callable[[Avatar], Avatar] | None = None  # what else the avatar is to have, once it is baked
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -112,6 +114,8 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
         avatar = method.avatar()
         info = replace(order.info, provenance=_provenance(method, dataset, trainer))
         avatar = avatar.replace(info=info, rig_reference=dataset.rig_reference).to("cpu")
+        if order.finish is not None:
+            avatar = order.finish(avatar)
     played_as = drawn_as_played(avatar)
     with _timed(seconds, "measure as played"):
         played = evaluate(played_as, views[: len(trained)], order.lpips)
@@ -120,7 +124,7 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
             from engine.calibrate import calibrated_if_seen
 
             avatar = calibrated_if_seen(avatar, "trained, but not calibrated to the face detector")
-    save_avatar(avatar, output.avatar)
+    save_avatar(avatar, output.avatar, compact=order.compact)
     report = TrainingReport(
         title=f"{info.name}: {method.name} training",
         trained=trained,

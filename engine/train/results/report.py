@@ -23,7 +23,7 @@ from render.avatars.file import write_atomically
 
 _ERROR_FULL_SCALE = 0.25  # mean absolute difference of the colours that is drawn white
 _FIGURES = {"masked_psnr": "PSNR, person (dB)", "psnr": "PSNR, picture (dB)", "masked_ssim": "SSIM, person"}
-_FIGURES |= {"ssim": "SSIM, picture", "lpips": "LPIPS, picture"}
+_FIGURES |= {"ssim": "SSIM, picture", "sharpness": "sharpness, person", "lpips": "LPIPS, picture"}
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1f2430;--soft:#6b7280;--line:#e2e5ea;--paper:#fff;--card:#f7f8fa}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e8ec;--soft:#9aa1ad;--line:#333946;

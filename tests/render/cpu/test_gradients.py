@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from bench.scenes import ellipsoid_head, head_camera
+from render.avatars.bindings import TriangleBinding
+from render.avatars.library import open_avatar
 from render.camera import Camera
+from render.cpu.gradients.posing import TrianglePoser
 from render.cpu.gradients.renderer import CpuTrainingRenderer
 from render.gaussians import Gaussians
+from render.motion import Motion
 from render.reference.renderer import ReferenceRenderer
 from render.renderer import Renderer, RenderOutput
 
@@ -339,3 +343,25 @@ def test_a_scene_is_learned_from_its_pictures() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_placing_on_triangles_agrees_with_plain_torch() -> None:
+    vera = open_avatar("vera")
+    binding = vera.bindings[0]
+    assert isinstance(binding, TriangleBinding)
+    params = vera.params(Motion.of({"jawOpen": 0.7, "mouthSmileLeft": 0.5}, (0.2, -0.3, 0.1)))
+    posed, poser = vera.rig(params), TrianglePoser(vera.rig, binding)
+    random = torch.Generator().manual_seed(0)
+    results = []
+    for pose in (
+        lambda local: binding.bound_to(vera.rig)(local, posed, params.expression),
+        lambda local: poser(local, poser.frames(posed)),
+    ):
+        leaves = [getattr(vera.gaussians, name).clone().requires_grad_() for name in FIELDS[:3]]
+        placed = pose(replace(vera.gaussians, **dict(zip(FIELDS[:3], leaves, strict=True))))
+        outputs = [getattr(placed, name) for name in FIELDS[:3]]
+        random.manual_seed(1)
+        loss = sum((out * torch.randn(out.shape, generator=random)).sum() for out in outputs)
+        results.append((*outputs, placed.sh_quats, *torch.autograd.grad(loss, leaves)))  # type: ignore[arg-type]
+    for plain, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=2e-6)

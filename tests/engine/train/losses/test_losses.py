@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.train.losses.photometric import ssim
+from engine.train.losses.photometric import photometric, ssim
 from engine.train.losses.surfels import light_through
 
 
@@ -30,3 +30,25 @@ def test_ssim_on_a_cpu_agrees_with_plain_torch() -> None:
     assert float(value.detach()) == pytest.approx(float(exact.detach()), abs=1e-5)
     assert (gradient - exact_gradient).abs().max() < 1e-3 * exact_gradient.abs().max()
     assert float(ssim(truth, truth)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_fused_photometric_loss_agrees_with_plain_torch() -> None:
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.rand(37, 45, 3, generator=generator)
+    truth[:20, :20] = 1.0  # a flat background, where windows have no variance
+    picture = 0.7 * truth + 0.3 * torch.rand(37, 45, 3, generator=generator)
+    picture[:18, :18] = 1.0
+    results = []
+    for dtype in (torch.float32, torch.float64):  # the second is plain torch
+        leaf = picture.to(dtype).requires_grad_()
+        loss = 3 * photometric(leaf, truth.to(dtype), 0.3)
+        results.append((loss, torch.autograd.grad(loss, leaf)[0]))
+    (value, gradient), (exact, exact_gradient) = results
+    assert float(value.detach()) == pytest.approx(float(exact.detach()), abs=1e-5)
+    # variances are differences of float32 sums
+    assert (gradient - exact_gradient).abs().max() < 2e-3 * exact_gradient.abs().max()
+
+
+def test_a_picture_smaller_than_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="5x20"):
+        photometric(torch.rand(20, 5, 3), torch.rand(20, 5, 3), 0.2)

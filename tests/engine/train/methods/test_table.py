@@ -53,7 +53,7 @@ def test_its_help_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     printed = capsys.readouterr().out
-    assert "prepare|sage|colours" in printed
+    assert "prepare|sage|quick|colours" in printed
     assert "colours only" in printed
     with pytest.raises(SystemExit):
         cli.main(["train", "colours", "--help"])

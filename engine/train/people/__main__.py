@@ -1,0 +1,63 @@
+"""Train a built-in person on a shoot, and look at what came of it.
+
+python -m engine.train.people train SHOOT -o vera.avatar --budget 25
+python -m engine.train.people look SHOOT vera.avatar -o vera.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from engine.errors import TrainingError, UsageError
+from engine.train.command.arguments import add_run_arguments
+from render.errors import AvatarError
+from render.making.people.shoot import ShootError
+from transport.errors import OutputError
+
+COUNT = 43_000  # of which two cores draw 60 pictures a second
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.train.people",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="action", required=True)
+    train = commands.add_parser("train", help="make an avatar of a shoot's pictures", allow_abbrev=False)
+    train.add_argument("shoot", metavar="SHOOT", type=Path, help="the folder with shoot.json")
+    train.add_argument("-o", "--output", metavar="OUT.avatar", type=Path, required=True)
+    train.add_argument("--count", type=int, help=f"Gaussians to begin with (default {COUNT})")
+    add_run_arguments(train, "baking and report")
+    train.add_argument("--no-calibrate", action="store_true", help="skip the calibration to the detector")
+    look = commands.add_parser("look", help="figures and a sheet: truth beside avatar", allow_abbrev=False)
+    look.add_argument("shoot", metavar="SHOOT", type=Path)
+    look.add_argument("avatar", metavar="AVATAR", type=Path)
+    look.add_argument("-o", "--output", metavar="SHEET.png", type=Path, help="the sheet to write")
+    look.add_argument("--all", action="store_true", help="the pictures that were trained on too")
+    args = parser.parse_args()
+    # Threads that wait in a spin take the time of those that work: training beside a renderer crawls.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads
+    try:
+        if args.action == "train":
+            from engine.train.people.training import train_person
+
+            print(train_person(args, COUNT))
+        else:
+            from engine.train.people.looking import look_at
+
+            print(look_at(args.shoot, args.avatar, args.output, everything=args.all))
+    except (UsageError, TrainingError, ShootError, AvatarError, OutputError) as error:
+        print(f"people: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

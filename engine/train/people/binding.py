@@ -1,0 +1,77 @@
+"""Which triangle of the built-in head each point of a made person hangs on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from engine.train.fields.mesh_distance import nearest_triangles
+from render.rigs.head import HeadSurface
+from render.rigs.rig import Rig
+
+_STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, cloth, glints
+_NEIGHBOURS = 32  # triangles asked where the nearest one looks the other way
+_TURNED_AWAY_M = 4e-3  # distance that a triangle with an opposed normal counts further away
+_PARTS = {
+    "skin": ("body",),
+    "eyes": ("left_eye", "right_eye"),
+    "teeth": ("upper_teeth", "lower_teeth"),
+    "gums": ("upper_teeth", "lower_teeth"),
+    "tongue": ("tongue",),
+    "lashes": ("left_lower_lashes", "left_upper_lashes", "right_lower_lashes", "right_upper_lashes"),
+}
+
+
+def mobility(rig: Rig) -> Tensor:
+    """How far units move each triangle at most, metres [F]."""
+    reach = rig.expression_basis.unflatten(-1, (-1, 3)).norm(dim=-1).amax(0)
+    return reach[rig.faces].amax(1)
+
+
+class Binder:
+    """Finds triangles by part: skin on skin, teeth on teeth, and what is rigid on what no unit moves."""
+
+    def __init__(self, rig: Rig, surface: HeadSurface) -> None:
+        self._rig, self._surface = rig, surface
+        still = (mobility(rig) < _STILL_M) & surface.faces_of(rig.faces, "body")
+        head = rig.skin_weights[:, rig.joint_names.index("head")][rig.faces].amin(1) > 0.5
+        self._still, self._skull = still, still & head
+        corners = rig.template[rig.faces]
+        cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        self._normals = torch.nn.functional.normalize(cross, dim=1)
+        self._middles = corners.mean(1)
+
+    def __call__(self, part: str, points: Tensor, normals: Tensor | None = None) -> Tensor:
+        """Triangles [N] for points [N, 3] of one part: a surface's or strands' name, `glints` or `scalp`.
+
+        With `normals` [N, 3], a triangle that looks the other way, as the lower lip's under the upper one,
+        is passed over.
+        """
+        if part in ("hair", "scalp") or part == "glints":
+            allowed = self._skull
+        elif part == "clothes":
+            allowed = self._still
+        else:
+            allowed = self._surface.faces_of(self._rig.faces, *_PARTS.get(part, ("body",)))
+        rows = torch.nonzero(allowed)[:, 0]
+        near = nearest_triangles(points, self._rig.template, self._rig.faces[rows])[0]
+        if normals is not None:
+            near = self._facing(points, normals, rows, near)
+        return rows[near]
+
+    def _facing(self, points: Tensor, normals: Tensor, rows: Tensor, near: Tensor) -> Tensor:
+        opposed = (self._normals[rows[near]] * normals).sum(1) < 0
+        if not opposed.any():
+            return near
+        middles: NDArray[np.float32] = self._middles[rows].numpy()
+        asked = points[opposed].numpy()
+        distance, index = cKDTree(middles).query(asked, k=min(_NEIGHBOURS, len(rows)))
+        agree = (self._normals[rows[torch.from_numpy(index)]] * normals[opposed][:, None]).sum(-1)
+        cost = torch.from_numpy(distance) + _TURNED_AWAY_M * (agree < 0)
+        chosen = near.clone()
+        best = cost.argmin(1, keepdim=True)
+        chosen[opposed] = torch.from_numpy(index).gather(1, best)[:, 0]
+        return chosen

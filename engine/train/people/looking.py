@@ -1,0 +1,84 @@
+"""How like the truth a finished avatar is: figures of every picture, and a sheet to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.contact_sheet import png_bytes
+from engine.train.data.views import View
+from engine.train.people.dataset import dataset_of
+from engine.train.results.evaluate import WHITE, Draw, Frame, drawn_as_played, evaluate, means
+from render.avatars.file import load_avatar, write_atomically
+from render.making.people.shoot import read_shoot
+
+_CELLS = 24  # pictures of a sheet at most: of each kind the worst, the middle and some between
+_ROW = 4  # pairs in a row
+_FIGURES = {
+    "masked_psnr": "PSNR person dB",
+    "sharpness": "sharpness",
+    "masked_ssim": "SSIM person",
+    "psnr": "PSNR dB",
+}
+
+
+def look_at(shoot: Path, avatar: Path, sheet: Path | None, *, everything: bool = False) -> str:
+    """Figures of the held-out pictures (or of all) as lines; the sheet has truth left, avatar right.
+
+    `PSNR person` counts every pixel by how much of it is the person; sharpness is the gradient energy of the
+    avatar's pixels there over the truth's. Raises what can be mended.
+    """
+    dataset = dataset_of(read_shoot(shoot))
+    draw = drawn_as_played(load_avatar(avatar))
+    kinds = {
+        "rest": [v for v in dataset.of("test") if v.time_index == 0],
+        "expressions": [v for v in dataset.of("test") if v.time_index != 0],
+    }
+    if everything:
+        kinds |= {
+            "trained rest": [v for v in dataset.of("train") if v.time_index == 0],
+            "trained expressions": [v for v in dataset.of("train") if v.time_index != 0],
+        }
+    lines, chosen = [], []
+    for kind, views in kinds.items():
+        if not views:
+            continue
+        frames = evaluate(draw, views)
+        average = means(frames)
+        figures = ", ".join(f"{label} {average[name]:.3f}" for name, label in _FIGURES.items())
+        worst = min(frames, key=lambda frame: frame.quality.masked_psnr)
+        lines.append(
+            f"{kind}, {len(frames)} pictures: {figures}; "
+            f"worst {worst.name} at {worst.quality.masked_psnr:.2f} dB"
+        )
+        chosen += _worth_showing(views, frames, _CELLS // len(kinds))
+    if sheet is not None:
+        picture = _sheet(chosen, draw)
+        write_atomically(sheet, lambda temporary: Path(temporary).write_bytes(png_bytes(picture)))
+        lines.append(f"{sheet}: truth left, avatar right; of each kind from the worst to the best")
+    return "\n".join(lines)
+
+
+def _worth_showing(views: Sequence[View], frames: Sequence[Frame], count: int) -> list[View]:
+    """Some views, the worst first, evenly to the best."""
+    order = np.argsort([frame.quality.masked_psnr for frame in frames])
+    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return [views[order[place]] for place in places]
+
+
+def _sheet(views: Sequence[View], draw: Draw) -> np.ndarray:
+    """uint8 [H, W, 3], pairs of truth and avatar."""
+    white = torch.tensor(WHITE)
+    height = max(view.camera.height for view in views)
+    width = max(view.camera.width for view in views)
+    rows = -(-len(views) // _ROW)
+    sheet = np.full((rows * height, min(_ROW, len(views)) * 2 * width, 3), 255, np.uint8)
+    for number, view in enumerate(views):
+        top, left = number // _ROW * height, number % _ROW * 2 * width
+        pair = torch.cat([view.read().over(white), draw(view, white).cpu().clamp(0, 1)], 1)
+        pixels = (pair * 255).round().to(torch.uint8).numpy()
+        sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return sheet
