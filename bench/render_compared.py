@@ -18,29 +18,23 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-SIZE = 512
-BACKGROUND = (0.85, 0.86, 0.89)
+from bench.machine import on_this_machine
+from bench.publish import add_save_option, publish
+from bench.render_checkout import STAGES
+
+_WORKER = Path(__file__).with_name("render_checkout.py").resolve()
 WARM_UP = 20  # frames of each version before the clock counts
 IN_TURN = 5  # frames
-STAGES = ("pose", "project", "raster", "splat", "both")
-# Degrees around the head and what the face does.
-LOOKS: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.0, {}),
-    (45.0, {}),
-    (-30.0, {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}),
-    (0.0, {"jawOpen": 0.7}),
-    (20.0, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0.2}),
-)
 
 
+@on_this_machine
 def measure(before: Path, after: Path, avatars: Sequence[str], frames: int) -> dict[str, Any]:
     """`{"scenes": {avatar: {"before": {stage: [least, median]}, "after": .., "ratios": .., "psnr_db"}}}`."""
     scenes = {}
@@ -81,7 +75,7 @@ class _Checkout:
 
     def __init__(self, path: Path, avatar: str, pictures: Path) -> None:
         self.pictures = pictures
-        command = [sys.executable, str(Path(__file__).resolve()), "--work", avatar, str(pictures)]
+        command = [sys.executable, str(_WORKER), avatar, str(pictures)]
         environment = {**os.environ, "PYTHONPATH": str(path.resolve())}
         self._process = subprocess.Popen(
             command, cwd=path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -135,59 +129,6 @@ def _commit(path: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _work(avatar_name: str, pictures: Path) -> None:
-    """A version's own process: its pictures first, then frames as standard input asks for them."""
-    import torch
-
-    from engine.demo_motion import demo_motion
-    from render.avatars.library import open_avatar
-    from render.cpu.renderer import CpuRenderer
-    from render.importers.lam import import_lam
-    from render.motion import Motion
-
-    torch.set_num_threads(1)
-    avatar = import_lam(Path(avatar_name)) if Path(avatar_name).is_dir() else open_avatar(avatar_name)
-    renderer = CpuRenderer(SIZE, SIZE, num_threads=1)
-    with torch.inference_mode():
-        looks = []
-        for yaw_deg, face in LOOKS:
-            camera = avatar.default_camera(SIZE, SIZE, yaw_deg=yaw_deg)
-            posed = avatar.pose(avatar.params(Motion.of(face)))
-            looks.append(renderer.render_rgb8(posed, camera, BACKGROUND))
-        np.save(pictures, np.array(looks))
-        motion = [avatar.params(moment) for moment in demo_motion(4.0)]
-        camera = avatar.default_camera(SIZE, SIZE)
-        out = np.empty((SIZE * 3 // 2, SIZE), np.uint8)
-        kernels = _timed(renderer)
-        for line in sys.stdin:
-            first, count = map(int, line.split())
-            rows = []
-            for i in range(first, first + count):
-                kernels.clear()
-                start = time.thread_time()
-                posed = avatar.pose(motion[i % len(motion)])
-                middle = time.thread_time()
-                renderer.render_yuv420(posed, camera, BACKGROUND, out)
-                end = time.thread_time()
-                rows.append([middle - start, *kernels, end - middle, end - start])
-            print(json.dumps(rows), flush=True)
-    renderer.close()
-
-
-def _timed(renderer: Any) -> list[float]:
-    """What gets the processor time of each of the two kernels of a frame."""
-    times: list[float] = []
-    inner = renderer._on_all_threads
-
-    def timed(job: Callable[[Any], Any]) -> None:
-        start = time.thread_time()
-        inner(job)
-        times.append(time.thread_time() - start)
-
-    renderer._on_all_threads = timed
-    return times
-
-
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     rows = [f"{'least / median, ms':24}" + "".join(f"{stage:>16}" for stage in STAGES)]
@@ -200,13 +141,6 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--work"]:
-        sys.path.pop(0)  # this file's folder: what counts is the checkout's
-        _work(sys.argv[2], Path(sys.argv[3]))
-        return
-    from bench.machine import on_this_machine
-    from bench.publish import add_save_option, publish
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -218,7 +152,7 @@ def main() -> None:
     args = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    result = on_this_machine(measure)(args.before, args.after, args.avatar, args.frames)
+    result = measure(args.before, args.after, args.avatar, args.frames)
     publish(result, table(result), save=args.save)
 
 
