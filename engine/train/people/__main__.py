@@ -1,5 +1,6 @@
-"""Train a built-in person on a shoot, and look at what came of it.
+"""Make a built-in person: take the pictures, train on them, and look at what came of it.
 
+python -m engine.train.people make vera -o vera.avatar --budget 25
 python -m engine.train.people train SHOOT -o vera.avatar --budget 25
 python -m engine.train.people look SHOOT vera.avatar -o vera.png
 """
@@ -14,9 +15,14 @@ from pathlib import Path
 from engine.errors import TrainingError, UsageError
 from engine.train.command.arguments import add_run_arguments
 from render.errors import AvatarError
+from render.making.makehuman import MakeHumanDataError
+from render.making.people.builtin import CAST
+from render.making.people.scene.blender import BlenderError
+from render.making.people.scene.shooting import add_scene_options, take_pictures
 from render.making.people.shoot import ShootError
 from transport.errors import OutputError
 
+_SCENE_ERRORS = (MakeHumanDataError, BlenderError, OSError)
 COUNT = 43_000  # of which two cores draw 60 pictures a second
 
 
@@ -28,12 +34,19 @@ def main() -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="action", required=True)
+    make = commands.add_parser("make", help="a described person from nothing", allow_abbrev=False)
+    make.add_argument("name", metavar="NAME", choices=sorted(CAST), help=", ".join(CAST))
+    make.add_argument("--shoot", type=Path, help="folder of the pictures (default NAME_shoot)")
+    add_scene_options(make)
     train = commands.add_parser("train", help="make an avatar of a shoot's pictures", allow_abbrev=False)
     train.add_argument("shoot", metavar="SHOOT", type=Path, help="the folder with shoot.json")
-    train.add_argument("-o", "--output", metavar="OUT.avatar", type=Path, required=True)
-    train.add_argument("--count", type=int, help=f"Gaussians to begin with (default {COUNT})")
-    add_run_arguments(train, "baking and report")
-    train.add_argument("--no-calibrate", action="store_true", help="skip the calibration to the detector")
+    for command in (make, train):
+        command.add_argument("-o", "--output", metavar="OUT.avatar", type=Path, required=True)
+        command.add_argument("--count", type=int, help=f"Gaussians to begin with (default {COUNT})")
+        add_run_arguments(command, "baking and report")
+        command.add_argument(
+            "--no-calibrate", action="store_true", help="skip the calibration to the detector"
+        )
     look = commands.add_parser("look", help="figures and a sheet: truth beside avatar", allow_abbrev=False)
     look.add_argument("shoot", metavar="SHOOT", type=Path)
     look.add_argument("avatar", metavar="AVATAR", type=Path)
@@ -43,7 +56,13 @@ def main() -> int:
     # Threads that wait in a spin take the time of those that work: training beside a renderer crawls.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads
     try:
-        if args.action == "train":
+        if args.action == "make":
+            from engine.train.people.training import check_arguments
+
+            check_arguments(args, COUNT)
+            args.shoot = args.shoot or Path(f"{args.name}_shoot")
+            take_pictures(args.name, args.shoot, args.makehuman, args.blender)
+        if args.action in ("make", "train"):
             from engine.train.people.training import train_person
 
             print(train_person(args, COUNT))
@@ -51,7 +70,7 @@ def main() -> int:
             from engine.train.people.looking import look_at
 
             print(look_at(args.shoot, args.avatar, args.output, everything=args.all))
-    except (UsageError, TrainingError, ShootError, AvatarError, OutputError) as error:
+    except (UsageError, TrainingError, ShootError, AvatarError, OutputError, *_SCENE_ERRORS) as error:
         print(f"people: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -42,19 +42,8 @@ def train_person(args: argparse.Namespace, count: int) -> str:
     `count` is how many Gaussians to begin with where neither the command nor a checkpoint says.
     """
     started = time.perf_counter()
-    if args.output.suffix != ".avatar":
-        raise UsageError(f"-o {args.output}: the name must end in .avatar")
-    count = count if args.count is None else args.count
-    if count < _FEWEST:
-        raise UsageError(f"--count {count}: a head takes {_FEWEST} Gaussians and more")
-    check_writable(args.output)
-    check_run_arguments(args)
-    check_installed()
+    count = check_arguments(args, count)
     output, module = Output(args.output), importlib.import_module(_MODULE)
-    if not args.resume and output.is_unfinished():
-        raise UsageError(
-            f"{output.checkpoint} holds an unfinished training; go on with --resume, or delete it"
-        )
     device = chosen_device(args.device)
     # Our kernels share the cores out by themselves; torch's part of a step is many small operations, which
     # on two threads gain a tenth where nothing else runs and lose half where the next person is rendered.
@@ -91,6 +80,27 @@ def train_person(args: argparse.Namespace, count: int) -> str:
         started=started,
     )
     return train_avatar(method, dataset, order, Ranks()) or ""
+
+
+def check_arguments(args: argparse.Namespace, count: int) -> int:
+    """How many Gaussians to begin with; what would fail after an hour is refused at once.
+
+    Raises UsageError and OutputError.
+    """
+    if args.output.suffix != ".avatar":
+        raise UsageError(f"-o {args.output}: the name must end in .avatar")
+    count = count if args.count is None else args.count
+    if count < _FEWEST:
+        raise UsageError(f"--count {count}: a head takes {_FEWEST} Gaussians and more")
+    check_writable(args.output)
+    check_run_arguments(args)
+    check_installed()
+    output = Output(args.output)
+    if not args.resume and output.is_unfinished():
+        raise UsageError(
+            f"{output.checkpoint} holds an unfinished training; go on with --resume, or delete it"
+        )
+    return count
 
 
 def _portrait(seeds: Seeds) -> Framing:

@@ -244,19 +244,32 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
+def take_pictures(name: str, folder: Path, makehuman: Path | None, blender: Path | None) -> None:
+    """A person's whole shoot; what is there is not drawn again.
+
+    Raises MakeHumanDataError, BlenderError, and OSError when the disk refuses.
+    """
+    model = PersonModel(CAST[name], Assets.open(makehuman))
+    with renders.Renders(folder, blender) as drawn:
+        shoot(model, drawn)
+
+
+def add_scene_options(parser: argparse.ArgumentParser) -> None:
+    """What the scene is made of, and by."""
+    parser.add_argument("--makehuman", type=Path, metavar="DIR", help="MakeHuman's official assets")
+    parser.add_argument("--blender", type=Path, metavar="PYTHON", help="a Python that has bpy")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m render.making.people.scene.shooting", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("name", choices=sorted(CAST), metavar="NAME", help=", ".join(CAST))
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for the pictures; some 60 MB")
-    parser.add_argument("--makehuman", type=Path, metavar="DIR", help="MakeHuman's official assets")
-    parser.add_argument("--blender", type=Path, metavar="PYTHON", help="a Python that has bpy")
+    add_scene_options(parser)
     options = parser.parse_args()
     try:
-        model = PersonModel(CAST[options.name], Assets.open(options.makehuman))
-        with renders.Renders(options.folder, options.blender) as drawn:
-            shoot(model, drawn)
+        take_pictures(options.name, options.folder, options.makehuman, options.blender)
     except (MakeHumanDataError, BlenderError, OSError) as error:
         sys.exit(f"shooting: {error}")
     except KeyboardInterrupt:

@@ -232,6 +232,8 @@ def test_train_and_look(
         (["train", "{folder}", "-o", "{out}/a.avatar", "--count", "10"], "--count 10"),
         (["train", "{out}", "-o", "{out}/a.avatar"], "shoot.json cannot be read"),
         (["train", "{folder}", "-o", "{out}/a.avatar", "--set", "quick.rowz=3"], "did you mean quick.rows"),
+        (["make", "vera", "-o", "a.ply"], "must end in .avatar"),
+        (["make", "vera", "-o", "{out}/a.avatar", "--makehuman", "{out}"], "docs/people.md"),
         (["look", "{folder}", "{out}/none.avatar"], "none.avatar"),
     ],
 )
@@ -249,6 +251,27 @@ def test_mistakes_are_one_line(
     assert words in printed
     assert printed.count("\n") <= 2
     assert not list(tmp_path.iterdir())
+
+
+def test_make_takes_the_pictures_and_trains_on_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def take(name: str, where: Path, makehuman: Path | None, blender: Path | None) -> None:
+        asked.append((name, makehuman, blender))
+        where.mkdir()
+        for file in folder.iterdir():
+            (where / file.name).write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(people, "take_pictures", take)
+    monkeypatch.chdir(tmp_path)
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    options = ["--count", 3000, "--no-calibrate", "--device", "cpu", *settings]
+    assert run(monkeypatch, "make", "mei", "-o", "mei.avatar", "--blender", "python", *options) == 0
+    assert asked == [("mei", None, Path("python"))]
+    assert load_avatar(tmp_path / "mei.avatar").gaussians.num_gaussians > 1000
+    assert (tmp_path / "mei_shoot" / "shoot.json").exists()
 
 
 def test_nothing_to_learn_from_is_said(
