@@ -53,6 +53,10 @@ JOINTS = ("root", "neck", "head", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 2, 2, 2)
 # Share of the neck's three bones that goes to root, neck and head: a smooth bend from collar to skull.
 NECK_SHARES = {"neck01": (0.60, 0.40, 0.0), "neck02": (0.15, 0.80, 0.05), "neck03": (0.0, 0.70, 0.30)}
+_BELOW_NECK = (
+    "spine", "clavicle", "shoulder", "upperarm", "lowerarm", "breast", "pelvis", "root", "wrist",
+    "metacarpal", "finger", "upperleg", "lowerleg", "foot", "toe",
+)  # fmt: skip
 # Units that fall short of what faces do: a forehead raises its brows 8-10 mm where MakeHuman's move 5-7, eyes
 # open wider, and detectors damp all of these further.
 UNIT_GAIN = {
@@ -244,25 +248,19 @@ def _principal_modes(samples: Array, joints: Array, num_modes: int) -> tuple[Arr
     return mean, modes, joint_modes
 
 
+def bend_shares() -> Array:
+    """How far each vertex of the base mesh follows torso and limbs, neck, and head, by its bones; [N, 3]."""
+    shares = np.zeros((len(makehuman.base_obj().vertices), 3))
+    for bone, column in makehuman.bone_weights().items():
+        default = (1.0, 0.0, 0.0) if bone.startswith(_BELOW_NECK) else (0.0, 0.0, 1.0)
+        shares += column[:, None] * np.array(NECK_SHARES.get(bone, default))
+    return shares
+
+
 def skin_weights(template: Array, joints: Array, units: dict[str, Array]) -> Array:
     """Smooth skin weights [V, J]; rows sum to 1."""
     top = topology()
-    shares = np.zeros((len(template), 3))  # root, neck, head
-    torso = (
-        "spine",
-        "clavicle",
-        "shoulder",
-        "upperarm",
-        "lowerarm",
-        "breast",
-        "pelvis",
-        "root",
-        "wrist",
-        "finger",
-    )
-    for bone, column in makehuman.bone_weights().items():
-        default = (1.0, 0.0, 0.0) if bone.startswith(torso) else (0.0, 0.0, 1.0)
-        shares += column[top.source_vertices][:, None] * np.array(NECK_SHARES.get(bone, default))
+    shares = bend_shares()[top.source_vertices]
     body = top.group("body")
     shares[~body] = (0.0, 0.0, 1.0)
     shares /= shares.sum(1, keepdims=True)

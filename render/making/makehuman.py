@@ -131,7 +131,12 @@ def bone_weights() -> dict[str, Array]:
     return weights
 
 
-def joint_cube(name: str) -> NDArray[np.int64]:
-    """Vertices of a joint's helper cube; their mean is the joint, in every identity."""
+def group_vertices(name: str) -> NDArray[np.int64]:
+    """Vertices of one group of base.obj, ascending."""
     mesh = base_mesh()
     return np.unique(mesh.faces[mesh.face_groups == name])
+
+
+def joint_cube(name: str) -> NDArray[np.int64]:
+    """Vertices of a joint's helper cube; their mean is the joint, in every identity."""
+    return group_vertices(name)

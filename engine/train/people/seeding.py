@@ -143,9 +143,7 @@ def _on(
 ) -> _Sown:
     part = PARTS[name]
     points, normals, spacing = _sample(name, surface, count, part.face_density, rig, views, generator)
-    width = (_OVERLAP * spacing).clamp(_SMALLEST_M, _LARGEST_M)
-    scales = torch.stack([width, width, part.flat * width], 1)
-    return _Sown(points, _upright(normals), scales, binder(name, points, normals), part)
+    return _Sown(points, _upright(normals), _scales(spacing, part.flat), binder(name, points, normals), part)
 
 
 def _glints(
@@ -159,11 +157,15 @@ def _glints(
     """What shines on the cornea stays where the lamps are while the eye turns below it: faint Gaussians on
     the same surface that hang on the skull."""
     points, normals, spacing = _sample("glints", surface, count, 1.0, rig, views, generator)
-    width = (_OVERLAP * spacing).clamp(_SMALLEST_M, _LARGEST_M)
-    scales = torch.stack([width, width, 0.25 * width], 1)
     part = PartConfig(_GLINTS, opacity=_GLINT_OPACITY, follows=True)
     lifted = points + 2e-4 * normals
-    return _Sown(lifted, _upright(normals), scales, binder("glints", points), part)
+    return _Sown(lifted, _upright(normals), _scales(spacing, 0.25), binder("glints", points), part)
+
+
+def _scales(spacing: Tensor, flat: float) -> Tensor:
+    """Standard deviations [K, 3] of Gaussians so far apart [K], `flat` of it along the surface's normal."""
+    width = (_OVERLAP * spacing).clamp(_SMALLEST_M, _LARGEST_M)
+    return torch.stack([width, width, flat * width], 1)
 
 
 def _sample(

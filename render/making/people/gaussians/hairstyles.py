@@ -18,17 +18,7 @@ from render.making.people.person import Person
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Guides:
-    """Strands that stand for those around them, millimetres from the eyes' midpoint."""
-
-    scalp: Scalp
-    points: Array  # [K, S, 3]
-    drawn: NDArray[np.bool_]  # [K, S - 1]
-    lock: NDArray[np.int64]  # [K] the strand whose lock each belongs to
-
-
-def bob_guides(head: Head, person: Person, rng: np.random.Generator) -> Guides:
+def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """Chin-length hair from a side parting, ends turned in."""
     scalp = make_scalp(head, person, 5.2, rng)
     points, side = _grow_bob(scalp, rng)
@@ -46,14 +36,6 @@ def bob_guides(head: Head, person: Person, rng: np.random.Generator) -> Guides:
     end = -86.5 + 10 * value_noise(scalp.root, 0.025, 160) + 5 * rng.normal(size=count)
     end = 0.6 * end[guide] + 0.4 * end
     drawn = np.logical_and.accumulate((middle[:, :, 1] > end[:, None]) & (length > 2), 1)
-    return Guides(scalp, points, drawn, guide)
-
-
-def bob(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
-    """The bob in Gaussians."""
-    grown = bob_guides(head, person, rng)
-    scalp, points, drawn, guide = grown.scalp, grown.points, grown.drawn, grown.lock
-    count, nodes = points.shape[:2]
     to_tip = np.cumsum(drawn[:, ::-1], 1)[:, ::-1] * drawn
     place = np.linspace(0, 1, nodes - 1)[None]
     base = strand_colours(person, scalp.root[guide] * 0.5 + scalp.root * 0.5, rng)
@@ -117,16 +99,7 @@ def _grow_bob(scalp: Scalp, rng: np.random.Generator) -> tuple[Array, Array]:
     return np.stack(nodes, 1), side
 
 
-@dataclass(frozen=True)
-class CutGuides(Guides):
-    """Strands of a cut, each as long as it is."""
-
-    top: Array  # [K] share of the longer hair on top
-    length: Array  # [K] millimetres
-    heading: Array  # [K, 3] along the skin, at the root
-
-
-def short_guides(head: Head, person: Person, rng: np.random.Generator) -> CutGuides:
+def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
     """A man's cut: short at the sides, longer on top and brushed over."""
     scalp = make_scalp(head, person, 3.2, rng, jitter=4.0)
     root, normal = scalp.root, scalp.normal
@@ -163,19 +136,12 @@ def short_guides(head: Head, person: Person, rng: np.random.Generator) -> CutGui
         d = unit(d + bend * (heading - 0.7 * lift * normal) + fall + 0.05 * rng.normal(size=(count, 3)))
         x = scalp.outside(x + step * d, 2.0 + 1.6 * k * lift[:, 0])
         nodes.append(x)
-    drawn = np.ones((count, segments), bool)
-    drawn[:, 3:] = (length > 15)[:, None]
-    return CutGuides(scalp, np.stack(nodes, 1), drawn, np.arange(count), top, length, heading)
-
-
-def short(head: Head, person: Person, rng: np.random.Generator) -> list[Cloud]:
-    """The cut in Gaussians."""
-    grown = short_guides(head, person, rng)
-    scalp, points, drawn, top, heading = grown.scalp, grown.points, grown.drawn, grown.top, grown.heading
-    count, segments = drawn.shape
-    base = strand_colours(person, scalp.root, rng)
+    points = np.stack(nodes, 1)
+    base = strand_colours(person, root, rng)
     place = np.linspace(0, 1, segments)[None]
     colour = np.repeat(base[:, None], segments, 1) * (0.72 + 0.35 * smoothstep(0, 0.8, place))[:, :, None]
+    drawn = np.ones((count, segments), bool)
+    drawn[:, 3:] = (length > 15)[:, None]
     width = np.broadcast_to(1.15 - 0.50 * place, (count, segments)) * (0.85 + 0.25 * top)[:, None]
     edge = smoothstep(-2, 12, scalp.height)[:, None]
     opacity = (0.30 + 0.45 * edge) * (1 - 0.35 * place) * rng.uniform(0.7, 1, (count, 1))

@@ -22,8 +22,6 @@ from render.rigs.articulation import EYE_TURNS
 
 Array = NDArray[np.float64]
 
-_TORSO = ("spine", "clavicle", "shoulder", "upperarm", "lowerarm", "breast", "pelvis", "root", "wrist")
-_LIMBS = ("metacarpal", "finger", "upperleg", "lowerleg", "foot", "toe")
 SIDES = {"left": "l", "right": "r"}
 
 
@@ -136,11 +134,8 @@ class PosedBody:
 
     def clothes(self, item: Item) -> Array:
         """Vertices [K, 3] of what hangs on the shoulders: it neither follows the face nor the head."""
-        return self._on(item, self.body.rest)
-
-    def on_head(self, item: Item) -> Array:
-        """Vertices [K, 3] of what sits on the face, such as brows, lashes or teeth."""
-        return self.turn.of_head(self._on(item, self.acting))
+        rest = 10 * self.body.rest  # items' offsets are in decimetres
+        return 0.1 * item.fitted(rest)
 
     def on_eyes(self, points: Mapping[str, Array]) -> Array:
         """Vertices of the left eye and then the right, given about each eye's centre as it looks ahead."""
@@ -148,10 +143,6 @@ class PosedBody:
             points[side] @ self.pose.eye_turn(side).T + centre for side, centre in self.body.eyes.items()
         ]
         return self.turn.of_head(np.concatenate(turned))
-
-    def _on(self, item: Item, points: Array) -> Array:
-        # Items' offsets are in decimetres, and their size does not change as a face acts.
-        return 0.1 * item.fitted(10 * points, 10 * self.body.rest)
 
 
 @cache
@@ -165,17 +156,11 @@ def unit_delta(name: str) -> Array:
 
 
 def _ball(letter: str) -> NDArray[np.int64]:
-    mesh = makehuman.base_mesh()
-    return np.unique(mesh.faces[mesh.face_groups == f"helper-{letter}-eye"])
+    return makehuman.group_vertices(f"helper-{letter}-eye")
 
 
 @cache
 def _bend_shares() -> Array:
     """How far each vertex follows the shoulders, the neck's half of a turn, and all of it; [N, 3]."""
-    shares = np.zeros((len(makehuman.base_obj().vertices), 3))
-    for bone, column in makehuman.bone_weights().items():
-        still = bone.startswith(_TORSO + _LIMBS)
-        shares += column[:, None] * np.array(
-            make_head.NECK_SHARES.get(bone, (1.0, 0.0, 0.0) if still else (0.0, 0.0, 1.0))
-        )
+    shares = make_head.bend_shares()
     return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-9))

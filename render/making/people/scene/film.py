@@ -33,6 +33,7 @@ from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.pictures import over
 from render.making.people.scene.renders import Renders, Shot
+from render.making.people.scene.shooting import add_scene_options
 
 Array = NDArray[np.float64]
 
@@ -153,8 +154,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3, help="of what is acted")
     parser.add_argument("--samples", type=int, default=12, help="a pixel")
     parser.add_argument("--renders", type=Path, default=Path("renders"), metavar="FOLDER")
-    parser.add_argument("--makehuman", type=Path, metavar="DIR", help="MakeHuman's official assets")
-    parser.add_argument("--blender", type=Path, metavar="PYTHON", help="a Python that has bpy")
+    add_scene_options(parser)
     options = parser.parse_args()
     try:
         make_film(options)

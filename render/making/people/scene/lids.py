@@ -104,7 +104,7 @@ class Lids:
         about = rest - centre
         near = np.linalg.norm(about, axis=1) < _REACH_M
         is_body = np.zeros(len(rest), bool)
-        is_body[np.unique(makehuman.base_mesh().faces[makehuman.base_mesh().face_groups == "body"])] = True
+        is_body[makehuman.group_vertices("body")] = True
         self._rows = np.flatnonzero(near & is_body & (about[:, 2] > 0))
         self.upper_rows, self.lower_rows = self._split(about)
         self._blink = self._shutting = blink

@@ -176,8 +176,7 @@ class Mouth:
 
     def _lips(self) -> None:
         """Which vertices of the body lie on the teeth, and how what lifts them moves those around."""
-        mesh = makehuman.base_mesh()
-        body = np.unique(mesh.faces[mesh.face_groups == "body"])
+        body = makehuman.group_vertices("body")
         arch = self._arches[True]
         about = self._rest[body]
         angle = np.arctan2(about[:, 0], about[:, 2] - arch.pivot_z)
