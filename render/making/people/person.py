@@ -32,7 +32,7 @@ class Skin:
     freckles: int = 0  # how many
     stubble: float = 0.0
     lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
-    lip_gloss: float = 1.0
+    lip_gloss: float = 0.6
     oil: float = 1.0  # shine of forehead, nose and chin
     # Of the path-traced person: MakeHuman's pictures and their shares. Detail is that of the largest.
     pictures: Mapping[str, float] = field(default_factory=lambda: {"young_lightskinned_female_diffuse3": 1.0})
@@ -47,7 +47,7 @@ class Eyes:
     liner: float = 0.6  # darkness of the upper lid's rim
     picture: str = "brown_eye"  # MakeHuman's
     # Of the path-traced person:
-    lash_mm: float = 8.5  # of the upper lids' longest lashes
+    lash_mm: float = 7.5  # of the upper lids' longest lashes
     iris_mm: float = 5.5  # radius
     pupil: float = 0.36  # radius, in the iris's
     iris_brightness: float = 1.0

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 # The middle line from nose to temple, seen from the front: canonical millimetres.
 _LINE = np.array(
-    [(9.5, 15.0), (16, 16.6), (24, 18.4), (32, 20.1), (40, 21.0), (47, 20.0), (52, 17.4), (55, 15.0)]
+    [(9.5, 12.2), (16, 14.6), (24, 17.6), (32, 20.0), (40, 21.2), (47, 20.2), (52, 17.8), (55, 15.6)]
 )
 _ARCH = np.array([-1.0, -0.6, 0.0, 0.8, 1.0, 0.6, -0.3, -1.0])  # what an arch of 1 mm more adds to it
 _HALF_WIDTH_MM = ((0.0, 0.10, 0.30, 0.60, 0.85, 1.0), (3.0, 3.9, 3.7, 2.8, 1.6, 0.4))  # along it
@@ -58,7 +58,7 @@ def grow_brows(person: Person, skin: Skin) -> BoundStrands:
     roots, place, across, ahead = roots.where(kept), place[kept], across[kept], ahead[kept]
     count, side = len(roots), np.sign(roots.canonical[:, 0])
     # Up at the nose, then along the brow; the upper edge leans down on it, the lower one up.
-    rise = np.interp(place, (0, 0.12, 0.3, 0.6, 1), (78, 58, 34, 14, 2)) - 16 * across * smoothstep(
+    rise = np.interp(place, (0, 0.12, 0.3, 0.6, 1), (66, 46, 28, 12, 2)) - 16 * across * smoothstep(
         0, 0.3, place
     )
     rise = np.radians(rise + 13 * rng.normal(size=count)) + np.arctan(ahead)

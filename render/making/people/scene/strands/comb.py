@@ -15,9 +15,10 @@ from render.making.people.scene.strands.strand import arc, cut, gathered, locks,
 
 Array = NDArray[np.float64]
 
-_CROWN = np.array([8.0, 104.0, -112.0])  # where hair turns, millimetres from the eyes' midpoint
+CROWN = np.array([8.0, 104.0, -112.0])  # where hair turns, millimetres from the eyes' midpoint
 _DOWN = np.array([0.0, -1.0, 0.0])
 _UNDER_SKIN_MM = 1.0
+_SHOULDER_RIDGE_MM = -95.0  # behind the eyes' midpoint
 
 
 def along_skin(directions: Array, normal: Array, lift: Array | float) -> Array:
@@ -60,7 +61,7 @@ def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
     front = smoothstep(-60, -10, root[:, 2])
     layer = np.clip(0.7 * smoothstep(-70, 95, root[:, 1]) + 0.3 * rng.random(count), 0, 1)
     sideways = np.c_[side * (0.35 + 0.75 * top), -0.9 * (1 - top), -0.45 * front - 0.1 * (1 - top)]
-    radial = unit(root - _CROWN) * [1, 0.7, 1] + 0.6 * (1 - top)[:, None] * _DOWN
+    radial = unit(root - CROWN) * [1, 0.7, 1] + 0.6 * (1 - top)[:, None] * _DOWN
     combed = (1 - back)[:, None] * sideways + back[:, None] * radial
     combed += 0.05 * rng.normal(size=(count, 3))
     heading = along_skin(combed, normal, 0.16 + 0.04 * top)
@@ -75,7 +76,13 @@ def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
         brow = smoothstep(-55, -15, x[:, 2]) * smoothstep(5, 40, x[:, 1])
         swept = brow[:, None] * np.c_[0.25 * side, np.zeros(count), np.full(count, -0.40)]
         inwards = unit([0.0, 0.0, -80.0] - x * [1, 0, 1]) * (tuck * smoothstep(-45, -105, x[:, 1]))[:, None]
-        return np.asarray((1 - weight)[:, None] * h + weight[:, None] * _DOWN + 0.35 * swept + inwards)
+        # On the shoulders it slides to the chest or the back, not over the arms.
+        ahead = np.where(x[:, 2] > _SHOULDER_RIDGE_MM, 1.0, -1.0)
+        sliding = np.c_[-0.004 * np.clip(x[:, 0], -70, 70), np.zeros(count), 0.45 * ahead]
+        sliding *= (smoothstep(-105, -160, x[:, 1]) * smoothstep(58, 85, np.abs(x[:, 0])))[:, None]
+        return np.asarray(
+            (1 - weight)[:, None] * h + weight[:, None] * _DOWN + 0.35 * swept + inwards + sliding
+        )
 
     def rest(x: Array, grown: Array) -> Array:
         flat = 0.32 + 0.68 * smoothstep(85, 10, x[:, 1])
@@ -126,7 +133,7 @@ def short(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
     back = smoothstep(-85, -125, root[:, 2])
     brushed = np.c_[0.55 * side - 0.3, np.zeros(count), np.full(count, 0.45)]
     lying = np.c_[0.1 * np.sign(root[:, 0]), np.full(count, -0.9), np.full(count, -0.45)]
-    whorl = unit(root - _CROWN)
+    whorl = unit(root - CROWN)
     whorl = whorl + 0.6 * np.cross([0.0, 1.0, 0.0], whorl)
     over = (1 - back)[:, None] * brushed + back[:, None] * whorl
     combed = top[:, None] * over + (1 - top)[:, None] * lying
@@ -150,30 +157,42 @@ def short(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
     return nodes, length
 
 
-def swept(roots: Roots, surface: HeadSurface, towards: Array, rng: np.random.Generator) -> Array:
-    """Hair drawn tightly over the head to a knot at `towards` [3]: nodes [N, S, 3]."""
+def swept(
+    roots: Roots, surface: HeadSurface, towards: Array, parting_mm: float, rng: np.random.Generator
+) -> Array:
+    """Hair drawn from a parting over the temples to a knot at `towards` [3]: nodes [N, S, 3]."""
     root, count = roots.position, len(roots)
-    lump = 2.0 * value_noise(root, 0.06, 161)
+    lump = 1.5 * value_noise(root, 0.06, 161)
     layer = rng.random(count)
-    heading = along_skin(towards - root + 6 * rng.normal(size=(count, 3)), roots.normal, 0.35)
-    steps = 22
+    parting = parting_mm + 2.0 * value_noise(root, 0.05, 150) + 2.0 * rng.normal(size=count)
+    side = np.where(root[:, 0] > parting, 1.0, -1.0)
+    top = smoothstep(40, 82, root[:, 1]) * smoothstep(-120, -70, root[:, 2])
+    aside = np.c_[side * (0.4 + 0.6 * top), -0.5 * (1 - top), np.full(count, -0.5)]
+    heading = along_skin(
+        top[:, None] * aside + (1 - top)[:, None] * unit(towards - root) + 0.05 * rng.normal(size=(count, 3)),
+        roots.normal,
+        0.35,
+    )
+    steps = 24
     far = np.linalg.norm(towards - root, axis=1)
 
     def turn(x: Array, h: Array, grown: Array) -> Array:
-        pull = unit(towards - x)
-        return np.asarray(0.6 * h + 0.4 * pull)
+        weight = (0.4 - 0.3 * top * smoothstep(90, 20, grown))[:, None]
+        # Off the top it lies on the temples instead of standing out.
+        falling = 0.45 * smoothstep(95, 70, x[:, 1]) * smoothstep(35, 60, x[:, 1])
+        return np.asarray((1 - weight) * h + weight * unit(towards - x) + falling[:, None] * _DOWN)
 
     def rest(x: Array, grown: Array) -> Array:
         near = smoothstep(60, 10, np.linalg.norm(towards - x, axis=1))
-        over = 0.5 + (2.0 + 4.0 * layer + lump) * smoothstep(0, 35, grown)
+        over = 0.5 + (3.5 + 5.0 * layer + lump) * smoothstep(0, 40, grown)
         return surface.outside(x, np.maximum(over, 0.3) * (1 + 0.8 * near))
 
-    nodes = march(roots, heading, 1.12 * far / steps, steps, turn, rest)
+    nodes = march(roots, heading, (1.12 + 0.2 * top) * far / steps, steps, turn, rest)
     # All end in the knot, however they came.
     along = np.linspace(0, 1, nodes.shape[1])
     end = towards + 7 * rng.normal(size=(count, 3)) * (1, 1, 0.6)
     nodes += smoothstep(0.75, 1.0, along)[None, :, None] * (end - nodes[:, -1])[:, None]
-    tuft, lock = locks(root, 9, rng), locks(root, 60, rng)
+    tuft, lock = locks(np.c_[root, 60 * side], 9, rng), locks(np.c_[root, 60 * side], 60, rng)
     gather = np.sin(np.pi * np.clip(1.15 * along, 0, 1)) * 0.5
     nodes = gathered(smooth(nodes, 2), tuft, gather)
     nodes = gathered(nodes, lock, 0.6 * gather)

@@ -12,6 +12,7 @@ from render.making.people.fields import smoothstep, value_noise
 from render.making.people.person import Hair, HairStyle, Person
 from render.making.people.scene.body import Body
 from render.making.people.scene.strands.comb import (
+    CROWN,
     along_skin,
     loose,
     march,
@@ -29,7 +30,7 @@ Array = NDArray[np.float64]
 
 _HAIR_UM = 62.0  # radius; a third more than hair has, which is how few stand for many
 _WHITE = 0.03  # melanin of a grey head's white strands
-_KNOT = np.array([0.0, 62.0, -172.0])  # of a bun, millimetres from the eyes' midpoint
+_KNOT = np.array([0.0, 18.0, -184.0])  # of a bun, millimetres from the eyes' midpoint
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _curled(ground: Ground) -> dict[str, Strands]:
 def _knotted(ground: Ground) -> dict[str, Strands]:
     rng = ground.rng
     roots, within = ground.roots(0.30)
-    nodes = swept(roots, ground.surface, _KNOT, rng)
+    nodes = swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, rng)
     whole = np.full(len(nodes), 1e3)
     kept = to_length(nodes, whole, 16)
     bun = knot(_KNOT, 3200, 22, rng)
@@ -146,7 +147,10 @@ def _knotted(ground: Ground) -> dict[str, Strands]:
 def _flyaways(ground: Ground, nodes: Array, count: int) -> Strands:
     """Single hairs that left their lock."""
     rng = ground.rng
-    own = nodes[rng.permutation(len(nodes))[:count]]
+    x, y, z = np.moveaxis(nodes, 2, 0)
+    over_face = ((z > -45) & (y < 55) & (np.abs(x) < 66)).any(1)  # there they look like scratches
+    kept = nodes[~over_face]
+    own = kept[rng.permutation(len(kept))[:count]]
     along = np.linspace(0, 1, own.shape[1])[None, :, None]
     swing = np.cumsum(rng.normal(size=own.shape), 1) * (0.25 + 0.9 * along)
     away = (own - [0.0, 0.0, -85.0]) * [1, 0.7, 1]
@@ -186,10 +190,12 @@ def _undercoat(ground: Ground) -> Strands:
     roots, within = ground.roots(2.4)
     # Where hair starts nothing lies over its roots yet: they are dense at a parting and at the hairline.
     parted = smoothstep(9, 5, np.abs(roots.position[:, 0] - ground.hair.parting_mm))
+    parted = np.maximum(parted, smoothstep(24, 12, np.linalg.norm(roots.position - CROWN, axis=1)))
     front = 0.33 * smoothstep(45, 25, within) * (roots.canonical[:, 2] > -70)
     share = {
         "bob": np.maximum(parted, front),
         "long": np.maximum(parted, front),
+        "bun": np.maximum(parted, front),
         "afro": np.full(len(roots), 0.33),
     }
     dense = np.maximum(share.get(ground.hair.style, front), 0.12)
@@ -198,7 +204,7 @@ def _undercoat(ground: Ground) -> Strands:
     if ground.hair.style == "afro":
         nodes = coils(roots, within + 20, 11.0, 8, rng)
     elif ground.hair.style == "bun":
-        nodes = to_length(swept(roots, ground.surface, _KNOT, rng), np.full(len(roots), 28.0), 6)
+        nodes = to_length(swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, rng), np.full(len(roots), 28.0), 6)
     elif ground.hair.style == "short":
         nodes, length = short(roots, ground.surface, ground.hair, rng)
         nodes = to_length(nodes, 0.5 * length, 5)

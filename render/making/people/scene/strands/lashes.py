@@ -26,9 +26,9 @@ class Lid:
     reach: tuple[float, float]  # part of the rim, from nose to temple
 
 
-UPPER = Lid(hairs=150, share=1.0, curl=0.58, reach=(0.13, 0.97))
-LOWER = Lid(hairs=60, share=0.55, curl=-0.15, reach=(0.2, 0.94))
-_RADIUS_UM, _NODES, _MELANIN = 62.0, 8, 0.97
+UPPER = Lid(hairs=130, share=1.0, curl=0.46, reach=(0.13, 0.95))
+LOWER = Lid(hairs=46, share=0.5, curl=-0.12, reach=(0.22, 0.88))
+_RADIUS_UM, _NODES, _MELANIN = 46.0, 8, 0.97
 
 
 def grow_lashes(person: Person, skin: Skin) -> BoundStrands:
@@ -60,7 +60,10 @@ def _on_rim(
     behind = middle[cKDTree(skin.vertices[middle]).query(skin.vertices[rim])[1]]
     side = np.sign(skin.vertices[rim, 0].mean())
     place = np.sort(rng.uniform(*lid.reach, lid.hairs))
-    cell = place * (len(rim) - 1)
+    # Evenly by length: the rim's vertices crowd in the corners.
+    steps = np.linalg.norm(np.diff(skin.vertices[rim], axis=0), axis=1)
+    run = np.r_[0, np.cumsum(steps)] / steps.sum()
+    cell = np.interp(place, run, np.arange(len(rim)))
     first = np.minimum(cell.astype(int), len(rim) - 2)
     share = cell - first
     anchors = Anchors(
