@@ -192,6 +192,8 @@ def swept(
     along = np.linspace(0, 1, nodes.shape[1])
     end = towards + 7 * rng.normal(size=(count, 3)) * (1, 1, 0.6)
     nodes += smoothstep(0.75, 1.0, along)[None, :, None] * (end - nodes[:, -1])[:, None]
+    for k in np.flatnonzero(along > 0.7):
+        nodes[:, k] = surface.outside(nodes[:, k], 1.0)
     tuft, lock = locks(np.c_[root, 60 * side], 9, rng), locks(np.c_[root, 60 * side], 60, rng)
     gather = np.sin(np.pi * np.clip(1.15 * along, 0, 1)) * 0.5
     nodes = gathered(smooth(nodes, 2), tuft, gather)
