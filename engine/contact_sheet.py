@@ -76,11 +76,22 @@ def _rows(avatar: Avatar) -> dict[str, Mapping[str, float]]:
 
 def png_bytes(picture: Picture) -> bytes:
     """An RGB picture as the bytes of a PNG file."""
+    return _encoded(picture, ".png")
+
+
+def jpeg_bytes(picture: Picture, quality: int = 88) -> bytes:
+    """An RGB picture as the bytes of a JPEG file."""
     import cv2
 
-    done, data = cv2.imencode(".png", picture[..., ::-1])
+    return _encoded(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def _encoded(picture: Picture, suffix: str, *settings: int) -> bytes:
+    import cv2
+
+    done, data = cv2.imencode(suffix, picture[..., ::-1], settings)
     if not done:
-        raise RuntimeError(f"the PNG encoder refused a picture of shape {picture.shape}")
+        raise RuntimeError(f"the encoder of {suffix} refused a picture of shape {picture.shape}")
     return bytes(data)
 
 

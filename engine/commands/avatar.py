@@ -1,5 +1,6 @@
 """Look at, convert and picture avatars.
 
+visavis avatar list
 visavis avatar info vera
 visavis avatar import FOLDER_OF_LAM -o me.avatar --licence "CC-BY-NC-4.0" --consent "my own face"
 visavis avatar import scene.spz -o statue.avatar --axes y-down
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="info|import|export|preview", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list|info|import|export|preview", required=True)
+
+    listing = actions.add_parser("list", help="the built-in avatars", allow_abbrev=False)
+    _add_json(listing)
 
     info = actions.add_parser("info", help="what an avatar is and holds", allow_abbrev=False)
     _add_avatar(info)
-    info.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    _add_json(info)
 
     importing = actions.add_parser("import", help="make an avatar file of another format", allow_abbrev=False)
     importing.add_argument(
@@ -79,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "list": _list,
         "info": _info,
         "import": _import,
         "export": _export,
@@ -89,6 +94,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_avatar(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("avatar", help="a built-in name or an .avatar file")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
@@ -104,6 +113,31 @@ def _checked_output(path: Path, *suffixes: str) -> Path:
     if path.is_dir():
         raise UsageError(f"-o {path}: that is a folder; name a file")
     return path
+
+
+def _list(args: argparse.Namespace) -> int:
+    from render.avatars.library import DEFAULT_AVATAR, builtin_names, builtin_path, open_avatar
+
+    people = []
+    for name in builtin_names():
+        avatar = open_avatar(name)
+        people.append(
+            {
+                "name": name,
+                "who": avatar.info.provenance.partition(";")[0],
+                "gaussians": avatar.gaussians.num_gaussians,
+                "megabytes": round(builtin_path(name).stat().st_size / 1e6, 2),
+                "licence": avatar.info.licence,
+                "default": name == DEFAULT_AVATAR,
+            }
+        )
+    if args.json:
+        print(json.dumps(people))
+        return 0
+    for person in people:
+        size = f"{person['gaussians']:>6} Gaussians {person['megabytes']:>5} MB"
+        print(f"{person['name']:<8} {size}  {person['who']}{' (the default)' if person['default'] else ''}")
+    return 0
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from render.errors import AvatarError
 from tracking.errors import TrackingError
 from transport.http.controls import AvatarChoice, Background, ControlError, LiveState, SourceKind
 
-PICTURE_PX = 160
+PICTURE_PX = 256  # shown at half of it: screens have two pixels to one
 PICTURE_BACKGROUND = (0.85, 0.86, 0.89)
 
 
@@ -141,10 +141,10 @@ class LiveControls:
 
 
 def portrait(avatar: Avatar) -> bytes:
-    """A PNG of the avatar at rest, for the chooser."""
+    """A JPEG of the avatar at rest, for the chooser."""
     import torch
 
-    from engine.contact_sheet import png_bytes
+    from engine.contact_sheet import jpeg_bytes
     from render.cpu.renderer import CpuRenderer
 
     renderer = CpuRenderer(PICTURE_PX, PICTURE_PX, num_threads=1)  # beside the stream: leave it a core
@@ -152,7 +152,7 @@ def portrait(avatar: Avatar) -> bytes:
         with torch.inference_mode():
             gaussians = avatar.pose(avatar.rig.neutral_params())
             camera = avatar.default_camera(PICTURE_PX, PICTURE_PX)
-            return png_bytes(renderer.render_rgb8(gaussians, camera, PICTURE_BACKGROUND))
+            return jpeg_bytes(renderer.render_rgb8(gaussians, camera, PICTURE_BACKGROUND))
     finally:
         renderer.close()
 

@@ -20,6 +20,11 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _ASSETS.glob(f"*{SUFFIX}")))
 
 
+def builtin_path(name: str) -> Path:
+    """The file of a built-in avatar."""
+    return _ASSETS / f"{name}{SUFFIX}"
+
+
 def open_avatar(name_or_path: str | Path) -> Avatar:
     """A built-in avatar by name, or an avatar file by path; a built-in name wins over a file of that name.
 
@@ -29,7 +34,7 @@ def open_avatar(name_or_path: str | Path) -> Avatar:
 
     name = str(name_or_path)
     if name in builtin_names():
-        return load_avatar(_ASSETS / f"{name}{SUFFIX}")
+        return load_avatar(builtin_path(name))
     path = Path(name_or_path)
     if not path.exists():
         known = ", ".join(builtin_names()) or "none"

@@ -44,6 +44,20 @@ def test_info_of_a_file_and_of_a_built_in_avatar(
     assert facts["gaussians"] >= 20_000
 
 
+def test_the_list_has_every_built_in_avatar_and_who_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["avatar", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(builtin_names())
+    assert [line.split()[0] for line in lines if line.endswith("(the default)")] == [DEFAULT_AVATAR]
+    assert main(["avatar", "list", "--json"]) == 0
+    people = json.loads(capsys.readouterr().out)
+    assert [person["name"] for person in people] == list(builtin_names())
+    for person in people:
+        assert person["who"]
+        assert person["licence"] == "CC0-1.0"
+        assert person["megabytes"] <= 3.5
+
+
 def test_every_built_in_avatar_opens_and_poses() -> None:
     assert len(builtin_names()) >= 3
     for name in builtin_names():

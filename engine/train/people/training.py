@@ -26,6 +26,7 @@ from engine.train.results.metrics import check_installed
 from engine.train.results.pipeline import Order, Output, train_avatar
 from render.avatars.avatar import AvatarInfo
 from render.avatars.framing import Framing
+from render.making.people.builtin import CAST
 from render.making.people.shoot import read_shoot
 from transport.files.mp4_writer import check_writable
 
@@ -69,6 +70,7 @@ def train_person(args: argparse.Namespace, count: int) -> str:
             name=shoot.name,
             licence="CC0-1.0",
             consent="nobody's likeness: this person does not exist",
+            provenance=_made_of(shoot.name),
         ),
         config=sections["trainer"],
         config_record={**flatten(sections), "count": count},
@@ -80,6 +82,12 @@ def train_person(args: argparse.Namespace, count: int) -> str:
         started=started,
     )
     return train_avatar(method, dataset, order, Ranks()) or ""
+
+
+def _made_of(name: str) -> str:
+    """Who that is, and what the pictures are of."""
+    scene = "path-traced by Blender's Cycles from MakeHuman's data (CC0 1.0)"
+    return f"{CAST[name].summary}; {scene}" if name in CAST else scene
 
 
 def check_arguments(args: argparse.Namespace, count: int) -> int:

@@ -112,7 +112,8 @@ def train_avatar(method: Method, dataset: Dataset, order: Order, ranks: Ranks) -
         trained = evaluate(_drawn_by(method), views, order.lpips, left / 4)
     with _timed(seconds, "bake"), torch.no_grad():
         avatar = method.avatar()
-        info = replace(order.info, provenance=_provenance(method, dataset, trainer))
+        told = (order.info.provenance, _provenance(method, dataset, trainer))
+        info = replace(order.info, provenance="; ".join(filter(None, told)))
         avatar = avatar.replace(info=info, rig_reference=dataset.rig_reference).to("cpu")
         if order.finish is not None:
             avatar = order.finish(avatar)
