@@ -18,11 +18,11 @@ from render.camera import Camera
 from render.making import make_head, makehuman
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError
-from render.making.people.builtin import VERA
+from render.making.people.builtin import CAST, VERA
 from render.making.people.head import build_head
 from render.making.people.scene.anybody import anybody
 from render.making.people.scene.blender import BlenderError
-from render.making.people.scene.body import Body, Pose, unit_delta
+from render.making.people.scene.body import LOWER_LIP_EDGE, UPPER_LIP_EDGE, Body, Pose, unit_delta
 from render.making.people.scene.film import perform, places_of
 from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
@@ -89,10 +89,24 @@ def test_the_body_is_the_rig_s_head() -> None:
     eyes = np.stack([*body.eyes.values()])
     away = np.linalg.norm(head.vertices[:, None] - eyes, axis=2).min(1) > 0.03
     weights = {"mouthSmileLeft": 0.7, "jawOpen": 0.4, "browInnerUp": 1.0, "eyeLookDownLeft": 0.5}
-    np.testing.assert_allclose(body.rest[top.source_vertices][away], head.vertices[away], atol=6e-4)
+    rest = head.posed({"jawOpen": -body.jaw_ajar})
+    np.testing.assert_allclose(body.rest[top.source_vertices][away], rest[away], atol=6e-4)
     acting = body.posed(Pose(weights)).skin[top.source_vertices]
-    np.testing.assert_allclose(acting[away], head.posed(weights)[away], atol=6e-4)
-    assert np.abs(acting - head.posed(weights)).max() < 4e-3
+    expected = head.posed({**weights, "jawOpen": weights["jawOpen"] - body.jaw_ajar})
+    np.testing.assert_allclose(acting[away], expected[away], atol=6e-4)
+    assert np.abs(acting - expected).max() < 4e-3
+
+
+def test_lips_meet_at_rest() -> None:
+    for person in CAST.values():
+        body = Body(person.shape, person.eyes)
+        upper, lower = (body.rest[list(rows), 1] for rows in (UPPER_LIP_EDGE, LOWER_LIP_EDGE))
+        assert 0 < 1e3 * (lower.max() - upper.min()) < 2.5, person.name
+        assert 0 < body.jaw_ajar < 0.08
+
+
+def test_eyeballs_turn_instead_of_being_moved_by_units() -> None:
+    top = make_head.topology()
     assert not unit_delta("eyeLookDownLeft")[top.source_vertices][top.group("left_eye")].any()
 
 
@@ -229,10 +243,12 @@ def test_a_performance_rests_first_and_stays_a_face() -> None:
 
 
 def test_places_of_the_face_go_where_units_move_them() -> None:
-    names = ("jawOpen", "browInnerUp", "mouthSmileLeft")
-    regions, basis = places_of(build_head(VERA.shape), names)
-    assert basis.shape == (3, len(regions), 3)
-    jaw, brow, smile = basis
+    names = ("jawOpen", "browInnerUp", "mouthSmileLeft", "eyeBlinkLeft")
+    regions, basis = places_of(Body(VERA.shape, VERA.eyes), names)
+    assert basis.shape == (4, len(regions), 3)
+    jaw, brow, smile, blink = basis
+    assert blink[regions.index("lidLeft"), 1] < -2
+    assert abs(blink[regions.index("lidRight")]).max() < 0.01
     assert jaw[regions.index("chin"), 1] < -10
     assert abs(jaw[regions.index("browInnerLeft")]).max() < 0.5
     assert brow[regions.index("browInnerRight"), 1] > 4

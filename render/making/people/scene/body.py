@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 SIDES = {"left": "l", "right": "r"}
 # Of the base mesh, in the middle: the rows where lips meet, and what subdivision takes off both.
-_UPPER_LIP_EDGE, _LOWER_LIP_EDGE = (474, 520, 537), (493, 523, 540)
+UPPER_LIP_EDGE, LOWER_LIP_EDGE = (474, 520, 537), (493, 523, 540)
 _ROUNDED_OFF_M = 1.4e-3
 
 
@@ -95,7 +95,8 @@ class Body:
                 side, self.rest, self.eyes[side], self.balls[side], unit_delta(f"eyeBlink{side.title()}")
             )
             self.rest = self.lids[side].resting(self.rest, *(1e-3 * cover for cover in eyes.lids_cover_mm))
-        self.rest -= self._jaw_ajar() * unit_delta("jawOpen")
+        self.jaw_ajar = self._jaw_ajar()  # of the unit jawOpen, which the person at rest has less of
+        self.rest -= self.jaw_ajar * unit_delta("jawOpen")
 
     @property
     def eye_midpoint(self) -> Array:
@@ -115,9 +116,9 @@ class Body:
 
     def _jaw_ajar(self) -> float:
         """By how much of jawOpen a rounded mesh's lips lie apart in the middle, as MakeHuman's do."""
-        upper, lower = self.rest[list(_UPPER_LIP_EDGE), 1].min(), self.rest[list(_LOWER_LIP_EDGE), 1].max()
+        upper, lower = self.rest[list(UPPER_LIP_EDGE), 1].min(), self.rest[list(LOWER_LIP_EDGE), 1].max()
         apart = upper - lower + _ROUNDED_OFF_M
-        return float(max(apart, 0.0) / -unit_delta("jawOpen")[list(_LOWER_LIP_EDGE), 1].mean())
+        return float(max(apart, 0.0) / -unit_delta("jawOpen")[list(LOWER_LIP_EDGE), 1].mean())
 
     def _joint(self, name: str) -> Array:
         return np.asarray(self.rest[makehuman.joint_cube(name)].mean(0))

@@ -21,19 +21,21 @@ from rich.progress import track
 from scipy.spatial.transform import Rotation
 
 from render.camera import Camera
+from render.making import makehuman
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError, face_unit_names
 from render.making.people.builtin import CAST
-from render.making.people.head import Head, both_sides, build_head
+from render.making.people.head import both_sides
 from render.making.people.person import Person
 from render.making.people.scene.anybody import anybody
 from render.making.people.scene.blender import BlenderError
-from render.making.people.scene.body import Pose
+from render.making.people.scene.body import Body, Pose
 from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.pictures import over
 from render.making.people.scene.renders import Renders, Shot
 from render.making.people.scene.shooting import add_scene_options
+from render.making.people.scene.uv import canonical_body
 
 Array = NDArray[np.float64]
 
@@ -121,17 +123,20 @@ def perform(seconds: float, fps: float, seed: int) -> Performance:
     return Performance(names, np.clip(weights, 0, 1), np.stack(angles, 1))
 
 
-def places_of(head: Head, names: tuple[str, ...]) -> tuple[list[str], Array]:
+def places_of(body: Body, names: tuple[str, ...]) -> tuple[list[str], Array]:
     """Names [R] of places of the face, and how far each unit moves them: [U, R, 3] millimetres."""
-    on_skin = np.zeros(len(head.canonical), bool)
-    on_skin[np.unique(head.faces[head.faces_of("body")])] = True
+    canonical = canonical_body()
+    on_skin = np.zeros(len(canonical), bool)
+    on_skin[makehuman.group_vertices("body")] = True
+    rest = body.posed(Pose({})).acting
+    moved = np.stack([1e3 * (body.posed(Pose({name: 1.0})).acting - rest) for name in names])
     regions, basis = [], []
     for place, (centre, radius) in _PLACES.items():
         for side, sign in (("", 1),) if centre[0] == 0 else (("Left", 1), ("Right", -1)):
-            away = np.linalg.norm(head.canonical - np.multiply(centre, (sign, 1, 1)), axis=1)
-            near = on_skin & (away < radius) & (head.canonical[:, 2] > 0)
+            away = np.linalg.norm(canonical - np.multiply(centre, (sign, 1, 1)), axis=1)
+            near = on_skin & (away < radius) & (canonical[:, 2] > 0)
             regions.append(place + side)
-            basis.append(np.stack([1e3 * head.units[name][near].mean(0) for name in names]))
+            basis.append(moved[:, near].mean(1))
     return regions, np.stack(basis, 1)
 
 
@@ -158,8 +163,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         make_film(options)
-    except (MakeHumanDataError, BlenderError, ValueError) as error:
+    except (MakeHumanDataError, BlenderError, ValueError, OSError) as error:
         sys.exit(f"film: {error}")
+    except KeyboardInterrupt:
+        sys.exit("film: stopped; the same command goes on from here")
 
 
 def make_film(options: argparse.Namespace) -> None:
@@ -182,7 +189,7 @@ def make_film(options: argparse.Namespace) -> None:
     top, bottom = options.light * np.array(_WALL)
     wall = np.linspace(top, bottom, height)[:, None]
     _encode(options.output, [over(path, wall) for path in frames], options.fps)
-    regions, basis = places_of(build_head(person.shape), performance.names)
+    regions, basis = places_of(model.body, performance.names)
     pose_deg = [performance.pose(k).gaze_deg("left") for k in range(len(frames))]
     np.savez_compressed(
         options.output.with_suffix(".npz"),
