@@ -20,7 +20,7 @@ _VIEWS_DEG = {
     "left 45": (45, 0),
 }
 _STILL_VIEWS_DEG = {**_VIEWS_DEG, "down 25": (0, 25), "up 25": (0, -25)}  # yaw, pitch
-_EXPRESSIONS: dict[str, dict[str, float]] = {
+EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
     "jaw open": {"jawOpen": 0.7},
     "smile": {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
@@ -66,9 +66,9 @@ def contact_sheet(
 def _rows(avatar: Avatar) -> dict[str, Mapping[str, float]]:
     """The expressions that the avatar can show, by their label, and components of a model that lacks some."""
     shown: dict[str, Mapping[str, float]] = {
-        n: units for n, units in _EXPRESSIONS.items() if not avatar.lost_units(tuple(units))
+        n: units for n, units in EXPRESSIONS.items() if not avatar.lost_units(tuple(units))
     }
-    if len(shown) == len(_EXPRESSIONS):
+    if len(shown) == len(EXPRESSIONS):
         return shown
     modes = [unit.name for unit in avatar.rig.units if unit.signed][:_UNNAMED_MODES]
     return shown | {f"{name} {_UNNAMED_WEIGHT:+g}": {name: _UNNAMED_WEIGHT} for name in modes}

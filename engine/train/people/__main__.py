@@ -3,6 +3,7 @@
 python -m engine.train.people make vera -o vera.avatar --budget 25
 python -m engine.train.people train SHOOT -o vera.avatar --budget 25
 python -m engine.train.people look SHOOT vera.avatar -o vera.png
+python -m engine.train.people sheet vera vera.avatar -o sheet.png
 """
 
 from __future__ import annotations
@@ -52,6 +53,17 @@ def main() -> int:
     look.add_argument("avatar", metavar="AVATAR", type=Path)
     look.add_argument("-o", "--output", metavar="SHEET.png", type=Path, help="the sheet to write")
     look.add_argument("--all", action="store_true", help="the pictures that were trained on too")
+    sheet = commands.add_parser(
+        "sheet", help="faces and views beside new path-traced pictures", allow_abbrev=False
+    )
+    sheet.add_argument("name", metavar="NAME", choices=sorted(CAST), help=", ".join(CAST))
+    sheet.add_argument("avatar", metavar="AVATAR", type=Path)
+    sheet.add_argument("-o", "--output", metavar="SHEET.png", type=Path, required=True)
+    sheet.add_argument(
+        "--pictures", type=Path, help="folder of the path-traced pictures (default NAME_sheet)"
+    )
+    sheet.add_argument("--size", type=int, default=512, help="side of a picture in pixels (default 512)")
+    add_scene_options(sheet)
     args = parser.parse_args()
     # Threads that wait in a spin take the time of those that work: training beside a renderer crawls.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads
@@ -66,6 +78,21 @@ def main() -> int:
             from engine.train.people.training import train_person
 
             print(train_person(args, COUNT))
+        elif args.action == "sheet":
+            from engine.train.people.sheet import make_sheet
+
+            pictures = args.pictures or Path(f"{args.name}_sheet")
+            print(
+                make_sheet(
+                    args.name,
+                    args.avatar,
+                    args.output,
+                    pictures,
+                    size=args.size,
+                    makehuman=args.makehuman,
+                    blender=args.blender,
+                )
+            )
         else:
             from engine.train.people.looking import look_at
 

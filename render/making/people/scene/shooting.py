@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,28 +143,35 @@ def _weights(acts: tuple[tuple[str, ...], ...], rng: np.random.Generator, least:
 
 def plan(model: PersonModel) -> list[Planned]:
     """All pictures of a person: about 48 at rest and 40 faces from 4 sides, 6 and 12 of 3 held out."""
-    target = model.body.eye_midpoint + _TARGET_M
-
-    def camera(yaw: float, pitch: float) -> Camera:
-        x, y, z = target
-        return Camera.orbit(
-            (x, y, z), distance_m=_DISTANCE_M, yaw_deg=yaw, pitch_deg=pitch, width=SIZE, height=SIZE,
-            vertical_fov_deg=_FOV_DEG,
-        )  # fmt: skip
-
-    planned = [Planned({}, camera(*view), held_out=False) for view in _REST_VIEWS]
-    planned += [Planned({}, camera(*view), held_out=True) for view in _REST_HELD_OUT]
+    planned = [Planned({}, camera(model, *view), held_out=False) for view in _REST_VIEWS]
+    planned += [Planned({}, camera(model, *view), held_out=True) for view in _REST_HELD_OUT]
     for weights in faces():
-        planned += [Planned(weights, camera(*view), held_out=False) for view in _FACE_VIEWS]
+        planned += [Planned(weights, camera(model, *view), held_out=False) for view in _FACE_VIEWS]
     for weights in held_out_faces():
-        planned += [Planned(weights, camera(*view), held_out=True) for view in _HELD_OUT_VIEWS]
+        planned += [Planned(weights, camera(model, *view), held_out=True) for view in _HELD_OUT_VIEWS]
     return planned
+
+
+def camera(model: PersonModel, yaw_deg: float, pitch_deg: float, size: int = SIZE) -> Camera:
+    """One of the cameras around a person, pictures of `size` pixels a side."""
+    x, y, z = model.body.eye_midpoint + _TARGET_M
+    return Camera.orbit(
+        (x, y, z), distance_m=_DISTANCE_M, yaw_deg=yaw_deg, pitch_deg=pitch_deg, width=size, height=size,
+        vertical_fov_deg=_FOV_DEG,
+    )  # fmt: skip
 
 
 def shoot(model: PersonModel, drawn: renders.Renders) -> None:
     """Take all pictures into the folder of `drawn` and write what is known of them."""
+    shots = take(model, drawn, plan(model))
+    write_start(drawn.folder, start_of(model))
+    write_shots(drawn.folder, model.person.name, model.person.shape, shots)
+
+
+def take(model: PersonModel, drawn: renders.Renders, pictures: Sequence[Planned]) -> list[Shot]:
+    """Draw what is not there yet, and tell what is known of each picture."""
     shots = []
-    for planned in track(plan(model), f"pictures of {model.person.name}"):
+    for planned in track(pictures, f"pictures of {model.person.name}"):
         border = _border(model, planned)
         path = drawn.picture(
             model,
@@ -173,8 +181,8 @@ def shoot(model: PersonModel, drawn: renders.Renders) -> None:
         shots.append(
             Shot(
                 file=path.name,
-                width=SIZE,
-                height=SIZE,
+                width=planned.camera.width,
+                height=planned.camera.height,
                 focal_px=planned.camera.fy,
                 camera_to_world=_camera_to_world(planned.camera),
                 weights=planned.weights,
@@ -182,8 +190,7 @@ def shoot(model: PersonModel, drawn: renders.Renders) -> None:
                 border=border,
             )
         )
-    write_start(drawn.folder, start_of(model))
-    write_shots(drawn.folder, model.person.name, model.person.shape, shots)
+    return shots
 
 
 def start_of(model: PersonModel) -> Start:
@@ -246,8 +253,9 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     pixels = np.stack(
         [planned.camera.fx * x / z + planned.camera.cx, planned.camera.fy * y / z + planned.camera.cy]
     )
-    low = np.clip(np.floor(pixels.min(1)) - _MARGIN_PX, 0, SIZE).astype(int)
-    high = np.clip(np.ceil(pixels.max(1)) + _MARGIN_PX, 0, SIZE).astype(int)
+    size = (planned.camera.width, planned.camera.height)
+    low = np.clip(np.floor(pixels.min(1)) - _MARGIN_PX, 0, size).astype(int)
+    high = np.clip(np.ceil(pixels.max(1)) + _MARGIN_PX, 0, size).astype(int)
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
