@@ -19,6 +19,7 @@ from engine.train.methods.sage.method import Sage
 from engine.train.results.bake import bake_loss
 from engine.train.synthetic.capture import make_capture
 from render.avatars.file import load_avatar, save_avatar
+from tests.engine.train.baked_people import SHORT_HAIR
 
 TINY = SageConfig(
     regime="multiview",
@@ -35,9 +36,16 @@ TINY = SageConfig(
 
 
 @pytest.fixture(scope="module")
-def capture() -> Dataset:
+def capture(baked_people: Path) -> Dataset:
     return make_capture(
-        3, num_views=6, expressions=2, views_per_expression=1, num_novel_views=1, size=64, supersampling=1
+        SHORT_HAIR,
+        num_views=6,
+        expressions=2,
+        views_per_expression=1,
+        num_novel_views=1,
+        size=64,
+        supersampling=1,
+        folder=baked_people,
     )
 
 

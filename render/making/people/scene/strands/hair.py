@@ -204,7 +204,9 @@ def _undercoat(ground: Ground) -> Strands:
     if ground.hair.style == "afro":
         nodes = coils(roots, within + 20, 11.0, 8, rng)
     elif ground.hair.style == "bun":
-        nodes = to_length(swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, rng), np.full(len(roots), 28.0), 6)
+        nodes = to_length(
+            swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, rng), np.full(len(roots), 28.0), 6
+        )
     elif ground.hair.style == "short":
         nodes, length = short(roots, ground.surface, ground.hair, rng)
         nodes = to_length(nodes, 0.5 * length, 5)
