@@ -125,7 +125,7 @@ def test_folds_come_with_the_expression(head: SyntheticHead) -> None:
     skin = head.mesh.rows["skin"]
     # Where no share of other light comes in: what changes there are folds and blood.
     forehead = np.abs(rest.points[skin] - (0, 0.085, 0.09)).max(1) < 0.02
-    assert forehead.sum() > 500
+    assert forehead.sum() > 300
     before, after = rest.colours[skin][forehead], raised.colours[skin][forehead]
     assert float((after / before).min()) < 0.93
     assert float((after / before).max()) < 1.1
@@ -137,23 +137,24 @@ def test_what_is_hidden_at_rest_is_lit_when_it_shows(head: SyntheticHead) -> Non
     """An open mouth is not black, and neither are shut lids nor eyes that look aside."""
     camera = Camera.orbit((0, 0, 0.08), distance_m=0.8, width=160, height=160, vertical_fov_deg=12)
 
-    def darkest(pose: PosedHead, name: str) -> float:
+    def bright(pose: PosedHead, name: str) -> float:
         part = head.mesh.rows[name]
         ours = np.zeros(len(pose.colours), np.float32)
         ours[part] = 1
         marked = PosedHead(pose.points, pose.normals, np.repeat(ours[:, None], 3, 1), pose.strands)
         shows = head.picture(marked, camera, 1).rgb[..., 0] > 0.9
         assert int(shows.sum()) > 30
-        return float(head.picture(pose, camera, 1).rgb.mean(-1)[shows].quantile(0.1))
+        return float(head.picture(pose, camera, 1).rgb.mean(-1)[shows].quantile(0.75))
 
-    assert darkest(posed(head, jawOpen=0.7), "tongue") > 0.1
-    assert darkest(posed(head, jawOpen=0.5, mouthUpperUp_=0.8), "teeth") > 0.2
-    aside = posed(head, eyeLookOutLeft=0.8, eyeLookInRight=0.8)
-    assert darkest(aside, "eyeballs") > 0.08  # pupils are black
-    shut = posed(head, eyeBlink_=1.0)
-    lids = head.mesh.rows["skin"]
-    near = np.linalg.norm(shut.points[lids] - head.model.body.eyes["left"], axis=1) < 0.0155
-    assert float(np.median(shut.colours[lids][near & (shut.points[lids][:, 2] > 0.085)])) > 0.2
+    assert bright(posed(head, jawOpen=0.7), "tongue") > 0.2
+    assert bright(posed(head, jawOpen=0.5, mouthUpperUp_=0.8), "teeth") > 0.35
+    assert bright(posed(head, eyeLookOutLeft=0.8, eyeLookInRight=0.8), "eyeballs") > 0.35
+    x, y, depth = (head.model.body.eyes["left"] @ camera.world_to_camera[:3, :3].T.numpy()) + (
+        camera.world_to_camera[:3, 3].numpy()
+    )
+    row, column = int(camera.fy * y / depth + camera.cy), int(camera.fx * x / depth + camera.cx)
+    lid = head.picture(posed(head, eyeBlink_=1.0), camera, 2).rgb[row - 4 : row, column]
+    assert float(lid.mean()) > 0.25
 
 
 def test_the_body_moves_as_the_rig_does(head: SyntheticHead) -> None:

@@ -113,7 +113,6 @@ def test_light_is_baked_once(model: PersonModel, mesh: BakedMesh, tmp_path: Path
     colours = baked_colours(model, mesh, folder, fake)
     assert [path.name for path in folder.iterdir()] == [baked_file(VERA, folder).name]
     assert len(colours.rest) == mesh.triangles.max() + 1
-    # Kept in steps of three.
     assert np.abs(colours.rest[mesh.rows["skin"]].astype(int) - (200, 100, 50)).max() <= 2
     again = baked_colours(model, mesh, folder, Path("/no/blender"))
     np.testing.assert_array_equal(again.rest, colours.rest)

@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 # bends light (tears) is left out; irises are seen through the eyeballs, whose colours hold them.
 LEVELS = {"skin": 2, "clothes": 3, "eyeballs": 1, "caruncles": 1, "teeth": 1, "gums": 1, "tongue": 1}
 BENEATH = {"irises": 1}
+_INSIDE_OUT = ("caruncles",)  # whose polygons face inwards: a baked side is the one that faces out
 _BOTTOM_M = -0.285  # where the rig ends
 _NODES = {"hair": 36000, "undercoat": 18000, "brows": 5000, "beard": 8000}  # kept at most of a set of strands
 _UNSEEN = ("fine",)  # down on the skin
@@ -86,6 +87,8 @@ class BakedMesh:
             name: _rounded(model.surfaces[name], rest.vertices[name], levels)
             for name, levels in (LEVELS | BENEATH).items()
         }
+        for name in _INSIDE_OUT:
+            self.surfaces[name] = self.surfaces[name].turned_over()
         self.ribbons = {
             name: Ribbons.of(strands, _NODES.get(name, _OTHER_NODES), model.person.seed)
             for name, strands in model.strands.items()

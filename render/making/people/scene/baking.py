@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.sparse import coo_array, csr_array, diags_array
 from scipy.spatial import cKDTree
 
 from render.camera import Camera
+from render.making.people.fields import smoothstep
 from render.making.people.person import Person
 from render.making.people.scene.baked_mesh import BakedMesh, fine_surface, outwards
 from render.making.people.scene.blender import SCRIPT, Blender, BlenderError
@@ -47,9 +49,11 @@ _INSIDE = ("teeth", "gums", "tongue")
 _SAMPLES = {"skin": 32, "ribbons": 12, "clothes": 12, "opened": 24, "mouth": 16, "eyes": 32, "balls": 16}
 _SPREAD = 0.5  # share of its neighbours in a vertex of skin, where rays are noisiest
 _LOCK, _LOCK_SHARE = 12, 0.75  # nodes that share a ribbon's colour, which stands for so many hairs
-_BEHIND_LIDS = 0.65  # of a free eyeball's light, where lids keep all out
-_STEP = 3  # of colours in a file
-_CHANGE = 12  # least change of colour that is kept of the opened face; below are rays' chances
+_BEHIND_LIDS = 0.65  # of a free eyeball's light, where lids keep all out, and in the eye's corner
+_STEP = 5  # of colours in a file; divides 255
+_NOT_GREEN = np.array([1, 0, 1], np.uint8)
+_CHANGE = (5, 12)  # of colours about a vertex, from which the opened face begins to count; less is chance
+_CHANGE_STEPS = 4  # from vertex to vertex, over which it is taken
 # What only painted Gaussians show of a person.
 _PAINTED = {
     "eyes": ("iris_inner", "iris_outer", "white", "lash_strength", "liner"),
@@ -117,11 +121,11 @@ def baked_colours(
 
 
 def _packed(mesh: BakedMesh, colours: BakedColours) -> dict[str, Any]:
-    """Steps of colours; both sides of a ribbon as one, the opened face as its difference, mostly zero."""
-    arrays = {name: colours.rest[rows] // _STEP for name, rows in mesh.rows.items()}
+    """As little as a file can do with: both sides of a ribbon are one, most of the opened face is zero."""
+    arrays = {name: _to_steps(colours.rest[rows]) for name, rows in mesh.rows.items()}
     for name in mesh.ribbons:
         arrays[name] = arrays[name][::2]
-    return {**arrays, "opened": colours.opened // _STEP - arrays["skin"]}  # modulo 256
+    return {**arrays, "opened": _to_steps(colours.opened) - arrays["skin"]}  # modulo 256, as all of this
 
 
 def _read(path: Path, mesh: BakedMesh) -> BakedColours:
@@ -134,18 +138,28 @@ def _read(path: Path, mesh: BakedMesh) -> BakedColours:
     if {name: len(colours) for name, colours in arrays.items()} != sizes:
         raise BlenderError(f"{path} holds colours of another mesh than this person's: remove it to bake anew")
     rest = np.concatenate([arrays[name] for name in mesh.sizes])
-    return BakedColours(_STEP * rest, _STEP * (arrays["opened"] + arrays["skin"]))
+    return BakedColours(_from_steps(rest), _from_steps(arrays["opened"] + arrays["skin"]))
+
+
+def _to_steps(colours: Bytes) -> Bytes:
+    """Green in coarse steps, and by how many red and blue differ from it."""
+    steps = np.minimum(colours.astype(int) + _STEP // 2, 255).astype(np.uint8) // _STEP
+    return steps - steps[:, 1:2] * _NOT_GREEN
+
+
+def _from_steps(steps: Bytes) -> Bytes:
+    return _STEP * (steps + steps[:, 1:2] * _NOT_GREEN)
 
 
 def _bake(model: PersonModel, mesh: BakedMesh, folder: Path, python: Path | None) -> BakedColours:
     jobs = (
         _Job("skin", ("skin",), {}),
-        _Job("clothes", ("clothes", "caruncles"), {}),
+        _Job("clothes", ("clothes",), {}),
         _Job("ribbons", tuple(mesh.ribbons), {}),
         _Job("opened", ("skin",), OPENED),
         _Job("mouth", _INSIDE, _MOUTH),
         _Job("eyes", ("eyeballs",), _WIDE),
-        _Job("balls", ("eyeballs",), {}, alone=True),
+        _Job("balls", ("eyeballs", "caruncles"), {}, alone=True),
     )
     work = [_SAMPLES[job.kind] * sum(mesh.sizes[name] for name in job.names) for job in jobs]
     picture = (folder / f"partial_{os.getpid()}.png").absolute()
@@ -173,15 +187,14 @@ def _bake(model: PersonModel, mesh: BakedMesh, folder: Path, python: Path | None
 def _finished(model: PersonModel, mesh: BakedMesh, baked: Mapping[tuple[str, str], Bytes]) -> BakedColours:
     """What was baked, by job and surface, as one."""
     rest = {name: part for (kind, name), part in baked.items() if kind not in ("opened", "balls")}
-    free = (_BEHIND_LIDS * baked["balls", "eyeballs"]).astype(np.uint8)
-    rest["eyeballs"] = np.maximum(rest["eyeballs"], free)
+    free = {
+        name: (_BEHIND_LIDS * baked["balls", name]).astype(np.uint8) for name in ("eyeballs", "caruncles")
+    }
+    rest |= {"eyeballs": np.maximum(rest["eyeballs"], free["eyeballs"]), "caruncles": free["caruncles"]}
     nodes = mesh.strand_points(model, model.at(Pose({})))
     for name, points in nodes.items():
         rest[name] = np.repeat(_in_locks(points.reshape(-1, 3), rest[name]), 2, 0)
-    rest["skin"] = _spread(mesh, rest["skin"])
-    opened = _spread(mesh, baked["opened", "skin"])
-    changed = np.abs(opened.astype(int) - rest["skin"]).max(1, keepdims=True) > _CHANGE
-    opened = np.where(changed, opened, rest["skin"])
+    rest["skin"], opened = _faces(mesh, rest["skin"], baked["opened", "skin"])
     return BakedColours(np.concatenate([rest[name] for name in mesh.sizes]), opened)
 
 
@@ -219,7 +232,7 @@ def _bake_message(model: PersonModel, mesh: BakedMesh, job: _Job) -> tuple[dict[
         "surfaces": list(job.names),
         "hidden": [name for name in mesh.sizes if job.alone and name not in job.names],
         # A cornea is what is seen through it, and its catchlight is where the camera has it.
-        "from_camera": job.names == ("eyeballs",),
+        "from_camera": "eyeballs" in job.names,
         "samples": _SAMPLES[job.kind],
         "lighting": lighting_message(model, STUDIO),
         "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy, "border": None},
@@ -234,14 +247,21 @@ def _in_locks(points: NDArray[np.float32], colours: Bytes) -> Bytes:
     return np.asarray((1 - _LOCK_SHARE) * own + _LOCK_SHARE * own[near].mean(1) + 0.5, np.uint8)
 
 
-def _spread(mesh: BakedMesh, colours: Bytes) -> Bytes:
-    """Colours of the skin [S, 3], each mixed with its neighbours'."""
-    quads = mesh.surfaces["skin"].quads
-    total, count = np.zeros((len(colours), 3)), np.zeros(len(colours))
-    for ahead in (1, 3):
-        ends = np.roll(quads, -ahead, 1).ravel()
-        for channel in range(3):
-            total[:, channel] += np.bincount(quads.ravel(), colours[ends, channel], len(colours))
-        count += np.bincount(quads.ravel(), minlength=len(colours))
-    mixed = (1 - _SPREAD) * colours + _SPREAD * total / count[:, None]
-    return np.asarray(mixed + 0.5, np.uint8)
+def _faces(mesh: BakedMesh, rest: Bytes, opened: Bytes) -> tuple[Bytes, Bytes]:
+    """The skin's colours [S, 3] at rest and in the opened face, the same but where light changed."""
+    around = _neighbours(mesh.surfaces["skin"].quads, len(rest))
+    first, second = ((1 - _SPREAD) * c + _SPREAD * (around @ c) for c in (rest.astype(float), opened))
+    change = second - first
+    for _ in range(_CHANGE_STEPS):
+        change = around @ change
+    share = smoothstep(*_CHANGE, np.abs(change).max(1))[:, None]
+    second = first + share * (second - first)
+    return np.asarray(first + 0.5, np.uint8), np.asarray(second + 0.5, np.uint8)
+
+
+def _neighbours(quads: NDArray[np.int64], count: int) -> csr_array:
+    """What takes the mean [count, count] of the vertices along each one's edges."""
+    rows = np.concatenate([quads.ravel()] * 2)
+    columns = np.concatenate([np.roll(quads, -ahead, 1).ravel() for ahead in (1, 3)])
+    around = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    return csr_array(diags_array(1 / np.asarray(around.sum(1))) @ around)

@@ -30,6 +30,11 @@ class Rounded:
         """Two of each quad, [2 Q, 3]."""
         return np.concatenate([self.quads[:, :3], self.quads[:, [0, 2, 3]]]).astype(np.int32)
 
+    def turned_over(self) -> Rounded:
+        """The same with its other side out."""
+        uv = self.corner_uv.reshape(-1, 4, 2)[:, ::-1].reshape(-1, 2)
+        return Rounded(self.matrix, self.quads[:, ::-1], uv)
+
     def vertex_uv(self) -> NDArray[np.float32]:
         """One place [N, 2] of each vertex in the picture; on a seam, one of several."""
         uv = np.zeros((self.matrix.shape[0], 2), np.float32)
