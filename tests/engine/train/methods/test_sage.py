@@ -64,7 +64,7 @@ def test_losses_fall_phase_by_phase(trained: tuple[Sage, Trainer]) -> None:
     assert float(rgb[-12:].mean()) < 0.6 * float(rgb[:3].mean())
     field = torch.tensor([losses["surfels and field"][term] for term in ("ray_depth", "ray_normal")]).sum(0)
     field = field[field > 0]  # every fourth step trains the field
-    # It starts at the rig's own surface, which is the person's but for hair and cloth: little is left to fall.
+    # It starts at the rig's surface, which is the person's but for hair and cloth: little is left to fall.
     assert float(field[-5:].mean()) < 0.98 * float(field[:5].mean())
     # Every step of phase two is another face: only means over many tell.
     second = losses["self-supervision"]
