@@ -3,7 +3,8 @@
     python -m bench.train_gpu [--data FOLDER] [--minutes 5] [--size 512] [--seed 1]
 
 FOLDER is what `visavis train prepare` made (default: $VISAVIS_TESTDATA/lp_d9.data where there is one; else a
-SYNTHETIC clip of engine/train/synthetic is rendered, the last fifth held out). One JSON line last.
+SYNTHETIC clip of engine/train/synthetic is rendered, the last fifth held out: that needs MakeHuman's assets
+and, the first time, Blender, see docs/people.md). One JSON line last.
 """
 
 from __future__ import annotations

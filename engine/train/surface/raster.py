@@ -132,28 +132,3 @@ def _resolve(
                 cover[y, x] = count / (s * s)
                 for c in range(channels):
                     mean[y, x, c] /= count
-
-
-@kept_njit(nogil=True)
-def depth_map(points: Array, faces: NDArray[np.int32], size: int) -> Array:
-    """Largest z [size, size] over a parallel projection; `points` [V, 3]: x, y in texels, z any unit."""
-    out = np.full((size, size), -1e9, np.float32)
-    for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        x0, y0, x1, y1 = points[i, 0], points[i, 1], points[j, 0], points[j, 1]
-        x2, y2 = points[k, 0], points[k, 1]
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0:
-            continue
-        left, right = max(0, int(min(x0, x1, x2) + 0.5)), min(size - 1, int(max(x0, x1, x2) - 0.5))
-        first, last = max(0, int(min(y0, y1, y2) + 0.5)), min(size - 1, int(max(y0, y1, y2) - 0.5))
-        for y in range(first, last + 1):
-            for x in range(left, right + 1):
-                b1 = ((x + 0.5 - x0) * (y2 - y0) - (x2 - x0) * (y + 0.5 - y0)) / area
-                b2 = ((x1 - x0) * (y + 0.5 - y0) - (x + 0.5 - x0) * (y1 - y0)) / area
-                b0 = 1 - b1 - b2
-                if b0 >= 0 and b1 >= 0 and b2 >= 0:
-                    z = b0 * points[i, 2] + b1 * points[j, 2] + b2 * points[k, 2]
-                    if z > out[y, x]:
-                        out[y, x] = z
-    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +14,7 @@ from engine.train.synthetic.expressions import random_expression
 from engine.train.synthetic.head import PosedHead, SyntheticHead
 from render.camera import Camera
 from render.making.people.head import rig_reference
-from render.making.people.random_person import random_person
-from render.rigs.head import load_head
+from render.making.people.scene.anybody import anybody
 from render.rigs.params import RigParams
 
 _TARGET = (0.0, -0.008, 0.0)  # metres: hair above, collar below
@@ -32,15 +32,17 @@ def make_capture(
     head_turn_deg: float = 12.0,
     size: int = 256,
     supersampling: int = 3,
+    folder: Path | None = None,
 ) -> Dataset:
     """The protocol's data of one person: pictures and masks with exact cameras, poses and geometry.
 
     To train on: one moment (time_index 0, a neutral face) seen by `num_views` cameras. To test: the same
     moment from `num_novel_views` other cameras, and `expressions` unseen faces (time_index 1, 2, ...; the
     head turned by up to `head_turn_deg`), each from `views_per_expression` cameras. The same seed gives the
-    same capture. About 0.15 s a picture at 256x256, and 0.3 s a moment.
+    same capture. About 0.15 s a picture at 256x256, and 0.3 s a moment. `folder` and what is raised are as
+    for `SyntheticHead`, which bakes a person's light once, in minutes.
     """
-    head = SyntheticHead(random_person(seed, load_head().num_shapes))
+    head = SyntheticHead(anybody(seed), folder)
     rng = np.random.default_rng([seed, 4])
     around = camera_ring(num_views, size, rng)
     between = camera_ring(num_novel_views, size, rng, most_yaw_deg=60)
@@ -58,13 +60,20 @@ def make_capture(
 
 
 def make_clip(
-    seed: int, *, num_frames: int = 60, test_fraction: float = 0.2, size: int = 256, supersampling: int = 3
+    seed: int,
+    *,
+    num_frames: int = 60,
+    test_fraction: float = 0.2,
+    size: int = 256,
+    supersampling: int = 3,
+    folder: Path | None = None,
 ) -> Dataset:
     """One fixed camera, the head turning and the face moving: what `prepare` makes of a film, but exact.
 
-    The last `test_fraction` of the frames is held out.
+    The last `test_fraction` of the frames is held out. `folder` and what is raised are as for
+    `SyntheticHead`.
     """
-    head = SyntheticHead(random_person(seed, load_head().num_shapes))
+    head = SyntheticHead(anybody(seed), folder)
     rng = np.random.default_rng([seed, 5])
     camera = camera_ring(1, size, rng, most_yaw_deg=0)
     num_keys = max(2, num_frames // 12 + 1)

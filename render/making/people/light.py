@@ -76,25 +76,3 @@ STUDIO = Light(
     ),
     exposure=1.10,
 )
-
-
-def random_light(seed: int) -> Light:
-    """A room with a soft key on one side, a fill and a rim light whose places and colours vary."""
-    rng = np.random.default_rng([seed, 2])
-    side = float(rng.choice([-1.0, 1.0]))
-    warm = float(rng.uniform(-1, 1))
-    tint = (1 + 0.07 * warm, 1.0, 1 - 0.10 * warm)
-    cool = (2 - tint[0], 2 - tint[1], 2 - tint[2])
-    key = (side * float(rng.uniform(0.4, 0.8)), float(rng.uniform(0.35, 0.7)), 0.85)
-    return Light(
-        room=0.34,
-        room_level=0.65,
-        room_colour=cool,
-        floor=(0.15, 0.12, 0.1),
-        lamps=(
-            Lamp(key, 10, tint, float(rng.uniform(1.2, 1.7))),
-            Lamp((-side * 0.8, 0.2, 0.7), 6, cool, float(rng.uniform(0.2, 0.5))),
-            Lamp((-side * 0.85, 0.45, -0.75), 12, (0.9, 0.95, 1.05), float(rng.uniform(0.4, 0.9))),
-        ),
-        exposure=1.05,
-    )

@@ -13,7 +13,7 @@ from render.making.people.light import STUDIO, Light
 
 Rgb = tuple[float, float, float]
 HairStyle = Literal["bob", "short", "afro", "long", "bun"]  # painted people know the first three
-Neckline = Literal["crew", "vee", "round"]
+Neckline = Literal["crew", "vee"]
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,12 @@ class Hair:
     sideburns: bool = False
     hairline_mm: tuple[float, ...] = _HAIRLINE_MM  # canonical, at HAIRLINE_DEG
     hairline_lift: float = 0.0  # over the forehead
-    # Of the textured mesh, whose hair is a cap with short strands on it:
-    thickness: float = 11.0
-    length: float = 22.0
-    parting: float = 0.3  # angle of the strands' sweep over the forehead, radians
 
 
 @dataclass(frozen=True)
 class Clothes:
     colour: Rgb = (62, 80, 92)
     neckline: Neckline = "crew"
-    collar: float = 0.0  # how much higher a round neckline lies
     item: str = "female_casualsuit01"  # MakeHuman's
 
 

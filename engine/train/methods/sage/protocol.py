@@ -8,7 +8,8 @@ Two more ask why: the paper's phase one knows nothing of the terms that we have 
 normals and distortion, light through the person): `bare phase one` leaves them out, `bare, with phase two`
 goes on from it.
 Expected: phase two gains at least 1 dB of reenactment PSNR and costs at most 0.5 dB of novel views.
-Whatever comes out is written down.
+Whatever comes out is written down. The published figures are of the former synthetic people, whose skin was
+painted; people are made of baked light now (docs/people.md), and have not been measured.
 """
 
 from __future__ import annotations

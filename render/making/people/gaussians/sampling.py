@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numba import prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from render.machine_code import kept_njit
 from render.making.people.fields import unit
 from render.making.people.head import Head
-from render.making.people.mesh.surface import phong_points
 from render.normals import vertex_normals
 
 Array = NDArray[np.float64]
@@ -44,8 +44,35 @@ class Samples:
 def surface(head: Head, vertices: Array, normals: Array, face: Indices, bary: Array) -> tuple[Array, Array]:
     """Phong-tessellated points [N, 3] and unit normals [N, 3] of the mesh."""
     corners = head.faces[face]
-    points = phong_points(corners, bary, vertices, normals, _PHONG_SHARE)
+    points = _phong_points(corners, bary, vertices, normals, _PHONG_SHARE)
     return points, unit((bary[:, :, None] * normals[corners]).sum(1))
+
+
+@kept_njit(parallel=True, nogil=True)
+def _phong_points(corners: Indices, weights: Array, vertices: Array, normals: Array, share: float) -> Array:
+    """Points [N, 3] of a mesh rounded by `share`: `weights` [N, 3] of the vertices `corners` [N, 3].
+
+    Source: T. Boubekeur, M. Alexa, "Phong Tessellation", 2008, equation 4.
+    """
+    out = np.empty((corners.shape[0], 3), vertices.dtype)
+    for i in prange(corners.shape[0]):
+        for c in range(3):
+            out[i, c] = (
+                weights[i, 0] * vertices[corners[i, 0], c]
+                + weights[i, 1] * vertices[corners[i, 1], c]
+                + weights[i, 2] * vertices[corners[i, 2], c]
+            )
+        x, y, z = out[i, 0], out[i, 1], out[i, 2]
+        for k in range(3):
+            v = corners[i, k]
+            off = (
+                (x - vertices[v, 0]) * normals[v, 0]
+                + (y - vertices[v, 1]) * normals[v, 1]
+                + (z - vertices[v, 2]) * normals[v, 2]
+            )
+            for c in range(3):
+                out[i, c] -= share * weights[i, k] * off * normals[v, c]
+    return out
 
 
 def samples_at(head: Head, face: Indices, bary: Array, spacing: Array | float) -> Samples:

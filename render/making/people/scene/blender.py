@@ -1,4 +1,4 @@
-"""The process that runs path_tracer.py in a Python that has Blender."""
+"""The process that runs path_tracer.py, or a script that builds on it, in a Python that has Blender."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Blender:
     """A running process. Raises BlenderError where it cannot start.
 
     `python` is an interpreter that has `bpy` (Blender 4.5 as a package needs Python 3.11); without one that
-    of VISAVIS_BLENDER, or the present one.
+    of VISAVIS_BLENDER, or the present one. `script` is what it runs.
     """
 
-    def __init__(self, python: Path | None = None) -> None:
+    def __init__(self, python: Path | None = None, script: Path = SCRIPT) -> None:
         chosen = str(python or os.environ.get(VARIABLE) or sys.executable)
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (a pipe nobody reads would fill)
         nice = ["nice", "-n", str(_NICENESS)] if os.name == "posix" else []
         # -P: beside the script lie files whose names are also Blender's.
-        command = [*nice, chosen, "-P", str(SCRIPT)]
+        command = [*nice, chosen, "-P", str(script)]
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         try:
             self._process = subprocess.Popen(

@@ -73,7 +73,8 @@ class PersonModel:
         }
         hanging = {name: HangingStrands.of(strands, self.body) for name, strands in hair.items()}
         self._on_face = {name: bound for name, bound in on_face.items() if bound is not None}
-        self._hanging = {name: strands for name, strands in hanging.items() if strands is not None}
+        # Hair that lies on the shoulders; the rest is rigid with the head or follows the skin.
+        self.hanging = {name: strands for name, strands in hanging.items() if strands is not None}
         self.strands: dict[str, Strands] = {
             **hair,
             **{name: bound.rest for name, bound in self._on_face.items()},
@@ -93,7 +94,7 @@ class PersonModel:
         }
         moved = {
             **{name: bound.on(vertices["skin"]) for name, bound in self._on_face.items()},
-            **{name: strands.on(posed.turn) for name, strands in self._hanging.items()},
+            **{name: strands.on(posed.turn) for name, strands in self.hanging.items()},
         }
         return Moment(
             {name: v.astype(np.float32) for name, v in vertices.items()},

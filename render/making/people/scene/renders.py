@@ -6,20 +6,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from render.camera import Camera
 from render.making.people.scene.blender import SCRIPTS, Blender, BlenderError
 from render.making.people.scene.lighting import STUDIO, Lighting
+from render.making.people.scene.messages import Arrays, Messages, lighting_message, placed
 from render.making.people.scene.model import Moment, PersonModel
-from render.making.people.scene.surface import Material
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Renders:
         self._blender: Blender | None = None
         self._shown = ""  # hash of the person in the process
         self._script_digest = hashlib.sha256(b"".join(script.read_bytes() for script in SCRIPTS)).hexdigest()
-        self._picture_digests: dict[Path, str] = {}
+        self._messages = Messages()
 
     def __enter__(self) -> Renders:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -80,48 +77,21 @@ class Renders:
         return path
 
     def _person(self, model: PersonModel, moment: Moment) -> tuple[dict[str, Any], Arrays]:
-        arrays: Arrays = {}
-        surfaces, strands = {}, {}
-        for name, surface in model.surfaces.items():
-            arrays |= {f"{name}.{key}": getattr(surface, key) for key in ("corners", "counts", "uv")}
-            if surface.rest is not None:
-                arrays[f"{name}.rest"] = surface.rest
-            surfaces[name] = {
-                "vertices": len(moment.vertices[name]),
-                "subdivisions": surface.subdivisions,
-                "material": self._material(surface.material),
-            }
+        sizes = {name: len(vertices) for name, vertices in moment.vertices.items()}
+        surfaces, arrays = self._messages.surfaces(model.surfaces, sizes)
+        strands = {}
         for name, hairs in model.strands.items():
             arrays |= {f"{name}.{key}": getattr(hairs, key) for key in ("points", "radius", "melanin")}
-            strands[name] = {"material": self._material(model.strand_material)}
+            strands[name] = {"material": self._messages.material(model.strand_material)}
         message = {"kind": "person", "script": self._script_digest, "surfaces": surfaces, "strands": strands}
         return message, arrays
-
-    def _material(self, material: Material) -> dict[str, Any]:
-        picture = material.picture
-        return {
-            "shader": material.shader,
-            "numbers": dict(material.numbers),
-            "picture": None if picture is None else str(picture.absolute()),
-            "digest": None if picture is None else self._digest_of(picture),
-            "further": {
-                name: {"path": str(path.absolute()), "digest": self._digest_of(path)}
-                for name, path in material.further.items()
-            },
-        }
-
-    def _digest_of(self, picture: Path) -> str:
-        if picture not in self._picture_digests:
-            self._picture_digests[picture] = hashlib.sha256(picture.read_bytes()).hexdigest()
-        return self._picture_digests[picture]
 
 
 def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[dict[str, Any], Arrays]:
     camera = shot.camera
-    lighting = {**asdict(shot.lighting), "eyes": model.body.eye_midpoint.round(6).tolist()}
     message = {
         "kind": "picture",
-        "lighting": lighting,
+        "lighting": lighting_message(model, shot.lighting),
         "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy, "border": shot.border},
         "samples": shot.samples,
     }
@@ -129,7 +99,7 @@ def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[di
     arrays |= {f"{name}.state": state for name, state in moment.states.items()}
     arrays |= {f"{name}.placement": matrix for name, matrix in moment.placements.items()}
     arrays |= {f"{name}.points": points for name, points in moment.strands.items()}
-    arrays["camera_to_world"] = np.linalg.inv(camera.world_to_camera.double().numpy()).round(9)
+    arrays["camera_to_world"] = placed(camera)
     return message, arrays
 
 

@@ -19,6 +19,7 @@ from engine.train.methods.sage.method import Sage
 from engine.train.results.bake import bake_loss
 from engine.train.synthetic.capture import make_capture
 from render.avatars.file import load_avatar, save_avatar
+from tests.engine.train.baked_people import SHORT_HAIR
 
 TINY = SageConfig(
     regime="multiview",
@@ -35,9 +36,16 @@ TINY = SageConfig(
 
 
 @pytest.fixture(scope="module")
-def capture() -> Dataset:
+def capture(baked_people: Path) -> Dataset:
     return make_capture(
-        3, num_views=6, expressions=2, views_per_expression=1, num_novel_views=1, size=64, supersampling=1
+        SHORT_HAIR,
+        num_views=6,
+        expressions=2,
+        views_per_expression=1,
+        num_novel_views=1,
+        size=64,
+        supersampling=1,
+        folder=baked_people,
     )
 
 
@@ -56,7 +64,8 @@ def test_losses_fall_phase_by_phase(trained: tuple[Sage, Trainer]) -> None:
     assert float(rgb[-12:].mean()) < 0.6 * float(rgb[:3].mean())
     field = torch.tensor([losses["surfels and field"][term] for term in ("ray_depth", "ray_normal")]).sum(0)
     field = field[field > 0]  # every fourth step trains the field
-    assert float(field[-5:].mean()) < 0.9 * float(field[:5].mean())
+    # It starts at the rig's surface, which is the person's but for hair and cloth: little is left to fall.
+    assert float(field[-5:].mean()) < 0.98 * float(field[:5].mean())
     # Every step of phase two is another face: only means over many tell.
     second = losses["self-supervision"]
     together = torch.tensor([second[k] for k in ("normal", "distortion", "appearance")]).sum(0)

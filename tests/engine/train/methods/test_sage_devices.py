@@ -32,6 +32,7 @@ from engine.train.synthetic.capture import make_capture
 from render.camera import Camera
 from render.gsplat.kernels import GsplatError
 from render.rigs.head import load_head
+from tests.engine.train.baked_people import SHORT_HAIR
 
 TINY = SageConfig(
     regime="multiview",
@@ -48,9 +49,16 @@ TINY = SageConfig(
 
 
 @pytest.fixture(scope="module")
-def capture() -> Dataset:
+def capture(baked_people: Path) -> Dataset:
     return make_capture(
-        3, num_views=4, expressions=1, views_per_expression=1, num_novel_views=1, size=48, supersampling=1
+        SHORT_HAIR,
+        num_views=4,
+        expressions=1,
+        views_per_expression=1,
+        num_novel_views=1,
+        size=48,
+        supersampling=1,
+        folder=baked_people,
     )
 
 

@@ -25,6 +25,7 @@ from engine.train.prepare.placement import projected
 from engine.train.prepare.prepare import Prepared, PrepareOptions, prepare
 from engine.train.synthetic.capture import make_capture
 from render.rigs.head import load_head
+from tests.engine.train.baked_people import SHORT_HAIR
 from tracking.fit.embedding import HEAD_LANDMARKS, LandmarkEmbedding, landmark_model
 from tracking.fit.face_fit import Intrinsics
 
@@ -68,10 +69,17 @@ def make(folder: Path, out: Path) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def truth(models_dir: Path) -> Dataset:
+def truth(models_dir: Path, baked_people: Path) -> Dataset:
     """One moment at rest from six sides, two with expressions from four."""
     return make_capture(
-        3, num_views=6, expressions=2, views_per_expression=4, num_novel_views=0, size=SIZE, supersampling=2
+        SHORT_HAIR,
+        num_views=6,
+        expressions=2,
+        views_per_expression=4,
+        num_novel_views=0,
+        size=SIZE,
+        supersampling=2,
+        folder=baked_people,
     )
 
 
