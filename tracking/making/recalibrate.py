@@ -1,6 +1,6 @@
 """Calibrates avatars anew, in place: `python -m tracking.making.recalibrate [NAME_OR_FILE ...]`.
 
-Without names it does every built-in avatar. Run it after `python -m render.making.people` has made them.
+Without names it does every built-in avatar. Run it when a built-in one has been made anew.
 """
 
 from __future__ import annotations

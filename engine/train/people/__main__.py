@@ -17,13 +17,13 @@ from engine.errors import TrainingError, UsageError
 from engine.train.command.arguments import add_run_arguments
 from render.errors import AvatarError
 from render.making.makehuman import MakeHumanDataError
-from render.making.people.builtin import CAST
+from render.making.people.described import NAMES, DescriptionError, person_called
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.shooting import add_scene_options, take_pictures
 from render.making.people.shoot import ShootError
 from transport.errors import OutputError
 
-_SCENE_ERRORS = (MakeHumanDataError, BlenderError, OSError)
+_SCENE_ERRORS = (DescriptionError, MakeHumanDataError, BlenderError, OSError)
 COUNT = 43_000  # of which two cores draw 60 pictures a second
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="action", required=True)
     make = commands.add_parser("make", help="a described person from nothing", allow_abbrev=False)
-    make.add_argument("name", metavar="NAME", choices=sorted(CAST), help=", ".join(CAST))
+    make.add_argument("name", metavar="NAME", help=NAMES)
     make.add_argument("--shoot", type=Path, help="folder of the pictures (default NAME_shoot)")
     add_scene_options(make)
     train = commands.add_parser("train", help="make an avatar of a shoot's pictures", allow_abbrev=False)
@@ -56,7 +56,7 @@ def main() -> int:
     sheet = commands.add_parser(
         "sheet", help="faces and views beside new path-traced pictures", allow_abbrev=False
     )
-    sheet.add_argument("name", metavar="NAME", choices=sorted(CAST), help=", ".join(CAST))
+    sheet.add_argument("name", metavar="NAME", help=NAMES)
     sheet.add_argument("avatar", metavar="AVATAR", type=Path)
     sheet.add_argument("-o", "--output", metavar="SHEET.png", type=Path, required=True)
     sheet.add_argument(
@@ -72,8 +72,9 @@ def main() -> int:
             from engine.train.people.training import check_arguments
 
             check_arguments(args, COUNT)
-            args.shoot = args.shoot or Path(f"{args.name}_shoot")
-            take_pictures(args.name, args.shoot, args.makehuman, args.blender)
+            person = person_called(args.name)
+            args.shoot = args.shoot or Path(f"{person.name}_shoot")
+            take_pictures(person, args.shoot, args.makehuman, args.blender)
         if args.action in ("make", "train"):
             from engine.train.people.training import train_person
 
@@ -81,10 +82,11 @@ def main() -> int:
         elif args.action == "sheet":
             from engine.train.people.sheet import make_sheet
 
-            pictures = args.pictures or Path(f"{args.name}_sheet")
+            person = person_called(args.name)
+            pictures = args.pictures or Path(f"{person.name}_sheet")
             print(
                 make_sheet(
-                    args.name,
+                    person,
                     args.avatar,
                     args.output,
                     pictures,

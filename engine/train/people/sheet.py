@@ -16,7 +16,7 @@ from engine.train.results.evaluate import drawn_as_played
 from engine.train.results.metrics import measure
 from render.avatars.file import load_avatar, write_atomically
 from render.making.items import Assets
-from render.making.people.builtin import CAST
+from render.making.people.person import Person
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.renders import Renders
 from render.making.people.scene.shooting import Planned, camera, take
@@ -27,7 +27,7 @@ _GREY = (0.62, 0.64, 0.67)
 
 
 def make_sheet(
-    name: str,
+    person: Person,
     avatar: Path,
     output: Path,
     pictures: Path,
@@ -44,7 +44,7 @@ def make_sheet(
     if output.suffix.lower() not in (".png", ".jpg"):
         raise UsageError(f"-o {output}: the name must end in .png or .jpg")
     draw, grey = drawn_as_played(load_avatar(avatar)), torch.tensor(_GREY)
-    model = PersonModel(CAST[name], Assets.open(makehuman))
+    model = PersonModel(person, Assets.open(makehuman))
     planned = [
         Planned(weights, camera(model, yaw, 0, size), held_out=True)
         for weights in EXPRESSIONS.values()
@@ -52,7 +52,7 @@ def make_sheet(
     ]
     with Renders(pictures, blender) as drawn:
         shots = take(model, drawn, planned)
-    views = dataset_of(Shoot(pictures, name, model.person.shape, tuple(shots), Start({}))).views
+    views = dataset_of(Shoot(pictures, person.name, model.person.shape, tuple(shots), Start({}))).views
     at_rest = [view.read().over(grey) for view in views[: len(YAWS_DEG)]]
     rows, figures = [], []
     for first in range(0, len(views), len(YAWS_DEG)):

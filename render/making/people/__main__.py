@@ -1,4 +1,4 @@
-"""Rebuilds the built-in people: python -m render.making.people [NAME ...] [--output FOLDER].
+"""Rebuilds those built-in people who are still painted: python -m render.making.people [NAME ...].
 
 Run `python -m tracking.making.recalibrate` after a change of a face.
 """
@@ -10,14 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from render.making.people.builtin import PEOPLE
+from render.making.people.builtin import PAINTED
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m render.making.people", description="Rebuild the built-in people."
+        prog="python -m render.making.people",
+        description="Rebuild the people who are still painted.",
     )
-    parser.add_argument("names", nargs="*", choices=[*PEOPLE, []], metavar="NAME", help=", ".join(PEOPLE))
+    parser.add_argument("names", nargs="*", choices=[*PAINTED, []], metavar="NAME", help=", ".join(PAINTED))
     parser.add_argument("--output", type=Path, help="folder; by default render/assets")
     arguments = parser.parse_args()
 
@@ -25,10 +26,10 @@ def main() -> None:
     from render.making.people.gaussians.assemble import ASSETS, build
 
     folder: Path = arguments.output or ASSETS
-    for name in arguments.names or PEOPLE:
+    for name in arguments.names or PAINTED:
         start = time.perf_counter()
         path = folder / f"{name}.avatar"
-        avatar = build(PEOPLE[name])
+        avatar = build(PAINTED[name])
         if path.exists():
             # What the tracker measured stays; it notices by itself when the person has changed too much. Then
             # `python -m tracking.making.recalibrate` measures anew.

@@ -100,8 +100,7 @@ ELIAS = Person(
             "mouth/mouth-scale-horiz-incr": 0.1,
             "mouth/mouth-lowerlip-volume-incr": 0.25,
             "mouth/mouth-upperlip-volume-incr": 0.25,
-            "mouth/mouth-angles-up": 0.15,
-            "mouth/mouth-lowerlip-height-incr": 0.3,
+            "mouth/mouth-angles-up": 0.35,
             "eyes/@-eye-bag-decr": 0.6,
             "nose/nose-hump-incr": 0.25,
             "chin/chin-width-incr": 0.15,
@@ -349,6 +348,6 @@ NORA = Person(
     clothes=Clothes(colour=(58, 92, 84), item="female_casualsuit01"),
 )
 
-PEOPLE = {person.name: person for person in (VERA, ELIAS, AMARA)}
-# Those that are path-traced.
-CAST = {**PEOPLE, **{person.name: person for person in (MEI, ARJUN, NORA)}}
+CAST = {person.name: person for person in (VERA, ELIAS, AMARA, MEI, ARJUN, NORA)}
+# Those whose files are still the painters'.
+PAINTED = {person.name: person for person in (ELIAS, AMARA)}

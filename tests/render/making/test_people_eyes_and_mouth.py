@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from render.making import makehuman
 from render.making.items import Assets
-from render.making.people.builtin import PEOPLE
+from render.making.people.builtin import CAST
 from render.making.people.scene.body import Body, Pose, PosedBody
 from render.making.people.scene.eyeballs import Eyeball
 from render.making.people.scene.eyes import eye_vertices
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(find_spec("anny") is None, reason="anny is a dev
 
 Array = NDArray[np.float64]
 SIDES = ("left", "right")
-NAMES = sorted(PEOPLE)
+NAMES = sorted(CAST)
 LOOKS = {
     "ahead": {},
     "aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
@@ -44,7 +44,7 @@ LOOKS = {
 
 @pytest.fixture(scope="module")
 def bodies() -> dict[str, Body]:
-    return {name: Body(person.shape, person.eyes) for name, person in PEOPLE.items()}
+    return {name: Body(person.shape, person.eyes) for name, person in CAST.items()}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_cornea_bulges_over_a_ball_and_an_iris_lies_behind_it() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lids_at_rest_cover_the_iris_as_described(bodies: dict[str, Body], name: str) -> None:
-    upper_mm, lower_mm = PEOPLE[name].eyes.lids_cover_mm
+    upper_mm, lower_mm = CAST[name].eyes.lids_cover_mm
     assert 0.9 <= upper_mm <= 2.0
     assert -0.5 <= lower_mm <= 0.5
     posed = bodies[name].posed(Pose({}))
@@ -229,6 +229,6 @@ def test_a_tongue_put_out_passes_over_the_lower_teeth(
 
 
 def test_a_face_described_otherwise_has_other_lids() -> None:
-    person = PEOPLE["elias"]
+    person = CAST["elias"]
     wide = Body(person.shape, replace(person.eyes, lids_cover_mm=(0.0, -1.0)))
     assert wide.lids["left"].covers(wide.rest) == pytest.approx((0.0, -1e-3), abs=1e-5)

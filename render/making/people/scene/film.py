@@ -2,9 +2,10 @@
 
     python -m render.making.people.scene.film NAME OUT.mp4 [options]
 
-NAME is one of the people or `anybody-7`, the person of seed 7. A level head at rest for .6 s, then turns of
-the head with blinks, a wink, syllables, smiles, pucker, funnel, brows and gaze at once. Beside OUT.mp4 lies
-OUT.npz as `bench.truth` reads it. Frames are kept as pictures: it goes on where it was stopped.
+NAME is one of the people, `anybody-7`, the person of seed 7, or one's own description, a TOML file. A level
+head at rest for .6 s, then turns of the head with blinks, a wink, syllables, smiles, pucker, funnel, brows
+and gaze at once. Beside OUT.mp4 lies OUT.npz as `bench.truth` reads it. Frames are kept as pictures: it goes
+on where it was stopped.
 """
 
 from __future__ import annotations
@@ -24,10 +25,8 @@ from render.camera import Camera
 from render.making import makehuman
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError, face_unit_names
-from render.making.people.builtin import CAST
+from render.making.people.described import NAMES, person_called
 from render.making.people.head import both_sides
-from render.making.people.person import Person
-from render.making.people.scene.anybody import anybody
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.body import Body, Pose
 from render.making.people.scene.lighting import STUDIO, random_lighting
@@ -144,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m render.making.people.scene.film", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("name", metavar="NAME", help=f"{', '.join(CAST)} or anybody-SEED")
+    parser.add_argument("name", metavar="NAME", help=NAMES)
     parser.add_argument("output", type=Path, metavar="OUT.mp4")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--fps", type=int, default=25)
@@ -171,7 +170,7 @@ def main() -> None:
 
 def make_film(options: argparse.Namespace) -> None:
     """Draw, encode, and write what is true; see `main` for the options."""
-    person = _person(options.name)
+    person = person_called(options.name)
     width, height = _size(options.size)
     performance = perform(options.seconds, options.fps, options.seed)
     model = PersonModel(person, Assets.open(options.makehuman))
@@ -205,15 +204,6 @@ def make_film(options: argparse.Namespace) -> None:
         regions=np.array(regions),
         region_basis=basis.astype(np.float32),
     )
-
-
-def _person(name: str) -> Person:
-    stem, _, seed = name.partition("-")
-    if name in CAST:
-        return CAST[name]
-    if stem == "anybody" and seed.isdigit():
-        return anybody(int(seed))
-    raise ValueError(f"nobody is called {name}: use one of {', '.join(CAST)} or anybody-SEED")
 
 
 def _size(text: str) -> tuple[int, int]:

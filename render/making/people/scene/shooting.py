@@ -22,8 +22,9 @@ from render.camera import Camera
 from render.making import make_head
 from render.making.items import Assets
 from render.making.makehuman import MakeHumanDataError
-from render.making.people.builtin import CAST
+from render.making.people.described import NAMES, DescriptionError, person_called
 from render.making.people.head import both_sides
+from render.making.people.person import Person
 from render.making.people.scene import renders
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.body import Pose
@@ -259,12 +260,12 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
-def take_pictures(name: str, folder: Path, makehuman: Path | None, blender: Path | None) -> None:
+def take_pictures(person: Person, folder: Path, makehuman: Path | None, blender: Path | None) -> None:
     """A person's whole shoot; what is there is not drawn again.
 
     Raises MakeHumanDataError, BlenderError, and OSError when the disk refuses.
     """
-    model = PersonModel(CAST[name], Assets.open(makehuman))
+    model = PersonModel(person, Assets.open(makehuman))
     with renders.Renders(folder, blender) as drawn:
         shoot(model, drawn)
 
@@ -279,13 +280,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m render.making.people.scene.shooting", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("name", choices=sorted(CAST), metavar="NAME", help=", ".join(CAST))
+    parser.add_argument("name", metavar="NAME", help=NAMES)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for the pictures; some 60 MB")
     add_scene_options(parser)
     options = parser.parse_args()
     try:
-        take_pictures(options.name, options.folder, options.makehuman, options.blender)
-    except (MakeHumanDataError, BlenderError, OSError) as error:
+        take_pictures(person_called(options.name), options.folder, options.makehuman, options.blender)
+    except (DescriptionError, MakeHumanDataError, BlenderError, OSError) as error:
         sys.exit(f"shooting: {error}")
     except KeyboardInterrupt:
         sys.exit("shooting: stopped; the same command goes on from here")

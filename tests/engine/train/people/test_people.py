@@ -23,6 +23,7 @@ from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import evenly_apart, face_weight, sow
 from engine.train.surface.regions import in_picture
 from render.avatars.file import load_avatar
+from render.making.people.person import Person
 from render.making.people.shoot import Shoot, read_shoot, write_shots
 from render.renderer import RenderOutput
 from render.rigs.head import load_head, load_head_surface
@@ -258,8 +259,8 @@ def test_make_takes_the_pictures_and_trains_on_them(
 ) -> None:
     asked = []
 
-    def take(name: str, where: Path, makehuman: Path | None, blender: Path | None) -> None:
-        asked.append((name, makehuman, blender))
+    def take(person: Person, where: Path, makehuman: Path | None, blender: Path | None) -> None:
+        asked.append((person.name, makehuman, blender))
         where.mkdir()
         for file in folder.iterdir():
             (where / file.name).write_bytes(file.read_bytes())

@@ -12,6 +12,7 @@ import pytest
 
 from engine.errors import UsageError
 from engine.train.people import sheet
+from render.making.people.builtin import VERA
 from render.making.people.scene import renders
 from render.making.people.scene.model import Moment, PersonModel
 from tests.engine.train.people.small_shoot import average_person
@@ -43,7 +44,7 @@ def make(output: Path, pictures: Path) -> str:
     avatar = output.with_name("average.avatar")
     save_avatar(average_person(), avatar)
     makehuman = Path(os.environ["VISAVIS_TESTDATA"]) / "makehuman"
-    return sheet.make_sheet("vera", avatar, output, pictures, size=SIZE, makehuman=makehuman, blender=None)
+    return sheet.make_sheet(VERA, avatar, output, pictures, size=SIZE, makehuman=makehuman, blender=None)
 
 
 def test_truth_lies_left_of_the_avatar_and_faces_in_the_picture_at_rest(
