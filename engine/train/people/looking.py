@@ -70,15 +70,20 @@ def _worth_showing(views: Sequence[View], frames: Sequence[Frame], count: int) -
 
 
 def _sheet(views: Sequence[View], draw: Draw) -> np.ndarray:
-    """uint8 [H, W, 3], pairs of truth and avatar."""
+    """uint8 [H, W, 3], pairs of truth and avatar, each row as high as its highest."""
     white = torch.tensor(WHITE)
-    height = max(view.camera.height for view in views)
-    width = max(view.camera.width for view in views)
-    rows = -(-len(views) // _ROW)
-    sheet = np.full((rows * height, min(_ROW, len(views)) * 2 * width, 3), 255, np.uint8)
-    for number, view in enumerate(views):
-        top, left = number // _ROW * height, number % _ROW * 2 * width
-        pair = torch.cat([view.read().over(white), draw(view, white).cpu().clamp(0, 1)], 1)
-        pixels = (pair * 255).round().to(torch.uint8).numpy()
-        sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    rows = []
+    for first in range(0, len(views), _ROW):
+        row = views[first : first + _ROW]
+        cells = [torch.cat([view.read().over(white), draw(view, white).cpu().clamp(0, 1)], 1) for view in row]
+        rows.append([(cell * 255).round().to(torch.uint8).numpy() for cell in cells])
+    height = sum(max(cell.shape[0] for cell in row) for row in rows)
+    width = max(sum(cell.shape[1] for cell in row) for row in rows)
+    sheet, top = np.full((height, width, 3), 255, np.uint8), 0
+    for row_of_cells in rows:
+        left = 0
+        for cell in row_of_cells:
+            sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+            left += cell.shape[1]
+        top += max(cell.shape[0] for cell in row_of_cells)
     return sheet

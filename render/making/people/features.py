@@ -1,4 +1,4 @@
-"""Where features lie on a head: hairline, neckline, creases, nostrils; lips, lids and ears by masks.
+"""Where features lie on a head: the hairline; lips, lids and ears by masks.
 
 `canonical` are points [N, 3] of the average adult in millimetres from the midpoint of the eyes: what is
 painted there sits on the same feature of every face (eyes at x = +-28.9, nose tip at (0, -36, 42), lips' seam
@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.making import makehuman
-from render.making.people.fields import blob, groove, smoothstep
-from render.making.people.person import HAIRLINE_DEG, Clothes, Hair
+from render.making.people.fields import smoothstep
+from render.making.people.person import HAIRLINE_DEG, Hair
 
 Array = NDArray[np.float64]
 
-IRIS_M = 5.9e-3  # radius
 _MASK_SIZE = 1024
 
 
@@ -27,28 +26,6 @@ def above_hairline(canonical: Array, hair: Hair) -> Array:
     azimuth = np.degrees(np.arctan2(np.abs(canonical[:, 0]), canonical[:, 2] + 89.5))
     height = np.interp(azimuth, HAIRLINE_DEG, hair.hairline_mm)
     return np.asarray(canonical[:, 1] - (height + hair.hairline_lift * smoothstep(62, 30, azimuth)))
-
-
-def above_neckline(canonical: Array, clothes: Clothes) -> Array:
-    """Canonical millimetres [N] over the garment's edge; positive is bare skin."""
-    x, y, z = np.abs(canonical[:, 0]), canonical[:, 1], canonical[:, 2]
-    height = y + 0.5 * z + 202.7 - 15 * smoothstep(35, 90, x)
-    if clothes.neckline == "vee":
-        height = height + 42 * np.clip(1 - x / 52, 0, 1) * smoothstep(-70, -30, z)
-    return np.asarray(height)
-
-
-def lid_crease(canonical: Array, reach: float) -> Array:
-    """The fold of the upper lid at rest, [N] in 0..1; `reach` in centimetres to each side."""
-    dx = (np.abs(canonical[:, 0]) - 30.0) / 10
-    height = 9.0 - 1.7 * dx**2
-    return groove(canonical[:, 1] - height, 0.8) * groove(dx, reach) * (canonical[:, 2] > -5)
-
-
-def nostrils(canonical: Array) -> Array:
-    """Share [N] of the nose's openings."""
-    mirrored = np.c_[np.abs(canonical[:, 0]), canonical[:, 1:]]
-    return smoothstep(0.15, 0.6, blob(mirrored, (9.6, -40.7, 30.5), (3.3, 1.6, 3.8)))
 
 
 @cache

@@ -27,12 +27,6 @@ def smoothstep(low: float, high: ArrayLike, x: ArrayLike) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def mix(a: ArrayLike, b: ArrayLike, share: ArrayLike) -> Array:
-    """a + (b - a) * share with `share` [N] over colours [N, 3]."""
-    first = np.asarray(a, float)
-    return first + (np.asarray(b, float) - first) * np.asarray(share, float)[..., None]
-
-
 def blob(points: Array, centre: ArrayLike, radii: ArrayLike) -> Array:
     """Gaussian bump of peak 1 around `centre` [3] with standard deviations `radii` [3] at points [N, 3]."""
     return np.exp(-0.5 * (((points - np.asarray(centre)) / np.asarray(radii)) ** 2).sum(-1))
@@ -100,14 +94,8 @@ def inside_distance(points: Array, ring: Array) -> Array:
 
 
 def linear(red: float, green: float, blue: float) -> Array:
-    """sRGB 0..255 -> linear 0..1, [3] (plain 2.2 power; `to_display` is its inverse)."""
+    """sRGB 0..255 -> linear 0..1, [3] (plain 2.2 power)."""
     return (np.array([red, green, blue]) / 255.0) ** 2.2
-
-
-def to_display(colour: Array) -> Array:
-    """Linear light -> display 0..1: a gentle shoulder keeps highlights from clipping, then the 2.2 power."""
-    lit = np.maximum(colour, 0)
-    return np.clip(lit * (1 + 0.12 * lit) / (1 + 0.30 * lit), 0, 1) ** (1 / 2.2)
 
 
 def skin_colour(melanin: ArrayLike, haemoglobin: ArrayLike) -> Array:

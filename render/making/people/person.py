@@ -1,4 +1,4 @@
-"""What a made person is: shape, skin, eyes, brows, hair, clothes and light, whatever is then made of it.
+"""What a made person is: shape, skin, eyes, brows, hair and clothes, whatever is then made of it.
 
 Lengths are in millimetres, colours in sRGB 0..255, strengths about 0..1.
 """
@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from render.making.people.light import STUDIO, Light
-
 Rgb = tuple[float, float, float]
-HairStyle = Literal["bob", "short", "afro", "long", "bun"]  # painted people know the first three
-Neckline = Literal["crew", "vee"]
+HairStyle = Literal["bob", "short", "afro", "long", "bun"]
 
 
 @dataclass(frozen=True)
@@ -34,19 +31,13 @@ class Skin:
     lip_pigment: tuple[float, float] = (0.15, 1.0)  # melanin and haemoglobin added in the lips
     lip_gloss: float = 0.6
     oil: float = 1.0  # shine of forehead, nose and chin
-    # Of the path-traced person: MakeHuman's pictures and their shares. Detail is that of the largest.
+    # MakeHuman's pictures and their shares. Detail is that of the largest.
     pictures: Mapping[str, float] = field(default_factory=lambda: {"young_lightskinned_female_diffuse3": 1.0})
 
 
 @dataclass(frozen=True)
 class Eyes:
-    iris_inner: Rgb = (104, 66, 30)
-    iris_outer: Rgb = (70, 52, 30)
-    white: Rgb = (198, 190, 187)
-    lash_strength: float = 1.0
-    liner: float = 0.6  # darkness of the upper lid's rim
     picture: str = "brown_eye"  # MakeHuman's
-    # Of the path-traced person:
     lash_mm: float = 7.5  # of the upper lids' longest lashes
     iris_mm: float = 5.5  # radius
     pupil: float = 0.36  # radius, in the iris's
@@ -59,25 +50,22 @@ class Eyes:
 
 @dataclass(frozen=True)
 class Teeth:
-    """Of the path-traced person."""
-
     colour: Rgb = (233, 224, 206)
 
 
 @dataclass(frozen=True)
 class Brows:
-    colour: Rgb = (60, 42, 32)
     density: float = 1.0
     width: float = 1.0
     lift: float = 0.0
     arch: float = 1.0
-    melanin: float | None = None  # of path-traced hairs; None: that of the head's hair
+    melanin: float | None = None  # None: that of the head's hair
     grey: float = 0.0  # share of white hairs
 
 
 @dataclass(frozen=True)
 class Beard:
-    """Hair on cheeks, chin and upper lip, path-traced."""
+    """Hair on cheeks, chin and upper lip."""
 
     length_mm: float = 0.0  # none; 0.6 is a day's stubble, 10 a short beard
     density: float = 1.0
@@ -91,12 +79,9 @@ _HAIRLINE_MM = (66.5, 67.5, 69.5, 61.5, 45.5, 29.5, 11.5, 7.5, 7.5, -18.5, -48.5
 
 @dataclass(frozen=True)
 class Hair:
-    style: HairStyle = "bob"  # of the strands that become Gaussians
-    dark: Rgb = (46, 30, 22)
-    light: Rgb = (122, 82, 52)
-    grey: float = 0.0  # share of white strands, painted
-    white: float = 0.0  # the same, path-traced
-    melanin: float = 0.65  # of path-traced strands, 0 white .. 1 black
+    style: HairStyle = "bob"
+    white: float = 0.0  # share of white strands
+    melanin: float = 0.65  # of strands, 0 white .. 1 black
     redness: float = 0.4
     length_mm: float = 260.0
     parting_mm: float = 20.0  # to the person's left of the middle
@@ -112,7 +97,6 @@ class Hair:
 @dataclass(frozen=True)
 class Clothes:
     colour: Rgb = (62, 80, 92)
-    neckline: Neckline = "crew"
     item: str = "female_casualsuit01"  # MakeHuman's
 
 
@@ -132,4 +116,3 @@ class Person:
     hair: Hair = Hair()
     beard: Beard = Beard()
     clothes: Clothes = Clothes()
-    light: Light = STUDIO

@@ -123,7 +123,7 @@ def test_a_file_is_of_one_person_and_of_what_shows(tmp_path: Path) -> None:
     name = baked_file(VERA, tmp_path)
     assert baked_file(replace(VERA, age=VERA.age + 0.1), tmp_path) != name
     assert baked_file(replace(VERA, hair=replace(VERA.hair, melanin=0.1)), tmp_path) != name
-    assert baked_file(replace(VERA, summary="somebody", eyes=replace(VERA.eyes, liner=0.1)), tmp_path) == name
+    assert baked_file(replace(VERA, summary="somebody"), tmp_path) == name
 
 
 @needs_assets

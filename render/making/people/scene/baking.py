@@ -54,13 +54,6 @@ _STEP = 5  # of colours in a file; divides 255
 _NOT_GREEN = np.array([1, 0, 1], np.uint8)
 _CHANGE = (5, 12)  # of colours about a vertex, from which the opened face begins to count; less is chance
 _CHANGE_STEPS = 4  # from vertex to vertex, over which it is taken
-# What only painted Gaussians show of a person.
-_PAINTED = {
-    "eyes": ("iris_inner", "iris_outer", "white", "lash_strength", "liner"),
-    "brows": ("colour",),
-    "hair": ("dark", "light"),
-    "clothes": ("neckline",),
-}
 _VERSION = 1  # of everything here and in the shaders: another one bakes anew
 _SCRIPT = SCRIPT.with_name("baking_process.py")
 
@@ -94,9 +87,7 @@ def baked_file(person: Person, folder: Path | None = None) -> Path:
         return [rounded(v) for v in value] if isinstance(value, list | tuple) else value
 
     shown = asdict(person)
-    del shown["light"], shown["summary"]
-    for part, names in _PAINTED.items():
-        shown[part] = {name: value for name, value in shown[part].items() if name not in names}
+    del shown["summary"]
     described = rounded({"version": _VERSION, "person": shown, "lighting": asdict(STUDIO)})
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return (folder or cache_folder()) / f"baked_{person.name}_{digest[:16]}.npz"

@@ -323,7 +323,7 @@ def _marks(person: Person) -> Picture:
     above = above_hairline(points, person.hair) + 5 * value_noise(points, 0.09, person.seed + 43)
     ears = mask("ears", places(SIZE), 2.0)[rows * SIZE + columns]
     scalp = smoothstep(-4, 10, above) * (1 - smoothstep(0.2, 0.5, ears)) * (points[:, 1] > -80)
-    roots = scalp * (0.5 + 1.1 * dots) * person.hair.melanin * (1 - person.hair.grey)
+    roots = scalp * (0.5 + 1.1 * dots) * person.hair.melanin * (1 - person.hair.white)
     density[rows, columns] += roots[:, None].astype(np.float32)
     return density
 

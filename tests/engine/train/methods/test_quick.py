@@ -226,7 +226,7 @@ def test_a_window_shows_what_the_whole_picture_shows_there(capture: Dataset, shr
         camera = whole(view, shrink).camera
         all_of_it = CpuTrainingRenderer(camera.width, camera.height).render(posed, camera).alpha
     rows = slice(8 // shrink, 48 // shrink), slice(12 // shrink, 44 // shrink)
-    assert (part - all_of_it[rows]).abs().max() < 2e-3  # footprints end earlier at an edge
+    assert (part - all_of_it[rows]).abs().max() < 6e-3  # footprints end earlier at an edge
     pictures = Pictures(torch.device("cpu"))
     assert torch.equal(pictures(look), pictures(whole(view, shrink))[rows])
 
@@ -245,7 +245,7 @@ def test_idle_gaussians_move_beside_those_in_error_and_the_light_stays(capture: 
     with torch.no_grad():
         model.tensors["logit_opacities"][5] = -12.0  # shows nothing
         before = method.render(view, torch.ones(3)).alpha
-    shown, missed = torch.ones(model.num_gaussians), torch.zeros(model.num_gaussians)
+    shown, missed = torch.full((model.num_gaussians,), 5.0), torch.zeros(model.num_gaussians)
     shown[5], missed[9], missed[model.num_moving + 3] = 0.0, 1.0, 1.0
     old = model.tensors["means"][9].clone()
     moved = move_idle(model, shown, missed, DensityConfig(), torch.Generator().manual_seed(0))

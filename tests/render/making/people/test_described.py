@@ -22,7 +22,7 @@ pictures = {young_lightskinned_male_diffuse = 1.0}
 style = "long"
 sideburns = true
 [eyes]
-iris_inner = [10, 20, 30]
+lids_cover_mm = [1, 0.5]
 [shape.targets]
 "head/head-oval" = 0.5
 """
@@ -43,7 +43,7 @@ def test_what_a_description_leaves_out_is_its_base_s(tmp_path: Path) -> None:
     assert person.skin == replace(VERA.skin, melanin=0.3, pictures={"young_lightskinned_male_diffuse": 1.0})
     assert (person.hair.style, person.hair.sideburns) == ("long", True)
     assert person.hair.melanin == VERA.hair.melanin
-    assert person.eyes.iris_inner == (10, 20, 30)
+    assert person.eyes.lids_cover_mm == (1, 0.5)
     assert person.shape.targets == {"head/head-oval": 0.5}
     assert person.clothes == VERA.clothes
 
@@ -55,7 +55,10 @@ def test_what_a_description_leaves_out_is_its_base_s(tmp_path: Path) -> None:
         ('base = "vera"\n[hair]\nstyle = "mohawk"', "hair.style = 'mohawk': use bob, short"),
         ('base = "vera"\n[skin]\nmelanin = "dark"', "skin.melanin = 'dark' is of the wrong kind"),
         ('base = "vera"\n[skin]\nmelanin = true', "skin.melanin = True is of the wrong kind"),
-        ('base = "vera"\n[eyes]\niris_inner = [1, 2]', r"eyes.iris_inner = \[1, 2\]: give 3 numbers"),
+        (
+            'base = "vera"\n[eyes]\nlids_cover_mm = [1, 2, 3]',
+            r"eyes.lids_cover_mm = \[1, 2, 3\]: give 2 numbers",
+        ),
         ('base = "vera"\nskin = 3', r"skin = 3 is to be a table"),
         ('base = "vera"\n[shape.targets]\nx = "y"', "shape.targets: every value is to be a number"),
         ('base = "bob"', "base = 'bob': the built-in people are vera"),
