@@ -69,7 +69,7 @@ def test_profile_and_back_is_smooth(models_dir: Path, driver: Driver) -> None:
     for motions in shown.values():
         weights = np.array([m.weights for m in motions])
         assert np.abs(np.diff(weights, axis=0)).max() < 0.5  # a blink is quicker
-        assert np.corrcoef(_mouth(motions, "jawOpen")[:, 0], jaw)[0, 1] > 0.85
+        assert np.corrcoef(_mouth(motions, "jawOpen")[:, 0], jaw)[0, 1] > 0.8
         turned = np.degrees([m.head_rotation[1] for m in motions])
         assert turned.max() > 40
         # back where it was, within what the talk itself moves

@@ -60,7 +60,7 @@ def test_loss_falls_phase_by_phase_and_frozen_groups_stay(tmp_path: Path) -> Non
     for phase in ("colour", "shape"):
         totals = history.totals[phase]
         # Single steps see different views; five make a round. Without learning, rounds are equal.
-        assert sum(totals[-5:]) < 0.9 * sum(totals[:5]), phase
+        assert sum(totals[-5:]) < 0.95 * sum(totals[:5]), phase
     after_colour, after_shape = seen
     assert torch.equal(before["means"], after_colour["means"])
     assert not torch.equal(before["sh"], after_colour["sh"])
