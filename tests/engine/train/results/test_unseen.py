@@ -45,7 +45,7 @@ def test_what_fills_a_picture_adds_up_to_it(vera: Avatar, front: View) -> None:
 def test_only_the_unshown_change_and_they_turn_to_their_own_kind(vera: Avatar, front: View) -> None:
     count = vera.gaussians.num_gaussians
     shown = shown_px(vera, [front])
-    hidden = shown < shown.sort().values[count // 10]
+    hidden = shown <= shown.sort().values[count // 10]
     left = vera.pose(front.params).means[:, 0] < 0
     red, blue = (torch.tensor(c) for c in ((0.8, 0.1, 0.1), (0.1, 0.1, 0.8)))
     colours = torch.where(left[:, None], red, blue)
