@@ -9,20 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-import render.avatars.library
 from render.avatars.file import save_avatar
-from render.avatars.library import builtin_names, open_avatar
+from render.avatars.library import builtin_names, builtin_path, open_avatar
 from tracking.calibration.measure import calibrate_avatar
 from tracking.calibration.stored import response_of
-
-ASSETS = Path(render.avatars.library.__file__).parents[1] / "assets"
 
 
 def main(names: list[str]) -> None:
     """Calibrate and rewrite each avatar; one line each on stdout."""
     for name in names or builtin_names():
         start = time.perf_counter()
-        path = ASSETS / f"{name}{render.avatars.library.SUFFIX}" if name in builtin_names() else Path(name)
+        path = builtin_path(name) if name in builtin_names() else Path(name)
         avatar = calibrate_avatar(open_avatar(path))
         save_avatar(avatar, path, compact=name in builtin_names())
         assert response_of(open_avatar(path)) is not None, (

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from engine.contact_sheet import EXPRESSIONS
+from engine.contact_sheet import EXPRESSIONS, jpeg_bytes, png_bytes
 from engine.errors import UsageError
 from engine.train.people.dataset import dataset_of
 from engine.train.results.evaluate import drawn_as_played
@@ -67,10 +66,8 @@ def make_sheet(
             row += [truth, played]
         rows.append(torch.cat(row, 1))
     pixels = (torch.cat(rows).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    kept, data = cv2.imencode(output.suffix, np.ascontiguousarray(pixels[..., ::-1]))
-    if not kept:
-        raise UsageError(f"--size {size}: the sheet is too large for {output.suffix}, take .png")
-    write_atomically(output, lambda temporary: Path(temporary).write_bytes(data.tobytes()))
+    data = png_bytes(pixels) if output.suffix.lower() == ".png" else jpeg_bytes(pixels)
+    write_atomically(output, lambda temporary: Path(temporary).write_bytes(data))
     decibels = np.array([figure.masked_psnr for figure in figures])
     worst = int(decibels.argmin())
     face, yaw = list(EXPRESSIONS)[worst // len(YAWS_DEG)], YAWS_DEG[worst % len(YAWS_DEG)]
