@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from render.avatars.library import builtin_names
 from render.making import makehuman
 from render.making.items import Assets
 from render.making.people.builtin import CAST
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.skipif(find_spec("anny") is None, reason="anny is a dev
 
 Array = NDArray[np.float64]
 SIDES = ("left", "right")
-NAMES = builtin_names()
+NAMES = list(CAST)
 LOOKS = {
     "ahead": {},
     "aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},

@@ -23,7 +23,9 @@ Rows = NDArray[np.int64]
 # Edges of the left lids' rims on the base mesh: on the ball, along the rim's middle, and where skin begins.
 _RIMS = {"inner": (7747, 7748), "middle": (13352, 13353), "outer": (6784, 6785)}
 _REACH_M = 0.032  # nothing farther from an eye's centre is of its lids
-_SKIN_M = 1.2e-3  # least thickness of a lid over the eye
+_SKIN_M = 1.2e-3  # thickness of a lid over the eye, where at rest it is as thick
+_THINNEST_M = 0.6e-3  # of any lid: MakeHuman's small eyes have balls that come through
+_EDGE_M = 0.1e-3  # how far outside the eye the rim's middle row lies at least
 _SEALED_M = 0.35e-3  # how deep the inner rim lies in the eye: no gap shows
 _OVERLAP_DEG = 2.0  # of shut lids
 _CORNER_M = 4.5e-3  # so near its corners an eye shuts as MakeHuman has it
@@ -201,16 +203,19 @@ class Lids:
     def skin(self) -> Rows:
         """Vertices that lie on the eye at rest: outside its ball, the rim's inner and middle rows not."""
         was = self.ball.clearance(self._rest[self._rows] - self.centre, np.array([0.0, 0, 1]))
-        return self._rows[(was > 0.5 * _SKIN_M) & ~np.isin(self._rows, [self.rim.inner, self.rim.middle])]
+        outside = (was > _THINNEST_M) & ~np.isin(self._rows, [self.rim.inner, self.rim.middle])
+        return self._rows[outside | np.isin(self._rows, self.rim.outer)]
 
     def _off_the_ball(self, points: Array, axis: Array) -> Array:
-        """Lids' skin outside the eye, the rims' inner edge in it."""
+        """Lids' skin and the rims' middle outside the eye, the rims' inner edge in it."""
         result = points.copy()
         ahead = np.array([0.0, 0, 1])
         skin = self.skin
-        least = np.minimum(self.ball.clearance(self._rest[skin] - self.centre, ahead), _SKIN_M)
+        least = np.clip(self.ball.clearance(self._rest[skin] - self.centre, ahead), _THINNEST_M, _SKIN_M)
         lift = least - self.ball.clearance(points[skin] - self.centre, axis)
         _move_out(result, skin, self.centre, np.maximum(lift, 0))
+        edge = _EDGE_M - self.ball.clearance(points[self.rim.middle] - self.centre, axis)
+        _move_out(result, self.rim.middle, self.centre, np.maximum(edge, 0))
         sink = self.ball.clearance(points[self.rim.inner] - self.centre, axis) + _SEALED_M
         _move_out(result, self.rim.inner, self.centre, -np.maximum(sink, 0))
         return result
