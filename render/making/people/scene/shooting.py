@@ -43,7 +43,7 @@ from render.making.people.shoot import (
 Array = NDArray[np.float64]
 
 # Those that are measured are the cleanest: what is learned from many pictures averages their noise.
-SIZE, HELD_OUT_SAMPLES, REST_SAMPLES, FACE_SAMPLES = 512, 24, 16, 12
+SIZE, HELD_OUT_SAMPLES, REST_SAMPLES, FACE_SAMPLES = 512, 96, 16, 12
 _DISTANCE_M, _FOV_DEG = 1.05, 20.0
 _TARGET_M = (0.0, -0.05, -0.03)  # from the eyes' midpoint
 _MARGIN_PX = 8  # around what moves
@@ -94,7 +94,7 @@ _MOST = {"jawLeft": 0.7, "jawRight": 0.7, "mouthLeft": 0.7, "mouthRight": 0.7}
 
 # Surfaces and strands that training takes for one part.
 _DRAWN_AS = {"skin": ("skin", "caruncles"), "eyes": ("eyeballs", "irises")}
-_GROWN_AS = {"hair": ("hair", "knot", "flyaways", "fine", "undercoat")}
+_GROWN_AS = {"hair": ("hair", "knot", "flyaways", "fine", "undercoat", "parting")}
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,10 @@ def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
         inwards = unit([0.0, 0.0, -80.0] - x * [1, 0, 1]) * (tuck * smoothstep(-45, -105, x[:, 1]))[:, None]
         # On the shoulders it slides to the chest or the back, not over the arms.
         ahead = np.where(x[:, 2] > _SHOULDER_RIDGE_MM, 1.0, -1.0)
-        sliding = np.c_[-0.004 * np.clip(x[:, 0], -70, 70), np.zeros(count), 0.45 * ahead]
-        sliding *= (smoothstep(-105, -160, x[:, 1]) * smoothstep(58, 85, np.abs(x[:, 0])))[:, None]
+        inward = -0.25 * np.sign(x[:, 0]) * smoothstep(72, 88, np.abs(x[:, 0]))
+        sliding = np.c_[inward, np.zeros(count), 0.6 * ahead]
+        over = smoothstep(-60, -115, x[:, 1]) * smoothstep(42, 65, np.abs(x[:, 0]))
+        sliding *= (over * smoothstep(70, 25, np.abs(x[:, 2] - _SHOULDER_RIDGE_MM)))[:, None]
         return np.asarray(
             (1 - weight)[:, None] * h + weight[:, None] * _DOWN + 0.35 * swept + inwards + sliding
         )
@@ -87,6 +89,10 @@ def loose(roots: Roots, surface: HeadSurface, hair: Hair, rng: np.random.Generat
     def rest(x: Array, grown: Array) -> Array:
         flat = 0.32 + 0.68 * smoothstep(85, 10, x[:, 1])
         over = 0.8 + volume * flat * smoothstep(0, 90, grown)
+        # Long hair falls before or behind the shoulders, never on them like a shawl.
+        behind = smoothstep(_SHOULDER_RIDGE_MM, _SHOULDER_RIDGE_MM - 20, x[:, 2])
+        reach = np.interp(x[:, 1], (-135, -85), (80, 150)) + 6 * layer - 12 * behind
+        x[:, 0] = np.clip(x[:, 0], -reach, reach)
         x = surface.outside(x, np.where(x[:, 1] < -150, np.minimum(over, 4 + 8 * layer), over))
         # Hair frames the face and does not hang over it.
         limit = np.interp(x[:, 1], (-150, -75, -15, 30, 62), (52, 54, 61, 58, 0)) + 6 * layer + aside
@@ -184,7 +190,7 @@ def swept(
 
     def rest(x: Array, grown: Array) -> Array:
         near = smoothstep(60, 10, np.linalg.norm(towards - x, axis=1))
-        over = 0.5 + (3.5 + 5.0 * layer + lump) * smoothstep(0, 40, grown)
+        over = 0.5 + (2.5 + 3.0 * layer + 0.7 * lump) * smoothstep(0, 40, grown)
         return surface.outside(x, np.maximum(over, 0.3) * (1 + 0.8 * near))
 
     nodes = march(roots, heading, (1.12 + 0.2 * top) * far / steps, steps, turn, rest)

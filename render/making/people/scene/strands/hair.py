@@ -67,7 +67,10 @@ def grow_hair(person: Person, body: Body, worn: Array | None = None) -> dict[str
         "afro": _curled,
         "bun": _knotted,
     }
-    return {**grow[person.hair.style](ground), "undercoat": _undercoat(ground)}
+    hair = {**grow[person.hair.style](ground), "undercoat": _undercoat(ground)}
+    if person.hair.style in ("bob", "long", "bun"):
+        hair["parting"] = _parting(ground)
+    return hair
 
 
 def melanin_of(root: Array, melanin: float, grey: float, rng: np.random.Generator) -> Array:
@@ -88,7 +91,8 @@ def _edge_um(within_mm: Array, rng: np.random.Generator) -> Array:
 def _falling(ground: Ground) -> dict[str, Strands]:
     """A bob or long hair: loose from a parting, the bob's ends trimmed level."""
     hair, rng = ground.hair, ground.rng
-    roots, within = ground.roots(0.30)
+    # Long hair falls below the undercoat, and is to hide what is behind it by itself.
+    roots, within = ground.roots(0.30 if hair.style == "bob" else 0.48)
     nodes, length = loose(roots, ground.surface, hair, rng)
     if hair.style == "bob":
         level = -92 + 5 * value_noise(roots.position, 0.03, 160) + 3.5 * rng.normal(size=len(roots))
@@ -156,6 +160,8 @@ def _flyaways(ground: Ground, nodes: Array, count: int) -> Strands:
     away = (own - [0.0, 0.0, -85.0]) * [1, 0.7, 1]
     away /= np.maximum(np.linalg.norm(away, axis=2, keepdims=True), 1e-6)
     loose_ends = smooth(own + along * (swing + rng.uniform(0, 7, (len(own), 1, 1)) * away), 2)
+    for k in range(2, own.shape[1]):
+        loose_ends[:, k] = ground.surface.outside(loose_ends[:, k], 0.3, over_ears=False)
     return ground.strands(loose_ends, taper(np.full(len(own), 0.65 * _HAIR_UM), own.shape[1]))
 
 
@@ -203,15 +209,30 @@ def _undercoat(ground: Ground) -> Strands:
     roots, within = roots.where(kept), within[kept]
     if ground.hair.style == "afro":
         nodes = coils(roots, within + 20, 11.0, 8, rng)
-    elif ground.hair.style == "bun":
-        nodes = to_length(
-            swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, rng), np.full(len(roots), 28.0), 6
-        )
     elif ground.hair.style == "short":
         nodes, length = short(roots, ground.surface, ground.hair, rng)
         nodes = to_length(nodes, 0.5 * length, 5)
     else:
-        nodes, _ = loose(roots, ground.surface, replace(ground.hair, length_mm=40.0), rng)
-        nodes = to_length(nodes, rng.uniform(22, 38, len(roots)), 6)
+        nodes = _combed(ground, roots, 22, 38)
     radius = 1.35 * _HAIR_UM * (0.4 + 0.6 * smoothstep(2, 14, within))
     return ground.strands(nodes, taper(radius, nodes.shape[1]))
+
+
+def _combed(ground: Ground, roots: Roots, shortest_mm: float, longest_mm: float) -> Array:
+    """The first millimetres of hair that is parted: nodes [N, 6, 3]."""
+    if ground.hair.style == "bun":
+        nodes = swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, ground.rng)
+        return to_length(nodes, np.full(len(roots), 28.0), 6)
+    nodes, _ = loose(roots, ground.surface, replace(ground.hair, length_mm=40.0), ground.rng)
+    return to_length(nodes, ground.rng.uniform(shortest_mm, longest_mm, len(roots)), 6)
+
+
+def _parting(ground: Ground) -> Strands:
+    """More of the undercoat at the parting, where nothing lies over the skin: it stays a line."""
+    roots, within = ground.roots(6.0)
+    near = smoothstep(6, 3, np.abs(roots.position[:, 0] - ground.hair.parting_mm))
+    near *= smoothstep(50, 75, roots.position[:, 1]) * smoothstep(2, 12, within)
+    kept = ground.rng.random(len(roots)) < near
+    roots, within = roots.where(kept), within[kept]
+    radius = _HAIR_UM * (0.5 + 0.5 * smoothstep(2, 14, within))
+    return ground.strands(_combed(ground, roots, 14, 26), taper(radius, 6))
