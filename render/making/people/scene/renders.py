@@ -20,7 +20,7 @@ from render.making.people.scene.model import Moment, PersonModel
 
 
 @dataclass(frozen=True)
-class Shot:
+class Exposure:
     """How a picture is taken."""
 
     camera: Camera
@@ -52,14 +52,14 @@ class Renders:
             self._blender.close()
             self._blender = None
 
-    def picture(self, model: PersonModel, moment: Moment, shot: Shot) -> Path:
+    def picture(self, model: PersonModel, moment: Moment, exposure: Exposure) -> Path:
         """The file of a picture [H, W, 4] (8 bit, sRGB, straight alpha), drawn if it is not there.
 
         Raises BlenderError where it cannot be drawn.
         """
         person_message, person_arrays = self._person(model, moment)
         person = _digest(person_message, person_arrays)
-        message, arrays = _picture_message(model, moment, shot)
+        message, arrays = _picture_message(model, moment, exposure)
         path = self.folder / f"{_digest({'person': person, **message}, arrays)[:24]}.png"
         if path.exists():
             return path
@@ -71,8 +71,11 @@ class Renders:
         # Renamed when whole: a kill leaves no half picture behind.
         partial = path.with_name(f"partial_{os.getpid()}.png")
         self._blender.ask({**message, "path": str(partial.absolute())}, arrays)
-        if not partial.exists():
-            raise BlenderError(f"{path}: not written; is the disk full?")
+        if not _is_whole(partial):
+            partial.unlink(missing_ok=True)
+            raise BlenderError(
+                f"{path}: not written whole: is the disk full? The same command goes on from here"
+            )
         partial.replace(path)
         return path
 
@@ -87,14 +90,21 @@ class Renders:
         return message, arrays
 
 
-def _picture_message(model: PersonModel, moment: Moment, shot: Shot) -> tuple[dict[str, Any], Arrays]:
-    camera = shot.camera
+def _is_whole(path: Path) -> bool:
+    """Whether a PNG goes on to its end: on a full disk Blender writes a part, or nothing, and is content."""
+    return path.exists() and path.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def _picture_message(model: PersonModel, moment: Moment, exposure: Exposure) -> tuple[dict[str, Any], Arrays]:
+    camera = exposure.camera
     message = {
         "kind": "picture",
-        "lighting": lighting_message(model, shot.lighting),
-        "camera": {"width": camera.width, "height": camera.height, "focal": camera.fy, "border": shot.border},
-        "samples": shot.samples,
-    }
+        "lighting": lighting_message(model, exposure.lighting),
+        "camera": {
+            "width": camera.width, "height": camera.height, "focal": camera.fy, "border": exposure.border,
+        },
+        "samples": exposure.samples,
+    }  # fmt: skip
     arrays: Arrays = {f"{name}.vertices": v for name, v in moment.vertices.items()}
     arrays |= {f"{name}.state": state for name, state in moment.states.items()}
     arrays |= {f"{name}.placement": matrix for name, matrix in moment.placements.items()}

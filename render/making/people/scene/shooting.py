@@ -177,7 +177,7 @@ def take(model: PersonModel, drawn: renders.Renders, pictures: Sequence[Planned]
         path = drawn.picture(
             model,
             model.at(Pose(planned.weights)),
-            renders.Shot(planned.camera, samples=planned.samples, border=border),
+            renders.Exposure(planned.camera, samples=planned.samples, border=border),
         )
         shots.append(
             Shot(

@@ -29,10 +29,11 @@ SIZE = 48
 class Flat(renders.Renders):
     """Red at rest, and green where a face acts."""
 
-    def picture(self, model: PersonModel, moment: Moment, shot: renders.Shot) -> Path:
-        width, height = shot.border[2:] if shot.border else (shot.camera.width, shot.camera.height)
+    def picture(self, model: PersonModel, moment: Moment, exposure: renders.Exposure) -> Path:
+        border, camera = exposure.border, exposure.camera
+        width, height = border[2:] if border else (camera.width, camera.height)
         pixels = np.zeros((height, width, 4), np.uint8)
-        pixels[..., 1 if shot.border else 2] = pixels[..., 3] = 255
+        pixels[..., 1 if border else 2] = pixels[..., 3] = 255
         path = self.folder / f"{len(list(self.folder.glob('*.png')))}.png"
         cv2.imwrite(str(path), pixels)
         return path
