@@ -76,7 +76,7 @@ VERA = Person(
 
 ELIAS = Person(
     name="elias",
-    summary="a man of about 58 with fair skin and short grey hair",
+    summary="a man of about 45 with fair skin and short ash-brown hair",
     seed=2,
     shape=Shape(
         targets={
@@ -242,17 +242,20 @@ MEI = Person(
 
 ARJUN = Person(
     name="arjun",
-    summary="a man of about 40 with brown skin, short black hair and a short beard",
+    summary="a man of about 60 with brown skin, short silver hair and a grey beard",
     seed=5,
     shape=Shape(
         targets={
-            "macrodetails/caucasian-male-young": 0.50,
-            "macrodetails/caucasian-male-old": 0.12,
-            "macrodetails/asian-male-young": 0.22,
-            "macrodetails/african-male-young": 0.16,
+            "macrodetails/caucasian-male-young": 0.30,
+            "macrodetails/caucasian-male-old": 0.42,
+            "macrodetails/asian-male-young": 0.10,
+            "macrodetails/asian-male-old": 0.08,
+            "macrodetails/african-male-young": 0.10,
             "macrodetails/universal-male-young-averagemuscle-averageweight": 1.0,
             "head/head-oval": 0.3,
             "head/head-fat-decr": 0.2,
+            "head/head-age-incr": 0.2,
+            "eyes/@-eye-trans-down": 0.15,
             "eyes/@-eye-scale-incr": 0.35,
             "eyes/@-eye-height2-incr": 0.3,
             "nose/nose-hump-incr": 0.3,
@@ -273,20 +276,22 @@ ARJUN = Person(
         oil=1.15,
         pictures={"middleage_lightskinned_male_diffuse": 0.6, "middleage_darkskinned_male_diffuse": 0.4},
     ),
-    age=0.35,
+    age=0.9,
     eyes=Eyes(lash_mm=6.0, iris_hue=0.53, iris_brightness=0.9, lids_cover_mm=(0.9, -0.5)),
-    brows=Brows(density=1.2, width=1.3, lift=-2.5, arch=0.3),
+    brows=Brows(density=1.2, width=1.3, lift=-2.5, arch=0.3, grey=0.35),
     hair=Hair(
         style="short",
-        melanin=0.96,
-        redness=0.2,
-        length_mm=42,
+        white=0.8,
+        white_melanin=0.002,
+        melanin=0.9,
+        redness=0.0,
+        length_mm=38,
         parting_mm=28,
-        recession=0.35,
-        white=0.04,
+        recession=0.8,
+        thinning=0.15,
         sideburns=True,
     ),
-    beard=Beard(length_mm=6.0, grey=0.08),
+    beard=Beard(length_mm=6.0, grey=0.75),
     clothes=Clothes(colour=(94, 106, 96), item="male_casualsuit06"),
 )
 

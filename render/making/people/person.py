@@ -81,6 +81,7 @@ _HAIRLINE_MM = (66.5, 67.5, 69.5, 61.5, 45.5, 29.5, 11.5, 7.5, 7.5, -18.5, -48.5
 class Hair:
     style: HairStyle = "bob"
     white: float = 0.0  # share of white strands
+    white_melanin: float = 0.03  # which those still have: blond among brown; 0.003 is snow
     melanin: float = 0.65  # of strands, 0 white .. 1 black
     redness: float = 0.4
     length_mm: float = 260.0

@@ -71,7 +71,7 @@ def grow_beard(person: Person, skin: Skin) -> BoundStrands | None:
         nodes,
         skin.body.eye_midpoint,
         taper(_STUBBLE_UM * rng.uniform(0.75, 1.15, count), _NODES, 0.5),
-        melanin_of(roots.position, min(1.0, melanin + 0.03), beard.grey, rng),
+        melanin_of(roots.position, person.hair, min(1.0, melanin + 0.03), beard.grey, rng),
     )
     return BoundStrands.of(strands, roots.anchors, skin.body.rest)
 

@@ -82,6 +82,6 @@ def grow_brows(person: Person, skin: Skin) -> BoundStrands:
         nodes,
         skin.body.eye_midpoint,
         taper(_RADIUS_UM * rng.uniform(0.7, 1.15, count), _NODES, 0.2),
-        melanin_of(roots.position, melanin, person.brows.grey, rng),
+        melanin_of(roots.position, person.hair, melanin, person.brows.grey, rng),
     )
     return BoundStrands.of(strands, roots.anchors, skin.body.rest)

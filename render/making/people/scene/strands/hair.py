@@ -29,7 +29,6 @@ from render.making.people.scene.strands.strand import Strands, smooth, taper
 Array = NDArray[np.float64]
 
 _HAIR_UM = 62.0  # radius; a third more than hair has, which is how few stand for many
-_WHITE = 0.03  # melanin of a grey head's white strands
 _KNOT = np.array([0.0, 18.0, -184.0])  # of a bun, millimetres from the eyes' midpoint
 
 
@@ -51,7 +50,7 @@ class Ground:
 
     def strands(self, nodes: Array, radius_um: Array) -> Strands:
         """Nodes in millimetres, coloured by where they are rooted."""
-        melanin = melanin_of(nodes[:, 0], self.hair.melanin, self.hair.white, self.rng)
+        melanin = melanin_of(nodes[:, 0], self.hair, self.hair.melanin, self.hair.white, self.rng)
         return Strands.of(nodes, self.skin.body.eye_midpoint, radius_um, melanin)
 
 
@@ -73,13 +72,15 @@ def grow_hair(person: Person, body: Body, worn: Array | None = None) -> dict[str
     return hair
 
 
-def melanin_of(root: Array, melanin: float, grey: float, rng: np.random.Generator) -> Array:
-    """Melanin [N] of strands with those roots [N, 3]: locks and strands lighter and darker, white ones."""
+def melanin_of(root: Array, hair: Hair, melanin: float, grey: float, rng: np.random.Generator) -> Array:
+    """Melanin [N] of strands with those roots [N, 3]: locks and strands lighter and darker, and as white
+    ones as the head has, a share of `grey`."""
     pale = (1 - melanin) * (1 + 0.25 * value_noise(root, 0.07, 180) + 0.22 * rng.normal(size=len(root)))
     # White hairs begin at the temples.
     share = np.clip(grey * (1.25 - 0.5 * smoothstep(30, 95, root[:, 1])), 0, 1)
     white = rng.random(len(root)) < share
-    return np.where(white, _WHITE + 0.08 * rng.random(len(root)), np.clip(1 - pale, 0.02, 1))
+    pure = hair.white_melanin
+    return np.where(white, pure + min(0.08, 3 * pure) * rng.random(len(root)), np.clip(1 - pale, 0.02, 1))
 
 
 def _edge_um(within_mm: Array, rng: np.random.Generator) -> Array:
