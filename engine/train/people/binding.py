@@ -12,7 +12,11 @@ from engine.train.fields.mesh_distance import nearest_triangles
 from render.rigs.head import HeadSurface
 from render.rigs.rig import Rig
 
-_STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, cloth, glints
+_STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, clothes, glints
+_SHOULDERS = 0.98  # share of the root in triangles that carry clothes: a collar does not turn with the neck
+# Hair below the first height, metres from the skull's joint, turns less with the head the lower it hangs, and
+# below the second lies on the shoulders: it is bound to the neck's skin from the one height there to the other.
+_HANGS_M, _NECK_M, _NECK_RADIUS_M = (-0.07, -0.17), (0.03, -0.19), 0.055
 _NEIGHBOURS = 32  # triangles asked where the nearest one looks the other way
 _TURNED_AWAY_M = 4e-3  # distance that a triangle with an opposed normal counts further away
 _PARTS = {
@@ -38,22 +42,26 @@ class Binder:
         self._rig, self._surface = rig, surface
         still = (mobility(rig) < _STILL_M) & surface.faces_of(rig.faces, "body")
         head = rig.skin_weights[:, rig.joint_names.index("head")][rig.faces].amin(1) > 0.5
-        self._still, self._skull = still, still & head
+        shoulders = rig.skin_weights[:, rig.joint_names.index("root")][rig.faces].amin(1) > _SHOULDERS
+        self._still, self._skull, self._shoulders = still, still & head, still & shoulders
         corners = rig.template[rig.faces]
         cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         self._normals = torch.nn.functional.normalize(cross, dim=1)
         self._middles = corners.mean(1)
 
     def __call__(self, part: str, points: Tensor, normals: Tensor | None = None) -> Tensor:
-        """Triangles [N] for points [N, 3] of one part: a surface's or strands' name, `glints` or `scalp`.
+        """Triangles [N] for points [N, 3] of one part: a surface's or strands' name, `glints` or `scalp`;
+        `hanging` is hair at least as low as `hangs` says.
 
         With `normals` [N, 3], a triangle that looks the other way, as the lower lip's under the upper one,
         is passed over.
         """
         if part in ("hair", "scalp") or part == "glints":
             allowed = self._skull
+        elif part == "hanging":
+            allowed, points = self._still, _beside_neck(points)
         elif part == "clothes":
-            allowed = self._still
+            allowed = self._shoulders
         else:
             allowed = self._surface.faces_of(self._rig.faces, *_PARTS.get(part, ("body",)))
         rows = torch.nonzero(allowed)[:, 0]
@@ -61,6 +69,11 @@ class Binder:
         if normals is not None:
             near = self._facing(points, normals, rows, near)
         return rows[near]
+
+    @staticmethod
+    def hangs(points: Tensor) -> Tensor:
+        """Which points [N, 3] of hair are so low that it hangs before or behind the shoulders [N]."""
+        return points[:, 1] < _HANGS_M[0]
 
     def _facing(self, points: Tensor, normals: Tensor, rows: Tensor, near: Tensor) -> Tensor:
         opposed = (self._normals[rows[near]] * normals).sum(1) < 0
@@ -75,3 +88,11 @@ class Binder:
         best = cost.argmin(1, keepdim=True)
         chosen[opposed] = torch.from_numpy(index).gather(1, best)[:, 0]
         return chosen
+
+
+def _beside_neck(points: Tensor) -> Tensor:
+    """Points [N, 3] of the neck that turn as far with the head as hair at `points` [N, 3] is to."""
+    share = ((_HANGS_M[0] - points[:, 1]) / (_HANGS_M[0] - _HANGS_M[1])).clamp(0, 1)
+    around = torch.nn.functional.normalize(points[:, [0, 2]] - points.new_tensor([0.0, -0.02]), dim=1)
+    x, z = (_NECK_RADIUS_M * around).unbind(1)
+    return torch.stack([x, _NECK_M[0] + share * (_NECK_M[1] - _NECK_M[0]), z - 0.02], 1)

@@ -221,7 +221,8 @@ def face_weight(rig: Rig, points: Tensor) -> Tensor:
 def _along(
     name: str, strands: Strands, count: int, rig: Rig, binder: Binder, generator: torch.Generator
 ) -> _Sown:
-    """Gaussians along strands, drawn by length; each hangs where its strand is rooted."""
+    """Gaussians along strands, drawn by length; each hangs where its strand is rooted, long hair's ends on
+    neck and shoulders."""
     points = torch.from_numpy(strands.points)
     steps = points[:, 1:] - points[:, :-1]
     length = steps.norm(dim=2)
@@ -243,7 +244,10 @@ def _along(
     unique = torch.unique(strand)
     triangles = torch.zeros(len(points), dtype=torch.int64)
     triangles[unique] = binder(name, points[unique, 0])
-    return _Sown(middle, axes, scales, triangles[strand], PARTS[name], grows=False)
+    face_index = triangles[strand]
+    if name == "hair" and (low := binder.hangs(middle)).any():
+        face_index[low] = binder("hanging", middle[low])
+    return _Sown(middle, axes, scales, face_index, PARTS[name], grows=False)
 
 
 def evenly_apart(points: Tensor, spacing: Tensor, count: int) -> Tensor:

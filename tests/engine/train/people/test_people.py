@@ -116,6 +116,20 @@ def test_parts_hang_on_their_own_triangles(rig: Rig) -> None:
     above = torch.tensor([[0.0, 0.15, 0.10], [0.03, 0.05, 0.14]])  # over the forehead, before an eye
     for part in ("hair", "glints", "clothes"):
         assert mobility(rig)[binder(part, above)].amax() < 5e-4, part
+    collar = torch.tensor([[0.0, -0.09, 0.08], [0.06, -0.10, 0.0]])
+    carries = rig.faces[binder("clothes", collar)]
+    turned = rig(rig.params_from_units(torch.zeros(52), torch.tensor([0.0, 1.0, 0.0]), torch.zeros(3)))
+    at_rest = rig(rig.neutral_params())
+    away = (turned.vertices - at_rest.vertices).norm(dim=-1)
+    assert float(away[carries].max()) < 3e-3
+    # Long hair turns less with the head the lower it hangs, and lies still on the chest and the back.
+    for z in (0.06, -0.12):
+        lock = torch.tensor([[0.07, y, z] for y in (-0.08, -0.10, -0.12, -0.14, -0.18)])
+        assert binder.hangs(lock).all()
+        follows = rig.skin_weights[rig.faces[binder("hanging", lock)]].mean(1)[:, 1:3].sum(1)
+        assert follows[0] > 0.6
+        assert (follows.diff() < 0.02).all(), follows
+        assert follows[-1] < 0.1
 
 
 def test_lips_that_touch_hang_each_on_their_own_side(rig: Rig) -> None:
