@@ -15,7 +15,7 @@ from render.rigs.rig import Rig
 _STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, clothes, glints
 _SHOULDERS = 0.98  # share of the root in triangles that carry clothes: a collar does not turn with the neck
 # Hair below the first height, metres from the skull's joint, turns less with the head the lower it hangs, and
-# below the second lies on the shoulders: it is bound to the neck's skin from the one height there to the other.
+# below the second lies on the shoulders: it is bound to the neck's skin, from the one height to the other.
 _HANGS_M, _NECK_M, _NECK_RADIUS_M = (-0.07, -0.17), (0.03, -0.19), 0.055
 _NEIGHBOURS = 32  # triangles asked where the nearest one looks the other way
 _TURNED_AWAY_M = 4e-3  # distance that a triangle with an opposed normal counts further away
