@@ -14,9 +14,9 @@ from render.rigs.rig import Rig
 
 _STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, clothes, glints
 _SHOULDERS = 0.98  # share of the root in triangles that carry clothes: a collar does not turn with the neck
-# Hair below the first height, metres from the skull's joint, turns less with the head the lower it hangs, and
-# below the second lies on the shoulders: it is bound to the neck's skin, from the one height to the other.
-_HANGS_M, _NECK_M, _NECK_RADIUS_M = (-0.07, -0.17), (0.03, -0.19), 0.055
+# Hair that ends below the first height, metres from the skull's joint, turns less with the head the lower it
+# hangs: between two heights it is bound to the neck's skin between two others.
+_LONG_M, _HANGS_M, _NECK_M, _NECK_RADIUS_M = -0.14, (0.0, -0.30), (0.03, -0.19), 0.055
 _NEIGHBOURS = 32  # triangles asked where the nearest one looks the other way
 _TURNED_AWAY_M = 4e-3  # distance that a triangle with an opposed normal counts further away
 _PARTS = {
@@ -51,7 +51,7 @@ class Binder:
 
     def __call__(self, part: str, points: Tensor, normals: Tensor | None = None) -> Tensor:
         """Triangles [N] for points [N, 3] of one part: a surface's or strands' name, `glints` or `scalp`;
-        `hanging` is hair at least as low as `hangs` says.
+        `hanging` is hair that `hangs`.
 
         With `normals` [N, 3], a triangle that looks the other way, as the lower lip's under the upper one,
         is passed over.
@@ -71,9 +71,9 @@ class Binder:
         return rows[near]
 
     @staticmethod
-    def hangs(points: Tensor) -> Tensor:
-        """Which points [N, 3] of hair are so low that it hangs before or behind the shoulders [N]."""
-        return points[:, 1] < _HANGS_M[0]
+    def hangs(points: Tensor, tips: Tensor) -> Tensor:
+        """Which points [N, 3] of strands that end at `tips` [N, 3] hang below the shoulders [N]."""
+        return (tips[:, 1] < _LONG_M) & (points[:, 1] < _HANGS_M[0])
 
     def _facing(self, points: Tensor, normals: Tensor, rows: Tensor, near: Tensor) -> Tensor:
         opposed = (self._normals[rows[near]] * normals).sum(1) < 0

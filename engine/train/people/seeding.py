@@ -245,7 +245,7 @@ def _along(
     triangles = torch.zeros(len(points), dtype=torch.int64)
     triangles[unique] = binder(name, points[unique, 0])
     face_index = triangles[strand]
-    if name == "hair" and (low := binder.hangs(middle)).any():
+    if name == "hair" and (low := binder.hangs(middle, points[strand, -1])).any():
         face_index[low] = binder("hanging", middle[low])
     return _Sown(middle, axes, scales, face_index, PARTS[name], grows=False)
 

@@ -190,7 +190,7 @@ AMARA = Person(
 
 MEI = Person(
     name="mei",
-    summary="a woman of about 30 with light skin and long straight black hair",
+    summary="a woman of about 30 with light skin and straight black hair to her shoulders",
     seed=4,
     shape=Shape(
         targets={
@@ -229,10 +229,11 @@ MEI = Person(
     eyes=Eyes(lash_mm=7.0, iris_hue=0.53, iris_brightness=0.85),
     brows=Brows(density=0.85, width=0.95, lift=-1.0, arch=0.5),
     hair=Hair(
-        style="long",
+        style="bob",
+        level_mm=-126,
         melanin=0.95,
         redness=0.2,
-        length_mm=360,
+        length_mm=320,
         parting_mm=-6,
         wave_mm=0.6,
         forehead_mm=-6,

@@ -85,6 +85,7 @@ class Hair:
     melanin: float = 0.65  # of strands, 0 white .. 1 black
     redness: float = 0.4
     length_mm: float = 260.0
+    level_mm: float = -92.0  # where a bob ends, from the eyes' height; -130 touches the shoulders
     parting_mm: float = 20.0  # to the person's left of the middle
     wave_mm: float = 1.2  # how far strands wave aside
     forehead_mm: float = 0.0  # how much higher the hairline lies over the forehead

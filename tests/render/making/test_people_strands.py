@@ -27,12 +27,14 @@ from render.making.people.scene.strands.strand import Strands, arc, cut
 from render.making.people.scene.uv import canonical_body
 
 BOTH_BLINK = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
-OF_STYLES = ("vera", "arjun", "amara", "mei", "nora")  # one person of each
+LONG = replace(CAST["mei"], name="long", hair=replace(CAST["mei"].hair, style="long", length_mm=360.0))
+PEOPLE = {**CAST, "long": LONG}
+OF_STYLES = ("vera", "arjun", "amara", "long", "nora")  # one person of each
 
 
 @cache
 def body_of(name: str) -> Body:
-    return Body(CAST[name].shape, CAST[name].eyes)
+    return Body(PEOPLE[name].shape, PEOPLE[name].eyes)
 
 
 @cache
@@ -42,7 +44,7 @@ def skin_of(name: str) -> Skin:
 
 @cache
 def hair_of(name: str) -> dict[str, Strands]:
-    return grow_hair(CAST[name], body_of(name))
+    return grow_hair(PEOPLE[name], body_of(name))
 
 
 def millimetres(name: str, points: np.ndarray) -> np.ndarray:
@@ -60,7 +62,7 @@ def test_hair_is_rooted_in_the_skin_within_the_hairline(name: str) -> None:
         assert np.percentile(height, 0.5) > -3.5
         nearest = np.linalg.norm(skin.vertices[None, ::7] - roots[:200, None], axis=2).argmin(1)
         at = canonical_body()[::7][nearest]
-        assert (above_hairline(at, CAST[name].hair) > -22).all(), "vertices lie up to 20 mm apart"
+        assert (above_hairline(at, PEOPLE[name].hair) > -22).all(), "vertices lie up to 20 mm apart"
 
 
 @pytest.mark.parametrize("name", OF_STYLES)
@@ -83,7 +85,7 @@ def test_hair_covers_the_head_behind_the_hairline(name: str) -> None:
     skin = skin_of(name)
     roots = np.concatenate([millimetres(name, s.points[:, 0]) for s in hair_of(name).values()])
     centre = skin.vertices[skin_faces()].mean(1)
-    deep = above_hairline(canonical_body()[skin_faces()].mean(1), CAST[name].hair) > 12
+    deep = above_hairline(canonical_body()[skin_faces()].mean(1), PEOPLE[name].hair) > 12
     distance = np.array(
         [np.linalg.norm(roots - c, axis=1).min() for c in centre[deep & (centre[:, 1] > -60)]]
     )
@@ -92,7 +94,7 @@ def test_hair_covers_the_head_behind_the_hairline(name: str) -> None:
 
 
 def test_a_bob_ends_at_the_chin_and_long_hair_below() -> None:
-    bob, long = (millimetres(n, hair_of(n)["hair"].points[:, -1])[:, 1] for n in ("vera", "mei"))
+    bob, long = (millimetres(n, hair_of(n)["hair"].points[:, -1])[:, 1] for n in ("vera", "long"))
     assert -115 < np.percentile(bob, 5) < -80
     assert np.percentile(long, 30) < -180
 
@@ -166,15 +168,15 @@ def test_what_follows_the_face_turns_with_the_head() -> None:
 
 
 def test_long_hair_stays_on_the_shoulders_while_the_head_turns() -> None:
-    body = body_of("mei")
+    body = body_of("long")
     assert HangingStrands.of(hair_of("vera")["hair"], body_of("vera")) is None
-    hanging = HangingStrands.of(hair_of("mei")["hair"], body)
+    hanging = HangingStrands.of(hair_of("long")["hair"], body)
     assert hanging is not None
     rest = hanging.rest.points
     assert np.abs(hanging.on(body.posed(Pose({})).turn) - rest).max() < 1e-6
     turn = body.posed(Pose({}, Rotation.from_euler("y", 60, degrees=True).as_matrix())).turn
     moved = hanging.on(turn)
-    ends = millimetres("mei", rest[:, -1])[:, 1] < -230
+    ends = millimetres("long", rest[:, -1])[:, 1] < -230
     assert ends.sum() > 100
     assert 1e3 * np.linalg.norm((moved - rest)[ends, -1], axis=1).max() < 60
     assert np.abs(moved[:, 0] - turn.of_head(rest[:, 0].astype(float))).max() < 2e-3

@@ -96,7 +96,7 @@ def _falling(ground: Ground) -> dict[str, Strands]:
     roots, within = ground.roots(0.30 if hair.style == "bob" else 0.48)
     nodes, length = loose(roots, ground.surface, hair, rng)
     if hair.style == "bob":
-        level = -92 + 5 * value_noise(roots.position, 0.03, 160) + 3.5 * rng.normal(size=len(roots))
+        level = hair.level_mm + 5 * value_noise(roots.position, 0.03, 160) + 3.5 * rng.normal(size=len(roots))
         layered = rng.random(len(roots)) < 0.22
         level = np.where(layered, level + rng.uniform(0, 60, len(roots)), level)
         length = trimmed(nodes, length, level)
