@@ -220,7 +220,7 @@ def _undercoat(ground: Ground) -> Strands:
 
 
 def _combed(ground: Ground, roots: Roots, shortest_mm: float, longest_mm: float) -> Array:
-    """The first millimetres of hair that is parted: nodes [N, 6, 3]."""
+    """The first millimetres of hair that is parted: nodes [N, 6, 3]. All of a bun's are 28 mm long."""
     if ground.hair.style == "bun":
         nodes = swept(roots, ground.surface, _KNOT, ground.hair.parting_mm, ground.rng)
         return to_length(nodes, np.full(len(roots), 28.0), 6)
