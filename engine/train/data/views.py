@@ -22,13 +22,15 @@ class Picture:
     """The pixels of one view.
 
     Colours are the person's alone: where a pixel is half background, `rgb` is still the person's colour and
-    `mask` is 0.5. Where `mask` is 0, `rgb` means nothing.
+    `mask` is 0.5. Where `mask` is 0, `rgb` means nothing. Pixels that are not `known` show what an avatar is
+    not to have, as the arms of one that ends at the chest: they are neither learned from nor measured.
     """
 
     rgb: Tensor  # [H, W, 3] in 0..1
     mask: Tensor  # [H, W] in 0..1, how much of a pixel is the person
     depth: Tensor | None = None  # [H, W] metres along the camera's z, where known (synthetic captures)
     normal: Tensor | None = None  # [H, W, 3] unit, world axes, likewise
+    known: Tensor | None = None  # bool [H, W]; None: all are
 
     def over(self, background: Tensor) -> Tensor:
         """The person [H, W, 3] before a background [3] or [H, W, 3]: what a renderer is compared with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from engine.errors import UsageError
 from engine.train.data.pictures import KeptPicture
 from engine.train.data.views import Dataset, Picture, Split, View
+from engine.train.people.bust import Bust
 from render.camera import Camera
 from render.making.people.head import rig_reference
 from render.making.people.shoot import Shoot, Shot
@@ -28,8 +29,8 @@ class ShotPicture:
     """One shot's pixels; calling it reads them. Raises UsageError naming the file that is wrong."""
 
     path: Path
-    width: int
-    height: int
+    camera: Camera
+    bust: Bust
 
     def __call__(self) -> Picture:
         import cv2
@@ -43,12 +44,14 @@ class ShotPicture:
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
         if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 4:
             raise UsageError(f"{self.path} is no picture of 8-bit RGBA: make it again")
-        if pixels.shape[:2] != (self.height, self.width):
+        camera = self.camera
+        if pixels.shape[:2] != (camera.height, camera.width):
             size = f"{pixels.shape[1]}x{pixels.shape[0]}"
             raise UsageError(
-                f"{self.path} is {size}, shoot.json says {self.width}x{self.height}: make it again"
+                f"{self.path} is {size}, shoot.json says {camera.width}x{camera.height}: make it again"
             )
-        return KeptPicture(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]))()
+        kept = KeptPicture(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]))
+        return replace(kept(), known=self.bust.known(camera))
 
 
 def dataset_of(shoot: Shoot) -> Dataset:
@@ -59,7 +62,7 @@ def dataset_of(shoot: Shoot) -> Dataset:
     reference = rig_reference(shoot.shape)
     rig = reference.rebuild(load_head())
     moments: dict[tuple[float, ...], int] = {}
-    views = []
+    views, bust = [], Bust(shoot.start)
     for shot in shoot.shots:
         params = _params(rig, shot)
         key = (*params.expression.tolist(), *params.pose.flatten().tolist())
@@ -67,7 +70,7 @@ def dataset_of(shoot: Shoot) -> Dataset:
             moments[(0.0,) * len(key)] = 0
         moment = moments.setdefault(key, len(moments))
         camera = _camera(shot)
-        read = ShotPicture(shoot.folder / shot.file, camera.width, camera.height)
+        read = ShotPicture(shoot.folder / shot.file, camera, bust)
         split: Split = "test" if shot.held_out else "train"
         views.append(View(Path(shot.file).stem, camera, params, moment, split, read))
     return Dataset(rig, tuple(views), reference, shoot.name)

@@ -15,6 +15,7 @@ from engine.train.data.seeds import Seeds
 from engine.train.data.views import Dataset, View, evenly
 from engine.train.fields.pretrain import random_barycentric
 from engine.train.people.binding import Binder, mobility
+from engine.train.people.bust import above
 from engine.train.surface.contributions import contributions
 from engine.train.surface.regions import in_picture
 from render.avatars.bindings import TriangleBinding, localise
@@ -198,12 +199,12 @@ def _sample(
 
 
 def _in_frame(points: Tensor, views: Sequence[View]) -> Tensor:
-    """Which points [K, 3] at rest some picture has within its frame [K]: bodies go on below it."""
+    """Which points [K, 3] at rest are the bust's and in some picture's frame [K]."""
     inside = torch.zeros(len(points), dtype=torch.bool)
     for view in views:
         x, y, depth = in_picture(points, view.camera).unbind(1)
         inside |= (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (depth > 0.01)
-    return inside
+    return inside & above(points)
 
 
 def face_weight(rig: Rig, points: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ def evaluate(
             break
         truth = view.read()
         rgb = draw(view, background).cpu()
-        frames.append(Frame(view.name, measure(rgb, truth.over(background), truth.mask, lpips)))
+        over = truth.over(background)
+        frames.append(Frame(view.name, measure(rgb, over, truth.mask, lpips, known=truth.known)))
     return frames
 
 

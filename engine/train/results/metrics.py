@@ -27,13 +27,18 @@ class Quality:
 
 
 @torch.no_grad()
-def measure(rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None) -> Quality:
-    """Compare [H, W, 3] pictures in 0..1; `mask` [H, W] in 0..1."""
+def measure(
+    rgb: Tensor, truth: Tensor, mask: Tensor, lpips: Lpips | None = None, *, known: Tensor | None = None
+) -> Quality:
+    """Compare [H, W, 3] pictures in 0..1; `mask` [H, W] in 0..1. Pixels that are not `known` [H, W] do not
+    count, but that they are equal to LPIPS."""
     rgb, truth = rgb.clamp(0, 1).float(), truth.float()
+    if known is not None:
+        rgb = torch.where(known[..., None], rgb, truth)
     squared = (rgb - truth).square().mean(-1)
     similar = _ssim_map(rgb, truth)
-    weight = mask.float()
-    everywhere = torch.ones_like(weight)
+    everywhere = torch.ones_like(mask, dtype=torch.float32) if known is None else known.float()
+    weight = mask.float() * everywhere
     return Quality(
         psnr=_psnr(_weighted(squared, everywhere)),
         masked_psnr=_psnr(_weighted(squared, weight)),

@@ -16,7 +16,7 @@ class RateConfig:
     log_scales: float = 6e-3
     logit_opacities: float = 3e-2
     sh0: float = 1.2e-2
-    sh1: float = 1.5e-3
+    sh1: float = 4e-3
     drivers: float = 1e-3
     d_means: float = 2e-3
     d_quats: float = 1.5e-3
@@ -51,7 +51,7 @@ class DensityConfig:
     """Gaussians that show nothing go where the error is; their number stays."""
 
     rounds: int = 6  # evenly over the first two thirds of each phase
-    looks: int = 10  # pictures that a round goes by
+    looks: int = 32  # pictures that a round goes by
     least_px: float = 0.4  # below, it moves, of the most a look or a step since the last round shows
     most_share: float = 0.08  # of the Gaussians that move in a round
     bake_looks: int = 96  # pictures of faces that act, beside all at rest, that sort the avatar's Gaussians

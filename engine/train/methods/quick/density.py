@@ -26,10 +26,9 @@ def shown_and_missed(
     missed = torch.zeros_like(shown)
     for look in looks:
         posed, draw = model.pose(look.view.params), renderer(look)
-        target = pictures(look)
         grey = torch.full((3,), _BACKGROUND, device=shown.device)
         rgb = draw.render(posed, look.camera, grey).rgb
-        error = (rgb - target[..., :3] - (1 - target[..., 3:]) * grey).abs().mean(-1)
+        error = (rgb - pictures.before(look, grey, rgb)).abs().mean(-1)
         pixels, share = contributions(draw, posed, look.camera, error)
         shown, missed = torch.maximum(shown, pixels * look.shrink**2), missed + share
     return shown, missed

@@ -38,26 +38,36 @@ class Look:
 
 
 class Pictures:
-    """Colours times mask, and mask, in 8 bits: [H, W, 4] a view, and the same at half size."""
+    """Colours times mask, and mask, in 8 bits: [H, W, 4] a view, and the same at half size; beside them what
+    of it is known."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._kept: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
 
-    def __call__(self, look: Look) -> Tensor:
-        """[h, w, 4] in 0..1 of what is looked at."""
+    def before(self, look: Look, background: Tensor, drawn: Tensor) -> Tensor:
+        """[h, w, 3] of what is looked at before a background [3]; where nobody knows it, what is `drawn`."""
         left, top, width, height = (n // look.shrink for n in look.window)
-        return self._whole(look.view, look.shrink)[top : top + height, left : left + width].float() / 255
+        part = slice(top, top + height), slice(left, left + width)
+        solid, known = self._whole(look.view, look.shrink)
+        values = solid[part].float() / 255
+        target = values[..., :3] + (1 - values[..., 3:]) * background
+        return target if known is None else torch.where(known[part][..., None], target, drawn.detach())
 
-    def _whole(self, view: View, shrink: int) -> Tensor:
+    def _whole(self, view: View, shrink: int) -> tuple[Tensor, Tensor | None]:
         key = view.name, shrink
         if key not in self._kept:
             picture = view.read()
+            known = picture.known
+            if known is not None and shrink > 1:  # a pixel is known where all of it is
+                planes = (~known).float()[None, None]
+                known = torch.nn.functional.max_pool2d(planes, shrink)[0, 0] == 0
             solid = torch.cat([picture.rgb * picture.mask[..., None], picture.mask[..., None]], -1)
             if shrink > 1:  # means of colours times mask: edges keep the person's colours
                 planes = solid.permute(2, 0, 1)[None]
                 solid = torch.nn.functional.avg_pool2d(planes, shrink)[0].permute(1, 2, 0)
-            self._kept[key] = sent((solid * 255).round().to(torch.uint8), self._device)
+            known = None if known is None or bool(known.all()) else sent(known, self._device)
+            self._kept[key] = sent((solid * 255).round().to(torch.uint8), self._device), known
         return self._kept[key]
 
 

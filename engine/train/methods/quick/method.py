@@ -155,14 +155,13 @@ class Quick:
         weights, params = self.config.losses, look.view.params
         # A background that changes from step to step shows every pixel that lets some of it through.
         background = sent(torch.rand(3, generator=step.own), self.device)
-        picture = self._pictures(look)
-        self._pixels = picture.shape[0] * picture.shape[1]
-        target = picture[..., :3] + (1 - picture[..., 3:]) * background
         changes = None
         if self._learns_bases and is_moved(params):
             changes = self.model.changes(params.expression)
         gaussians = self.model.pose(params, self._posed_rig(look.view), changes)
         rgb = self._renderer_of(look).render(gaussians, look.camera, background).rgb
+        self._pixels = rgb.shape[0] * rgb.shape[1]
+        target = self._pictures.before(look, background, rgb)
         terms = {"rgb": photometric(rgb, target, weights.ssim)}
         scales = self.model.tensors["log_scales"]
         longest, shortest = scales.amax(1), scales.amin(1)

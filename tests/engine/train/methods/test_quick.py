@@ -227,16 +227,41 @@ def test_a_window_shows_what_the_whole_picture_shows_there(capture: Dataset, shr
         all_of_it = CpuTrainingRenderer(camera.width, camera.height).render(posed, camera).alpha
     rows = slice(8 // shrink, 48 // shrink), slice(12 // shrink, 44 // shrink)
     assert (part - all_of_it[rows]).abs().max() < 6e-3  # footprints end earlier at an edge
-    pictures = Pictures(torch.device("cpu"))
-    assert torch.equal(pictures(look), pictures(whole(view, shrink))[rows])
+    pictures, black = Pictures(torch.device("cpu")), torch.zeros(3)
+    wide = whole(view, shrink)
+    known = pictures.before(look, black, torch.zeros(40 // shrink, 32 // shrink, 3))
+    assert torch.equal(
+        known, pictures.before(wide, black, torch.zeros(SIZE // shrink, SIZE // shrink, 3))[rows]
+    )
 
 
 def test_shrunk_pictures_keep_the_persons_colours_at_the_edge(capture: Dataset) -> None:
     view = capture.of("train")[3]
-    half = Pictures(torch.device("cpu"))(whole(view, 2))
+    half = Pictures(torch.device("cpu")).before(whole(view, 2), torch.zeros(3), torch.zeros(()))
     picture = view.read()
     solid = (picture.rgb * picture.mask[..., None]).unfold(0, 2, 2).unfold(1, 2, 2).mean((-1, -2))
     assert (half[..., :3] - solid).abs().max() < 1.5 / 255
+
+
+def test_what_is_not_known_is_not_learned(capture: Dataset) -> None:
+    view, half = capture.of("train")[3], SIZE // 2
+    picture = view.read()
+    known = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    known[:, :half] = False
+    torn = replace(view, name="torn", read=lambda: replace(picture, known=known))
+    unknown = replace(view, name="unknown", read=lambda: replace(picture, known=torch.zeros_like(known)))
+    black, drawn, pictures = torch.zeros(3), torch.rand(half, half, 3), Pictures(torch.device("cpu"))
+    target, right = (pictures.before(whole(v, 2), black, drawn) for v in (torn, view))
+    assert torch.equal(target[:, : half // 2], drawn[:, : half // 2])
+    assert torch.equal(target[:, half // 2 :], right[:, half // 2 :])
+    method = Quick(capture, TINY)
+
+    def loss(of: View) -> float:
+        generator = torch.Generator().manual_seed(0)
+        return float(method._losses([whole(of)], Step(0, 0.0, generator, generator))["rgb"])
+
+    assert 0 < loss(torn) < loss(view)
+    assert loss(unknown) == pytest.approx(0, abs=1e-6)
 
 
 def test_idle_gaussians_move_beside_those_in_error_and_the_light_stays(capture: Dataset) -> None:

@@ -19,12 +19,14 @@ from engine.train.data.views import View
 from engine.train.methods.quick.method import Quick
 from engine.train.people import __main__ as people
 from engine.train.people.binding import Binder, mobility
+from engine.train.people.bust import LEVEL_M, Bust, above
 from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import evenly_apart, face_weight, sow
 from engine.train.surface.regions import in_picture
 from render.avatars.file import load_avatar
+from render.camera import Camera
 from render.making.people.person import Person
-from render.making.people.shoot import Shoot, read_shoot, write_shots
+from render.making.people.shoot import Shoot, Start, Surface, read_shoot, write_shots
 from render.renderer import RenderOutput
 from render.rigs.head import load_head, load_head_surface
 from render.rigs.rig import Rig
@@ -94,6 +96,32 @@ def test_colours_come_back_as_they_were_drawn(folder: Path) -> None:
     assert 0.2 < float(picture.mask.mean()) < 0.9
     skin = picture.rgb[SIZE // 2, SIZE // 2]
     assert skin[0] > skin[2], "skin is redder than blue: the channels are in order"
+
+
+def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians() -> None:
+    # A tower: a plate 10 cm wide from far below the level to above it, before a camera that looks along z.
+    low, high, half = LEVEL_M - 0.3, LEVEL_M + 0.2, 0.05
+    rows = np.linspace(low, high, 51)
+    vertices = np.array([(x, y, 0.0) for y in rows for x in (-half, half)], np.float32)
+    faces = np.array(
+        [f for k in range(0, 100, 2) for f in ((k, k + 1, k + 2), (k + 2, k + 1, k + 3))], np.int32
+    )
+    bust = Bust(Start({"skin": Surface(vertices, faces)}))
+    camera = Camera.orbit((0.0, LEVEL_M, 0.0), distance_m=1.0, yaw_deg=0, pitch_deg=0, width=100, height=100,
+                          vertical_fov_deg=2 * math.degrees(math.atan(0.1)))  # fmt: skip
+    known = bust.known(camera)
+    assert known is not None
+    # 2 mm a pixel: the plate is 50 wide; it begins to be known at the level, row 50, but for the edge.
+    assert known[:48].all()
+    assert not known[53:, 25:75].any()
+    assert known[:, :22].all(), "the background beside it is known to be empty"
+    assert known[:, 78:].all()
+    above_it = Camera.orbit((0.0, LEVEL_M + 0.15, 0.0), distance_m=1.0, yaw_deg=0, pitch_deg=0, width=100,
+                            height=100, vertical_fov_deg=5)  # fmt: skip
+    assert bust.known(above_it) is None
+    assert Bust(Start({})).known(camera) is None
+    points = torch.tensor([[0.0, LEVEL_M - 0.01, 0], [0, LEVEL_M + 0.01, 0]])
+    assert above(points).tolist() == [False, True]
 
 
 def test_a_unit_that_the_head_lacks_is_named_with_the_nearest(folder: Path) -> None:

@@ -72,6 +72,18 @@ def test_only_the_person_counts_for_masked_figures() -> None:
     assert same.ssim == pytest.approx(1.0, abs=1e-5)  # float32 in flat regions
 
 
+def test_pixels_that_are_not_known_do_not_count() -> None:
+    rgb, truth, mask = noisy_pair()
+    known = torch.ones(truth.shape[:2], dtype=torch.bool)
+    known[:, :30] = False
+    right = measure(rgb[:, 30:], truth[:, 30:], mask[:, 30:])
+    quality = measure(rgb, truth, mask, known=known)
+    assert quality.psnr == pytest.approx(right.psnr, abs=1e-4)
+    assert quality.masked_psnr == pytest.approx(right.masked_psnr, abs=1e-4)
+    wrong = torch.where(known[..., None], rgb, 1 - truth)
+    assert measure(wrong, truth, mask, known=known) == quality
+
+
 def random_weights(layers: nn.Sequential) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
