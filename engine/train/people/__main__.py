@@ -24,7 +24,7 @@ from render.making.people.shoot import ShootError
 from transport.errors import OutputError
 
 _SCENE_ERRORS = (DescriptionError, MakeHumanDataError, BlenderError, OSError)
-COUNT = 43_000  # of which two cores draw 60 pictures a second
+COUNT = 39_200  # of which two cores draw 60 pictures a second
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ class QuickConfig:
 
     seed: int = 0
     coarse_steps: int = 1500
-    fine_steps: int = 9000
+    fine_steps: int = 12_000
     rows: int = 16  # bases of the deformation; play's time and the file grow with it
     moving: int = 4000  # Gaussians that have bases, those that change most
     # Bases of rotations too. On a path-traced head leaving them out costs nothing (.01 dB), and they are a

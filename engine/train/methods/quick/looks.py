@@ -74,7 +74,8 @@ class Pictures:
 class Looker:
     """Draws the looks of a phase's steps; which they are depends on nothing but the step's generator.
 
-    Views of time_index 0 are the person at rest where others are not.
+    The further a face is from rest the more often it is looked at: an open mouth's inside shows in few
+    pictures and takes most to learn.
     """
 
     def __init__(self, views: Sequence[View], rig: Rig, config: LookConfig) -> None:
@@ -84,6 +85,7 @@ class Looker:
         reach = rig.expression_basis.unflatten(-1, (-1, 3)).norm(dim=-1)
         mobile = (reach.amax(0) if len(reach) else rig.template.new_zeros(rig.num_vertices)) > _FACE_M
         self._faces = {view.name: self._face_box(view, rig, mobile) for view in views}
+        self._often = torch.tensor([_motion(view, rig, mobile) for view in self.moved])
 
     def coarse(self, step: Step, count: int) -> list[Look]:
         """Whole pictures at half size."""
@@ -119,8 +121,10 @@ class Looker:
 
     def _view(self, step: Step) -> View:
         moving = float(torch.rand(1, generator=step.shared)) < self.config.moving_share
-        views = (self.moved or self.rest) if moving else (self.rest or self.moved)
-        return views[int(torch.randint(len(views), (1,), generator=step.shared))]
+        if self.moved and (moving or not self.rest):
+            often = self._often + self._often.mean()
+            return self.moved[int(torch.multinomial(often, 1, generator=step.shared))]
+        return self.rest[int(torch.randint(len(self.rest), (1,), generator=step.shared))]
 
     @staticmethod
     def _face_box(view: View, rig: Rig, mobile: Tensor) -> tuple[float, float, float, float]:
@@ -131,6 +135,13 @@ class Looker:
         points = in_picture(vertices, view.camera)[:, :2]
         (left, top), (right, bottom) = points.amin(0).tolist(), points.amax(0).tolist()
         return left, top, right, bottom
+
+
+def _motion(view: View, rig: Rig, mobile: Tensor) -> float:
+    """How far the face is from rest: root mean square over what any unit moves, metres."""
+    units = view.params.expression @ rig.expression_basis
+    moved = units.unflatten(-1, (-1, 3))[mobile.to(units.device)]
+    return float(moved.square().sum(-1).mean().sqrt()) if len(moved) else 1.0
 
 
 def whole(view: View, shrink: int = 1) -> Look:

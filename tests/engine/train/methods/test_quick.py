@@ -215,6 +215,20 @@ def test_windows_lie_in_their_pictures_and_many_on_the_face(capture: Dataset) ->
     assert head > 0
 
 
+def test_faces_that_go_further_are_looked_at_more_often(capture: Dataset) -> None:
+    rest, wide = capture.of("train")[0], capture.of("train")[-1]
+    assert not rest.params.expression.any()
+    slight = replace(wide, name="slight", params=replace(wide.params, expression=wide.params.expression / 5))
+    looker = Looker([rest, slight, wide], capture.rig, LookConfig(moving_share=0.5))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [looker.coarse(Step(k, 0.5, generator, generator), 1)[0].view.name for k in range(3000)]
+    assert drawn.count(rest.name) == pytest.approx(1500, abs=100)
+    # As 1 to .2, and each the mean of both on top: 1.6 to .8.
+    assert drawn.count(wide.name) / drawn.count("slight") == pytest.approx(2, abs=0.3)
+    alone = Looker([slight], capture.rig, LookConfig())
+    assert alone.coarse(Step(0, 0.5, generator, generator), 1)[0].view is slight
+
+
 @pytest.mark.parametrize("shrink", [1, 2])
 def test_a_window_shows_what_the_whole_picture_shows_there(capture: Dataset, shrink: int) -> None:
     method = Quick(capture, TINY)
