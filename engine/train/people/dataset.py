@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine.errors import UsageError
 from engine.train.data.pictures import KeptPicture
@@ -16,7 +19,7 @@ from engine.train.data.views import Dataset, Picture, Split, View
 from engine.train.people.bust import Bust
 from render.camera import Camera
 from render.making.people.head import rig_reference
-from render.making.people.shoot import Shoot, Shot
+from render.making.people.shoot import Shoot, Shot, head_turn
 from render.rigs.head import load_head
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
@@ -30,7 +33,7 @@ class ShotPicture:
 
     path: Path
     camera: Camera
-    bust: Bust
+    known: Callable[[], Tensor | None]
 
     def __call__(self) -> Picture:
         import cv2
@@ -51,7 +54,7 @@ class ShotPicture:
                 f"{self.path} is {size}, shoot.json says {camera.width}x{camera.height}: make it again"
             )
         kept = KeptPicture(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]))
-        return replace(kept(), known=self.bust.known(camera))
+        return replace(kept(), known=self.known())
 
 
 def dataset_of(shoot: Shoot) -> Dataset:
@@ -62,7 +65,7 @@ def dataset_of(shoot: Shoot) -> Dataset:
     reference = rig_reference(shoot.shape)
     rig = reference.rebuild(load_head())
     moments: dict[tuple[float, ...], int] = {}
-    views, bust = [], Bust(shoot.start)
+    views, bust = [], Bust(rig, shoot.start)
     for shot in shoot.shots:
         params = _params(rig, shot)
         key = (*params.expression.tolist(), *params.pose.flatten().tolist())
@@ -70,7 +73,10 @@ def dataset_of(shoot: Shoot) -> Dataset:
             moments[(0.0,) * len(key)] = 0
         moment = moments.setdefault(key, len(moments))
         camera = _camera(shot)
-        read = ShotPicture(shoot.folder / shot.file, camera, bust)
+        known: Callable[[], Tensor | None] = partial(bust.above_level, camera)
+        if shot.head_deg is not None:
+            known = partial(bust.below_head, camera, rig(params).vertices)
+        read = ShotPicture(shoot.folder / shot.file, camera, known)
         split: Split = "test" if shot.held_out else "train"
         views.append(View(Path(shot.file).stem, camera, params, moment, split, read))
     return Dataset(rig, tuple(views), reference, shoot.name)
@@ -84,7 +90,8 @@ def _params(rig: Rig, shot: Shot) -> RigParams:
             hint = f", did you mean {near[0]}?" if near else ""
             raise UsageError(f"shot {shot.file!r} moves {name!r}, which the head does not have{hint}")
         weights[rig.unit_names.index(name)] = weight
-    params = rig.params_from_units(weights, torch.zeros(3), torch.zeros(3))
+    turn = np.zeros(3) if shot.head_deg is None else head_turn(shot.head_deg).as_rotvec()
+    params = rig.params_from_units(weights, torch.from_numpy(turn).float(), torch.zeros(3))
     if shot.gaze_deg is None:
         return params
     left, up = (math.radians(angle) for angle in shot.gaze_deg)

@@ -33,15 +33,9 @@ def look_at(shoot: Path, avatar: Path, sheet: Path | None, *, everything: bool =
     """
     dataset = dataset_of(read_shoot(shoot))
     draw = drawn_as_played(load_avatar(avatar))
-    kinds = {
-        "rest": [v for v in dataset.of("test") if v.time_index == 0],
-        "expressions": [v for v in dataset.of("test") if v.time_index != 0],
-    }
+    kinds = _kinds(dataset.of("test"))
     if everything:
-        kinds |= {
-            "trained rest": [v for v in dataset.of("train") if v.time_index == 0],
-            "trained expressions": [v for v in dataset.of("train") if v.time_index != 0],
-        }
+        kinds |= {f"trained {name}": views for name, views in _kinds(dataset.of("train")).items()}
     lines, chosen = [], []
     for kind, views in kinds.items():
         if not views:
@@ -60,6 +54,15 @@ def look_at(shoot: Path, avatar: Path, sheet: Path | None, *, everything: bool =
         write_atomically(sheet, lambda temporary: Path(temporary).write_bytes(png_bytes(picture)))
         lines.append(f"{sheet}: truth left, avatar right; of each kind from the worst to the best")
     return "\n".join(lines)
+
+
+def _kinds(views: Sequence[View]) -> dict[str, list[View]]:
+    """Those at rest, those that act, and those whose head has turned."""
+    acting = [view for view in views if view.params.expression.any()]
+    still = [view for view in views if not view.params.expression.any()]
+    at_rest = [view for view in still if view.time_index == 0]
+    turned = [view for view in still if view.time_index != 0]
+    return {"rest": at_rest, "expressions": acting, "neck and clothes, turned": turned}
 
 
 def _worth_showing(views: Sequence[View], frames: Sequence[Frame], count: int) -> list[View]:

@@ -54,7 +54,7 @@ PARTS = {
 _STRAND_LENGTH_M = {"hair": 5e-3, "brows": 1.5e-3, "lashes": 1.5e-3, "beard": 1.5e-3}  # sigma along, at most
 _STRAND_WIDTH_M = {"hair": 9e-4, "brows": 2.5e-4, "lashes": 2e-4, "beard": 3e-4}  # sigma across
 _LEAST_PX = 0.02  # times its opacity, that the picture which shows most of a candidate must show
-_LOOKS, _LOOK_PX = 40, 192
+_LOOKS, _LOOK_PX = 20, 192
 _SMALLEST_M, _LARGEST_M = 1.5e-4, 1.2e-2
 _OVERLAP = 0.6  # standard deviation over the distance of neighbours
 _STILL_FACE_M = 1e-3
@@ -295,9 +295,9 @@ def _seen(seeds: Seeds, rig: Rig, views: Sequence[View]) -> Tensor:
     moments: dict[int, list[View]] = {}
     for view in views:
         moments.setdefault(view.time_index, []).append(view)
-    # Half of the looks at rest, the others one of every face, that the mouth's inside is seen too.
-    chosen = list(evenly(moments.pop(0, []), _LOOKS // 2))
-    chosen += [several[np.argmin([abs(_yaw(v)) for v in several])] for several in moments.values()][:_LOOKS]
+    # Half of the looks at rest, the others one of every turn and face: the mouth's inside is seen too.
+    chosen = list(evenly(moments.pop(0, []), _LOOKS))
+    chosen += [several[np.argmin([abs(_yaw(v)) for v in several])] for several in moments.values()]
     most = torch.zeros(seeds.num_seeds)
     renderer = cache(lambda width, height: training_renderer("cpu", width, height, geometry=False))
     for view in chosen:

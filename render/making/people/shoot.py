@@ -5,7 +5,7 @@ start.npz            surfaces and strands at rest, see `Start`
 *.png                one a shot: 8 bits, sRGB colours not multiplied by alpha, as Blender writes them
 
 World axes are the rig's: x to the person's left, y up, z out of the face, in metres; the frame is that of
-`render.making.people.head.rig_reference(shape)`, whose rig the shots' weights move. The head is still.
+`render.making.people.head.rig_reference(shape)`, whose rig the shots' weights and turns move.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from render.making.people.person import Shape
 from render.whole_file import whole_file
@@ -43,7 +44,8 @@ class Shot:
     `camera_to_world` has the camera's own axes as OpenGL and Blender have them: x right, y up, z backwards.
     `weights` are those of the rig's units, 0 where not named; the eyeLook units in them move the lids. The
     eyeballs turn by `gaze_deg`: to the person's left and up, both together the rotation vector (-up, left, 0)
-    about each eye's joint. Without it they turn as the eyeLook units turn the rig's.
+    about each eye's joint. Without it they turn as the eyeLook units turn the rig's. The head turns by
+    `head_deg`: to the person's left, about the upright axis, after up, about the axis through the ears.
     `border` is left, top, width and height of the part of the picture that was rendered, in whole pixels;
     the file then holds this part alone (Blender: `use_border` with `use_crop_to_border`).
     """
@@ -55,6 +57,7 @@ class Shot:
     camera_to_world: NDArray[np.float64]  # [4, 4] metres
     weights: Mapping[str, float] = field(default_factory=dict)
     gaze_deg: tuple[float, float] | None = None
+    head_deg: tuple[float, float] | None = None
     held_out: bool = False  # measured, never trained on
     border: tuple[int, int, int, int] | None = None
 
@@ -195,8 +198,9 @@ def _as_json(shot: Shot) -> dict[str, Any]:
         "weights": {name: float(weight) for name, weight in shot.weights.items()},
         "held_out": shot.held_out,
     }
-    if shot.gaze_deg is not None:
-        entry["gaze_deg"] = list(shot.gaze_deg)
+    for name in ("gaze_deg", "head_deg"):
+        if (angles := getattr(shot, name)) is not None:
+            entry[name] = list(angles)
     if shot.border is not None:
         entry["border"] = list(shot.border)
     return entry
@@ -217,11 +221,11 @@ def _read_shot(folder: Path, entry: Any, row: int) -> Shot:
     numbers = [
         float(entry["focal_px"]),
         *weights.values(),
-        *(float(a) for a in entry.get("gaze_deg", (0, 0))),
+        *(float(a) for name in ("gaze_deg", "head_deg") for a in entry.get(name, (0, 0))),
     ]
     if not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
         raise ValueError(f"shot {file!r} has a focal length, weight or angle that is no number: {numbers}")
-    gaze, border = entry.get("gaze_deg"), entry.get("border")
+    border = entry.get("border")
     if not isinstance(entry["held_out"], bool):
         raise ValueError(f"shot {file!r} has held_out {entry['held_out']!r}, needs true or false")
     return Shot(
@@ -231,10 +235,21 @@ def _read_shot(folder: Path, entry: Any, row: int) -> Shot:
         focal_px=numbers[0],
         camera_to_world=_rigid(entry["camera_to_world"], file),
         weights=weights,
-        gaze_deg=None if gaze is None else (float(gaze[0]), float(gaze[1])),
+        gaze_deg=_angles(entry.get("gaze_deg")),
+        head_deg=_angles(entry.get("head_deg")),
         held_out=entry["held_out"],
         border=None if border is None else _border(border, width, height, file),
     )
+
+
+def _angles(values: Any) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))
+
+
+def head_turn(head_deg: tuple[float, float]) -> Rotation:
+    """The rotation of a shot's `head_deg`, in world axes."""
+    left, up = head_deg
+    return Rotation.from_euler("YX", [left, -up], degrees=True)
 
 
 def _pixels(value: Any, what: str) -> int:

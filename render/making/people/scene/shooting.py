@@ -1,9 +1,9 @@
 """Takes all pictures that a person is trained on: python -m render.making.people.scene.shooting NAME FOLDER.
 
 Rest from all around, and faces that act from the front: every unit more than once, in changing company, left
-without right, so that what each does can be told apart. Some views at rest and some faces that units make in
-pairs and triples are held out. Where only the face moves, only the face is drawn. Goes on where it was
-stopped.
+without right, so that what each does can be told apart; and a turned head from the front, for its neck and
+collar. Some views at rest, some turns, and some faces that units make in pairs and triples are held out.
+Where only the face moves, only the face is drawn. Goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from render.making.people.shoot import (
     Start,
     Strands,
     Surface,
+    head_turn,
     write_shots,
     write_start,
 )
@@ -55,6 +56,11 @@ _REST_VIEWS = (
     (0, 60), (180, 55), (45, -35),
 )  # fmt: skip
 _REST_HELD_OUT = ((22, 4), (-37, 12), (58, -6), (-88, 5), (145, 10), (8, -22))
+# How far a head turns, degrees to the person's left and up; light moves over a face that turns, which no
+# avatar shows: only what is below is drawn.
+_TURNS = ((-60, 0), (60, 0), (-30, 0), (30, 0), (0, 28), (0, -25), (-45, 15), (45, -15))
+_TURNS_HELD_OUT = ((50, 5), (-20, -18))
+_BELOW_EYES_M = 0.07
 _NUM_HELD_OUT = 12
 _FACE_VIEWS = ((0, 0), (-38, 4), (38, 8), (12, -16))
 _HELD_OUT_VIEWS = ((6, 4), (-26, -4), (30, 12))
@@ -104,6 +110,7 @@ class Planned:
     weights: dict[str, float]
     camera: Camera
     held_out: bool
+    head_deg: tuple[float, float] | None = None
 
     @property
     def samples(self) -> int:
@@ -143,9 +150,12 @@ def _weights(acts: tuple[tuple[str, ...], ...], rng: np.random.Generator, least:
 
 
 def plan(model: PersonModel) -> list[Planned]:
-    """All pictures of a person: about 48 at rest and 40 faces from 4 sides, 6 and 12 of 3 held out."""
+    """All pictures of a person: about 48 at rest, 8 turned and 40 faces from 4 sides; held out are 6, 2 and
+    12 from 3 sides."""
     planned = [Planned({}, camera(model, *view), held_out=False) for view in _REST_VIEWS]
     planned += [Planned({}, camera(model, *view), held_out=True) for view in _REST_HELD_OUT]
+    for turns, held_out in ((_TURNS, False), (_TURNS_HELD_OUT, True)):
+        planned += [Planned({}, camera(model, 0, 0), held_out, head_deg=turn) for turn in turns]
     for weights in faces():
         planned += [Planned(weights, camera(model, *view), held_out=False) for view in _FACE_VIEWS]
     for weights in held_out_faces():
@@ -174,9 +184,10 @@ def take(model: PersonModel, drawn: renders.Renders, pictures: Sequence[Planned]
     shots = []
     for planned in track(pictures, f"pictures of {model.person.name}"):
         border = _border(model, planned)
+        turn = None if planned.head_deg is None else head_turn(planned.head_deg).as_matrix()
         path = drawn.picture(
             model,
-            model.at(Pose(planned.weights)),
+            model.at(Pose(planned.weights, turn)),
             renders.Exposure(planned.camera, samples=planned.samples, border=border),
         )
         shots.append(
@@ -187,6 +198,7 @@ def take(model: PersonModel, drawn: renders.Renders, pictures: Sequence[Planned]
                 focal_px=planned.camera.fy,
                 camera_to_world=_camera_to_world(planned.camera),
                 weights=planned.weights,
+                head_deg=planned.head_deg,
                 held_out=planned.held_out,
                 border=border,
             )
@@ -240,7 +252,12 @@ def _camera_to_world(camera: Camera) -> Array:
 
 
 def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] | None:
-    """The part of the picture where anything differs from rest; None: all of it is drawn."""
+    """The part of the picture that is drawn; None: all of it. Of a face that acts it is what differs from
+    rest, of a turned head what is below it."""
+    if planned.head_deg is not None:
+        x, y, z = model.body.eye_midpoint - (0.0, _BELOW_EYES_M, 0.0)
+        top = int(_in_picture(planned.camera, np.array([[x, y, z]]))[1, 0])
+        return 0, top, planned.camera.width, planned.camera.height - top
     if not planned.weights:
         return None
     rest, acting = model.body.rest, model.body.posed(Pose(planned.weights)).acting
@@ -249,15 +266,18 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     moved[make_head.topology().source_vertices[make_head.topology().group("left_eye")]] = True
     moved[make_head.topology().source_vertices[make_head.topology().group("right_eye")]] = True
     points = np.concatenate([rest[moved], acting[moved]])
-    to_camera = planned.camera.world_to_camera.double().numpy()
-    x, y, z = to_camera[:3, :3] @ points.T + to_camera[:3, 3:]
-    pixels = np.stack(
-        [planned.camera.fx * x / z + planned.camera.cx, planned.camera.fy * y / z + planned.camera.cy]
-    )
+    pixels = _in_picture(planned.camera, points)
     size = (planned.camera.width, planned.camera.height)
     low = np.clip(np.floor(pixels.min(1)) - _MARGIN_PX, 0, size).astype(int)
     high = np.clip(np.ceil(pixels.max(1)) + _MARGIN_PX, 0, size).astype(int)
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def _in_picture(camera: Camera, points: Array) -> Array:
+    """x and y [2, N] in pixels of points [N, 3]."""
+    to_camera = camera.world_to_camera.double().numpy()
+    x, y, z = to_camera[:3, :3] @ points.T + to_camera[:3, 3:]
+    return np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy])
 
 
 def take_pictures(person: Person, folder: Path, makehuman: Path | None, blender: Path | None) -> None:

@@ -98,7 +98,7 @@ def test_colours_come_back_as_they_were_drawn(folder: Path) -> None:
     assert skin[0] > skin[2], "skin is redder than blue: the channels are in order"
 
 
-def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians() -> None:
+def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians(rig: Rig) -> None:
     # A tower: a plate 10 cm wide from far below the level to above it, before a camera that looks along z.
     low, high, half = LEVEL_M - 0.3, LEVEL_M + 0.2, 0.05
     rows = np.linspace(low, high, 51)
@@ -106,10 +106,10 @@ def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians() -> None:
     faces = np.array(
         [f for k in range(0, 100, 2) for f in ((k, k + 1, k + 2), (k + 2, k + 1, k + 3))], np.int32
     )
-    bust = Bust(Start({"skin": Surface(vertices, faces)}))
+    bust = Bust(rig, Start({"skin": Surface(vertices, faces)}))
     camera = Camera.orbit((0.0, LEVEL_M, 0.0), distance_m=1.0, yaw_deg=0, pitch_deg=0, width=100, height=100,
                           vertical_fov_deg=2 * math.degrees(math.atan(0.1)))  # fmt: skip
-    known = bust.known(camera)
+    known = bust.above_level(camera)
     assert known is not None
     # 2 mm a pixel: the plate is 50 wide; it begins to be known at the level, row 50, but for the edge.
     assert known[:48].all()
@@ -118,8 +118,8 @@ def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians() -> None:
     assert known[:, 78:].all()
     above_it = Camera.orbit((0.0, LEVEL_M + 0.15, 0.0), distance_m=1.0, yaw_deg=0, pitch_deg=0, width=100,
                             height=100, vertical_fov_deg=5)  # fmt: skip
-    assert bust.known(above_it) is None
-    assert Bust(Start({})).known(camera) is None
+    assert bust.above_level(above_it) is None
+    assert Bust(rig, Start({})).above_level(camera) is None
     points = torch.tensor([[0.0, LEVEL_M - 0.01, 0], [0, LEVEL_M + 0.01, 0]])
     assert above(points).tolist() == [False, True]
 

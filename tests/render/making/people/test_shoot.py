@@ -31,7 +31,9 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).write_bytes(b"")
     shots = [
         Shot("a.png", 64, 48, 90.5, CAMERA),
-        Shot("b.png", 64, 48, 90.5, CAMERA, {"jawOpen": 0.5}, (10.0, -5.0), True, (8, 4, 32, 16)),
+        Shot(
+            "b.png", 64, 48, 90.5, CAMERA, {"jawOpen": 0.5}, (10.0, -5.0), (30.0, -8.0), True, (8, 4, 32, 16)
+        ),
     ]
     write_shots(tmp_path, "somebody", Shape({"chin/chin-triangle": 0.15}, (0.5, -1.0)), shots)
     triangle = Surface(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
@@ -46,6 +48,7 @@ def test_a_shoot_comes_back_as_it_was_written(folder: Path) -> None:
     first, second = shoot.shots
     np.testing.assert_array_equal(first.camera_to_world, CAMERA)
     assert (first.gaze_deg, first.border, first.held_out, dict(first.weights)) == (None, None, False, {})
+    assert (first.head_deg, second.head_deg) == (None, (30.0, -8.0))
     assert (second.gaze_deg, second.border, second.held_out) == ((10.0, -5.0), (8, 4, 32, 16), True)
     assert second.weights == {"jawOpen": 0.5}
     np.testing.assert_array_equal(shoot.start.surfaces["skin"].faces, [[0, 1, 2]])

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from render.making.items import Assets
 from render.making.people.builtin import VERA
+from render.making.people.head import rig_reference
 from render.making.people.scene import shooting
 from render.making.people.scene.body import Pose
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.renders import Renders
-from render.making.people.shoot import read_shoot
+from render.making.people.shoot import head_turn, read_shoot
+from render.rigs.head import load_head
 
 pytestmark = [
     pytest.mark.skipif(find_spec("anny") is None, reason="anny is a development dependency"),
@@ -47,11 +50,15 @@ def test_faces_show_every_unit_apart_from_the_others() -> None:
 def test_only_what_may_change_is_drawn(model: PersonModel) -> None:
     for planned in shooting.plan(model):
         border = shooting._border(model, planned)
-        if not planned.weights:
+        if not planned.weights and planned.head_deg is None:
             assert border is None
             continue
         assert border is not None
         left, top, width, height = border
+        if planned.head_deg is not None:
+            assert (left, width, top + height) == (0, shooting.SIZE, shooting.SIZE)
+            assert 0.3 < top / shooting.SIZE < 0.6, "from the mouth down"
+            continue
         body = model.body.posed(Pose(planned.weights))
         moved = np.linalg.norm(body.acting - model.body.rest, axis=1) > 2e-3
         camera = planned.camera
@@ -62,11 +69,31 @@ def test_only_what_may_change_is_drawn(model: PersonModel) -> None:
         assert width * height < 0.5 * shooting.SIZE**2
 
 
+def test_the_scene_turns_the_head_as_the_rig_does(model: PersonModel) -> None:
+    from render.making import make_head
+
+    rig = rig_reference(VERA.shape).rebuild(load_head())
+    turn = head_turn((40.0, -12.0))
+    params = rig.params_from_units(
+        torch.zeros(len(rig.units)), torch.from_numpy(turn.as_rotvec()).float(), torch.zeros(3)
+    )
+    of_rig = (rig(params).vertices - rig(rig.neutral_params()).vertices).numpy()
+    still, turned = (model.body.posed(pose).skin for pose in (Pose({}), Pose({}, turn.as_matrix())))
+    of_scene = (turned - still)[make_head.topology().source_vertices]
+    apart = np.linalg.norm(of_rig - of_scene, axis=1)
+    assert np.linalg.norm(of_rig, axis=1).max() > 0.08
+    assert np.quantile(apart, 0.95) < 1e-3
+    # To the person's left, and down: the tip of the nose goes where x and -y do.
+    nose = of_rig[rig.template[:, 2].argmax()]
+    assert nose[0] > 0.04
+    assert nose[1] < -0.005
+
+
 def test_a_shoot_is_what_training_reads(
     model: PersonModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = shooting.plan(model)
-    some = [plan[0], plan[49], plan[60]]
+    some = [plan[0], plan[49], plan[70], next(p for p in plan if p.head_deg and p.held_out)]
     monkeypatch.setattr(shooting, "plan", lambda _: some)
 
     class Drawn(Renders):
@@ -78,9 +105,10 @@ def test_a_shoot_is_what_training_reads(
     with Drawn(tmp_path) as drawn:
         shooting.shoot(model, drawn)
     shoot = read_shoot(tmp_path)
-    assert [shot.file for shot in shoot.shots] == ["0.png", "1.png", "2.png"]
+    assert [shot.file for shot in shoot.shots] == ["0.png", "1.png", "2.png", "3.png"]
     assert [shot.held_out for shot in shoot.shots] == [planned.held_out for planned in some]
     assert shoot.shots[2].weights == some[2].weights
+    assert [shot.head_deg for shot in shoot.shots] == [None, None, None, some[3].head_deg]
     assert shoot.shape.targets == dict(VERA.shape.targets)
     position = shoot.shots[0].camera_to_world[:3, 3]
     np.testing.assert_allclose(position, some[0].camera.position().numpy(), atol=1e-6)
