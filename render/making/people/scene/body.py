@@ -18,7 +18,7 @@ from render.making.items import Item
 from render.making.people.person import Eyes, Shape
 from render.making.people.scene.eyeballs import Eyeball
 from render.making.people.scene.lids import Lids
-from render.rigs.articulation import EYE_TURNS
+from render.rigs.articulation import EYE_TURNS, NECK_AND_HEAD
 
 Array = NDArray[np.float64]
 
@@ -51,27 +51,27 @@ class Pose:
 
 @dataclass(frozen=True)
 class HeadTurn:
-    """The head's turn, half of it about the neck's joint and half about the skull's."""
+    """The head's turn, shared out to the neck's joint and the skull's as the rig has it."""
 
     matrix: Array  # [3, 3]
     neck: Array  # [3]
     skull: Array  # [3]
 
-    @property
-    def half(self) -> Array:
-        return Rotation.from_rotvec(0.5 * Rotation.from_matrix(self.matrix).as_rotvec()).as_matrix()
+    def _share(self, joint: str) -> Array:
+        rotation = Rotation.from_matrix(self.matrix).as_rotvec()
+        return Rotation.from_rotvec(dict(NECK_AND_HEAD)[joint] * rotation).as_matrix()
 
     def of_neck(self, points: Array) -> Array:
-        return (points - self.neck) @ self.half.T + self.neck
+        return (points - self.neck) @ self._share("neck").T + self.neck
 
     def of_head(self, points: Array) -> Array:
-        return self.of_neck((points - self.skull) @ self.half.T + self.skull)
+        return self.of_neck((points - self.skull) @ self._share("head").T + self.skull)
 
     @property
     def placement(self) -> Array:
         """The same for what is rigid with the head, [4, 4]."""
         matrix = np.eye(4)
-        matrix[:3, :3] = self.half @ self.half
+        matrix[:3, :3] = self._share("neck") @ self._share("head")
         matrix[:3, 3] = self.of_head(np.zeros((1, 3)))[0]
         return matrix
 
@@ -172,6 +172,6 @@ def _ball(letter: str) -> NDArray[np.int64]:
 
 @cache
 def _bend_shares() -> Array:
-    """How far each vertex follows the shoulders, the neck's half of a turn, and all of it; [N, 3]."""
+    """How far each vertex follows the shoulders, the neck's share of a turn, and all of it; [N, 3]."""
     shares = make_head.bend_shares()
     return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-9))

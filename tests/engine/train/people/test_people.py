@@ -124,6 +124,31 @@ def test_what_lies_below_the_chest_is_not_known_and_gets_no_gaussians(rig: Rig) 
     assert above(points).tolist() == [False, True]
 
 
+def test_of_a_turned_head_neck_and_clothes_are_known(folder: Path) -> None:
+    shoot = read_shoot(folder)
+    turned = replace(shoot.shots[3], file="00.png", head_deg=(40.0, 0.0))
+    dataset = dataset_of(replace(shoot, shots=(shoot.shots[3], turned)))
+    rig, (rest, view) = dataset.rig, dataset.views
+    assert (rest.time_index, view.time_index) == (0, 1)
+    nose = rig.template[:, 2].argmax()
+    before, after = (rig(v.params).vertices[nose] for v in (rest, view))
+    assert after[0] - before[0] > 0.04, "to the person's left"
+    known = view.read().known
+    assert known is not None
+    x, y, _ = in_picture(after[None], view.camera)[0].int().tolist()
+    assert not known[: y + 3, x - 5 : x + 5].any(), "no face is"
+    assert not known[:, :2].all(), "nor what is beside"
+    # The throat's front is.
+    share = rig.skin_weights[:, [rig.joint_names.index(name) for name in ("root", "neck")]].sum(1)
+    middle = (share > 0.8) & (rig.template[:, 0].abs() < 0.02)
+    front = middle & (rig.template[:, 2] > rig.template[middle, 2].mean())
+    places = in_picture(rig(view.params).vertices[front], view.camera)[:, :2].long()
+    inside = places[((places >= 0) & (places < SIZE)).all(1)]
+    assert len(inside) >= 3
+    assert known[inside[:, 1], inside[:, 0]].all()
+    assert rest.read().known is None
+
+
 def test_a_unit_that_the_head_lacks_is_named_with_the_nearest(folder: Path) -> None:
     shoot = read_shoot(folder)
     wrong = replace(shoot.shots[0], weights={"jawOpn": 0.5})

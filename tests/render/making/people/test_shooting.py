@@ -82,7 +82,8 @@ def test_the_scene_turns_the_head_as_the_rig_does(model: PersonModel) -> None:
     of_scene = (turned - still)[make_head.topology().source_vertices]
     apart = np.linalg.norm(of_rig - of_scene, axis=1)
     assert np.linalg.norm(of_rig, axis=1).max() > 0.08
-    assert np.quantile(apart, 0.95) < 1e-3
+    assert np.median(apart) < 5e-4
+    assert np.quantile(apart, 0.95) < 2e-3
     # To the person's left, and down: the tip of the nose goes where x and -y do.
     nose = of_rig[rig.template[:, 2].argmax()]
     assert nose[0] > 0.04
