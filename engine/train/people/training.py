@@ -17,7 +17,7 @@ from engine.train.command.arguments import check_run_arguments, settings_of
 from engine.train.command.machine import chosen_device
 from engine.train.data.seeds import Seeds
 from engine.train.loop.checkpoint import read_checkpoint
-from engine.train.loop.config import flatten
+from engine.train.loop.config import flatten, refuse_other_config
 from engine.train.loop.distributed import Ranks
 from engine.train.loop.random_state import RandomState
 from engine.train.people.dataset import dataset_of
@@ -51,8 +51,12 @@ def train_person(args: argparse.Namespace, count: int) -> str:
     torch.set_num_threads(1)
     named = argparse.Namespace(**{**vars(args), "action": METHOD})  # settings go by the method's name
     sections = settings_of(named, module.Config(), {}, output.checkpoint)
-    if args.resume and args.count is None:
-        count = int(read_checkpoint(output.checkpoint)["config"].get("count", count))
+    kept = read_checkpoint(output.checkpoint)["config"] if args.resume else {}
+    if args.count is None:
+        count = int(kept.get("count", count))
+    record = {**flatten(sections), "count": count}
+    if args.resume:
+        refuse_other_config(output.checkpoint, kept, record)  # sowing takes most of a minute
     shoot = read_shoot(args.shoot)
     dataset = dataset_of(shoot)
     if not dataset.of("train"):
@@ -73,7 +77,7 @@ def train_person(args: argparse.Namespace, count: int) -> str:
             provenance=_made_of(shoot.name),
         ),
         config=sections["trainer"],
-        config_record={**flatten(sections), "count": count},
+        config_record=record,
         budget_s=None if args.budget is None else 60 * args.budget,
         resume=args.resume,
         calibrate=not args.no_calibrate,

@@ -18,6 +18,7 @@ from engine.errors import UsageError
 from engine.train.data.views import View
 from engine.train.methods.quick.method import Quick
 from engine.train.people import __main__ as people
+from engine.train.people import training
 from engine.train.people.binding import Binder, mobility
 from engine.train.people.bust import LEVEL_M, Bust, above
 from engine.train.people.dataset import dataset_of
@@ -382,6 +383,10 @@ def test_a_stopped_training_goes_on_with_its_own_settings(
     monkeypatch.setattr(Quick, "render", real)
     assert run(monkeypatch, *arguments) == 2
     assert "unfinished training" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "sow", lambda *_: pytest.fail("sown before the refusal"))
+        assert run(monkeypatch, *arguments, "--resume", "--set", "quick.rows=3") == 2
+        assert "quick.rows = 2, now it is 3" in capsys.readouterr().err
     assert run(monkeypatch, *arguments, "--resume") == 0
     deformation = load_avatar(output).deformation
     assert deformation is not None
