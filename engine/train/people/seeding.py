@@ -40,7 +40,7 @@ class PartConfig:
 
 
 PARTS = {
-    "skin": PartConfig(0.36, face_density=9.0),
+    "skin": PartConfig(0.34, face_density=9.0),
     "clothes": PartConfig(0.13, spare=3.0),
     "eyes": PartConfig(0.055, follows=True),
     "teeth": PartConfig(0.03, follows=True),
@@ -48,7 +48,7 @@ PARTS = {
     "tongue": PartConfig(0.018, follows=True),
     "lashes": PartConfig(0.02, follows=True, opacity=0.6),
     "brows": PartConfig(0.02, follows=True, opacity=0.6),
-    "hair": PartConfig(0.36, opacity=0.6, spare=3.5),
+    "hair": PartConfig(0.40, opacity=0.6, spare=3.5),
     "beard": PartConfig(0.06, opacity=0.5, follows=True),
 }
 _STRAND_LENGTH_M = {"hair": 5e-3, "brows": 1.5e-3, "lashes": 1.5e-3, "beard": 1.5e-3}  # sigma along, at most

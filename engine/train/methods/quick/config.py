@@ -43,7 +43,7 @@ class LookConfig:
     window_px: int = 288  # sides of a window at most
     whole_share: float = 0.3  # of the fine steps, which see a whole picture
     face_share: float = 0.6  # of the windows, which are on the face
-    moving_share: float = 0.55  # of the steps, which see a face that is not at rest, where there are any
+    moving_share: float = 0.45  # of the steps, which see a face that is not at rest, where there are any
 
 
 @dataclass(frozen=True)
