@@ -46,7 +46,6 @@ class FaceReading:
 
     names: tuple[str, ...]  # [U]
     units: Array  # [R + 52 + 9, U] from how far a frame is from rest to weights
-    rows: Array  # [U, R] the rows that a unit moves, in people
     scores: Array  # [U, 52] the scores that it moves
 
     @classmethod
@@ -79,10 +78,7 @@ class FaceReading:
             return None
         order = [self.names.index(name) if name in self.names else -1 for name in names]
         known = np.array(order) >= 0
-        return FaceReading(
-            tuple(names), self.units[:, order] * known, self.rows[order] * known[:, None],
-            self.scores[order] * known[:, None],
-        )  # fmt: skip
+        return FaceReading(tuple(names), self.units[:, order] * known, self.scores[order] * known[:, None])
 
     def read(self, track: FaceTrack, rest_points: Array, rest_scores: Array, rest_angles: Array) -> Read:
         """What a person does who rests so: points [P, 3], scores [52], angles [3]."""

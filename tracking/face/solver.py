@@ -148,16 +148,15 @@ class ExpressionSolver:
     def _aim(self, rows: Array, read: Read | None, trust: float) -> Array:
         """What the problem's matrix times the weights is to be [..., E + 7].
 
-        Rows are moved towards those that what was read would show, and priors pull to it instead of to rest.
+        What was read is what the face did, however weakly the detector sees that on this avatar: a share of
+        the problem has it as its answer.
         """
+        aim = rows @ self._jacobian.T
         if read is None:
-            return rows @ self._jacobian.T
-        assert self.reading is not None
+            return aim
         num_units = read.weights.shape[-1]
         share = trust * read.trust[..., None]
-        shown = (read.weights * self.unit_gains) @ self.reading.rows
-        aim = (rows + share * (shown - rows)) @ self._jacobian.T
-        aim += share * (read.weights @ self._prior[:num_units])
+        aim += share * (read.weights @ self._hessian[:num_units] - aim)
         aim[..., :num_units] += read.weights @ self._gaze
         return aim
 

@@ -154,7 +154,7 @@ def fitted(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> FaceReadin
     seen, moved = _pairs(track, acted, names)
     response = ridge(moved, seen, _RIDGE)
     scores = response[:, NUM_ROWS : NUM_ROWS + len(SCORE_NAMES)]
-    return FaceReading(names, ridge(seen, moved, _RIDGE) * amplitude, response[:, :NUM_ROWS], scores)
+    return FaceReading(names, ridge(seen, moved, _RIDGE) * amplitude, scores)
 
 
 def _pairs(track: FaceTrack, acted: Acted, names: tuple[str, ...]) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_units_are_read_by_their_names() -> None:
     assert reordered is not None
     np.testing.assert_array_equal(reordered.units[:, 1:], reading.units[:, ::-1])
     assert not reordered.known[0]
-    assert not reordered.rows[0].any()
+    assert not reordered.scores[0].any()
     assert reading.of_units(names[:20]) is None
 
 
@@ -96,12 +97,28 @@ def test_a_gaze_that_was_read_is_played(solver: ExpressionSolver) -> None:
     assert np.abs(solver.solve_many(rows)).max() < 1e-6
 
 
+def test_what_is_read_is_played_however_weakly_the_detector_sees_the_avatar(solver: ExpressionSolver) -> None:
+    response = solver.response
+    weak = ExpressionSolver(
+        replace(response, unit_points=0.6 * response.unit_points), solver.limits, VERA.rig.units
+    )
+    read = np.zeros((1, len(NAMES)))
+    read[0, NAMES.index("jawOpen")] = 0.5
+    rows = read @ solver.unit_rows  # the person moves as most people do
+    by_points, by_both = (
+        weak.solve_many(rows, Read(read, np.ones(1)), trust=trust)[0, NAMES.index("jawOpen")]
+        for trust in (0.0, 1.0)
+    )
+    assert by_points > 0.7
+    assert by_both == pytest.approx(0.5, abs=0.02)
+
+
 def test_cheeks_move_though_points_do_not_show_them(solver: ExpressionSolver) -> None:
     cheeks = [NAMES.index("cheekSquintLeft"), NAMES.index("cheekSquintRight")]
     assert not solver.response.unit_points[cheeks].any()
     read = np.zeros((1, len(NAMES)))
     read[0, cheeks] = 0.5
-    rows = read @ solver.reading.rows  # type: ignore[union-attr]
+    rows = read @ solver.unit_rows
     assert (solver.solve_many(rows, Read(read, np.ones(1)), trust=1.0)[0, cheeks] > 0.4).all()
 
 
