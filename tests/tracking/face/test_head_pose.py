@@ -136,6 +136,6 @@ def test_known_motion_is_found(testdata_dir: Path, models_dir: Path) -> None:
     assert figures["head"]["p50"] < 1.6
     assert figures["head"]["p95"] < 3.5
     assert np.abs(figures["head"]["mean_offset_ypr"]).max() < 1.2
-    assert figures["mean_error_mm"] < 1.45  # 1.38; on the former, painted vera 1.22
+    assert figures["mean_error_mm"] < 1.35  # 1.28; on the former, painted vera 1.22
     assert figures["gaze"]["gaze_pitch"]["correlation"] > 0.72
     assert 0.7 < figures["gaze"]["gaze_pitch"]["gain"] < 1.0
