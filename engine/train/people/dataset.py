@@ -19,7 +19,7 @@ from engine.train.data.views import Dataset, Picture, Split, View
 from engine.train.people.bust import Bust
 from render.camera import Camera
 from render.making.people.head import rig_reference
-from render.making.people.shoot import Shoot, Shot, head_turn
+from render.making.people.shoot import Shoot, Shot, turn_of
 from render.rigs.head import load_head
 from render.rigs.params import RigParams
 from render.rigs.rig import Rig
@@ -90,7 +90,7 @@ def _params(rig: Rig, shot: Shot) -> RigParams:
             hint = f", did you mean {near[0]}?" if near else ""
             raise UsageError(f"shot {shot.file!r} moves {name!r}, which the head does not have{hint}")
         weights[rig.unit_names.index(name)] = weight
-    turn = np.zeros(3) if shot.head_deg is None else head_turn(shot.head_deg).as_rotvec()
+    turn = np.zeros(3) if shot.head_deg is None else turn_of(shot.head_deg).as_rotvec()
     params = rig.params_from_units(weights, torch.from_numpy(turn).float(), torch.zeros(3))
     if shot.gaze_deg is None:
         return params

@@ -246,9 +246,9 @@ def _angles(values: Any) -> tuple[float, float] | None:
     return None if values is None else (float(values[0]), float(values[1]))
 
 
-def head_turn(head_deg: tuple[float, float]) -> Rotation:
-    """The rotation of a shot's `head_deg`, in world axes."""
-    left, up = head_deg
+def turn_of(angles_deg: tuple[float, float]) -> Rotation:
+    """The rotation to the person's left about the upright axis, after up about the axis through the ears."""
+    left, up = angles_deg
     return Rotation.from_euler("YX", [left, -up], degrees=True)
 
 

@@ -85,7 +85,8 @@ class Looker:
         reach = rig.expression_basis.unflatten(-1, (-1, 3)).norm(dim=-1)
         mobile = (reach.amax(0) if len(reach) else rig.template.new_zeros(rig.num_vertices)) > _FACE_M
         self._faces = {view.name: self._face_box(view, rig, mobile) for view in views}
-        self._often = torch.tensor([_motion(view, rig, mobile) for view in self.moved])
+        motion = torch.tensor([_motion(view, rig, mobile) for view in self.moved])
+        self._often = motion + motion.mean()
 
     def coarse(self, step: Step, count: int) -> list[Look]:
         """Whole pictures at half size."""
@@ -122,8 +123,7 @@ class Looker:
     def _view(self, step: Step) -> View:
         moving = float(torch.rand(1, generator=step.shared)) < self.config.moving_share
         if self.moved and (moving or not self.rest):
-            often = self._often + self._often.mean()
-            return self.moved[int(torch.multinomial(often, 1, generator=step.shared))]
+            return self.moved[int(torch.multinomial(self._often, 1, generator=step.shared))]
         return self.rest[int(torch.randint(len(self.rest), (1,), generator=step.shared))]
 
     @staticmethod

@@ -18,6 +18,7 @@ from render.making.items import Item
 from render.making.people.person import Eyes, Shape
 from render.making.people.scene.eyeballs import Eyeball
 from render.making.people.scene.lids import Lids
+from render.making.people.shoot import turn_of
 from render.rigs.articulation import EYE_TURNS, NECK_AND_HEAD
 
 Array = NDArray[np.float64]
@@ -45,8 +46,7 @@ class Pose:
 
     def eye_turn(self, side: str) -> Array:
         """An eye's turn from straight ahead, [3, 3]."""
-        left_deg, up_deg = self.gaze_deg(side)
-        return Rotation.from_euler("YX", [left_deg, -up_deg], degrees=True).as_matrix()
+        return turn_of(self.gaze_deg(side)).as_matrix()
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from render.making.people.shoot import (
     Start,
     Strands,
     Surface,
-    head_turn,
+    turn_of,
     write_shots,
     write_start,
 )
@@ -184,7 +184,7 @@ def take(model: PersonModel, drawn: renders.Renders, pictures: Sequence[Planned]
     shots = []
     for planned in track(pictures, f"pictures of {model.person.name}"):
         border = _border(model, planned)
-        turn = None if planned.head_deg is None else head_turn(planned.head_deg).as_matrix()
+        turn = None if planned.head_deg is None else turn_of(planned.head_deg).as_matrix()
         path = drawn.picture(
             model,
             model.at(Pose(planned.weights, turn)),

@@ -17,7 +17,7 @@ from render.making.people.scene import shooting
 from render.making.people.scene.body import Pose
 from render.making.people.scene.model import PersonModel
 from render.making.people.scene.renders import Renders
-from render.making.people.shoot import head_turn, read_shoot
+from render.making.people.shoot import read_shoot, turn_of
 from render.rigs.head import load_head
 
 pytestmark = [
@@ -73,7 +73,7 @@ def test_the_scene_turns_the_head_as_the_rig_does(model: PersonModel) -> None:
     from render.making import make_head
 
     rig = rig_reference(VERA.shape).rebuild(load_head())
-    turn = head_turn((40.0, -12.0))
+    turn = turn_of((40.0, -12.0))
     params = rig.params_from_units(
         torch.zeros(len(rig.units)), torch.from_numpy(turn.as_rotvec()).float(), torch.zeros(3)
     )
