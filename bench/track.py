@@ -35,7 +35,6 @@ from tracking.detect.detection import Detection
 from tracking.detect.face_finder import FaceFinderFactory
 from tracking.detect.process import DetectorProcess
 from tracking.face.driver import Driver
-from tracking.fit.embedding import projected
 
 _NOISE_PX = 1.0  # of every landmark; the detector's own is below that on a sharp picture
 _STILL_FRAMES, _WARM_UP_FRAMES = 150, 60
@@ -118,8 +117,8 @@ def jitter(driver: Driver, rest: Detection, noise_px: float = _NOISE_PX) -> dict
 
 def _points(avatar: Avatar, motion: Motion) -> np.ndarray:
     with torch.inference_mode():
-        vertices = avatar.rig(avatar.params(motion)).vertices.double().numpy()
-    return projected(vertices, avatar.default_camera(SIZE, SIZE))[:, :2]
+        vertices = avatar.rig(avatar.params(motion)).vertices.double()
+    return avatar.default_camera(SIZE, SIZE).project(vertices)[:, :2].numpy()
 
 
 def _mean_way(points: np.ndarray) -> float:

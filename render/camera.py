@@ -87,6 +87,17 @@ class Camera:
             cy=self.cy * s,
         )
 
+    def project(self, points: Tensor) -> Tensor:
+        """World points [N, 3] -> x and y in pixels and depth in metres [N, 3], in the points' own precision.
+
+        Where depth is not above 0, x and y say nothing.
+        """
+        to_camera = self.world_to_camera.to(points)
+        seen = points @ to_camera[:3, :3].T + to_camera[:3, 3]
+        depth = seen[:, 2:]
+        focal, middle = points.new_tensor([self.fx, self.fy]), points.new_tensor([self.cx, self.cy])
+        return torch.cat([seen[:, :2] / depth.clamp_min(1e-6) * focal + middle, depth], 1)
+
     def position(self) -> Tensor:
         """Camera centre in world coordinates, [3] metres."""
         return -self.world_to_camera[:3, :3].T @ self.world_to_camera[:3, 3]

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from render.camera import Camera
 from render.rigs.rig import Rig
 from tracking.asset_file import opened_asset
 from tracking.errors import TrackingError
@@ -128,14 +127,6 @@ def landmark_model(rig: Rig, embedding: LandmarkEmbedding) -> LandmarkModel:
         eye_centre_modes=np.moveaxis(joint_modes[:, eyes] - joint_modes[:, [head]], 0, -1),
         origin=joints[head],
     )
-
-
-def projected(vertices: Array, camera: Camera) -> Array:
-    """World points [V, 3] metres -> [V, 3]: x, y in pixels and depth in metres."""
-    matrix = camera.world_to_camera.double().numpy()
-    seen = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    x, y = seen[:, 0] / seen[:, 2], seen[:, 1] / seen[:, 2]
-    return np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy, seen[:, 2]], 1)
 
 
 def surface_hits(

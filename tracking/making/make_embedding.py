@@ -26,7 +26,6 @@ from tracking.fit.embedding import (
     RIGHT_IRIS,
     LandmarkEmbedding,
     fuse_hits,
-    projected,
     surface_hits,
     topology_of,
 )
@@ -91,7 +90,7 @@ def _look_at(
         detection = detector.detect(Frame(rgb=picture, capture_ns=0, index=0))
         if not detection.found:
             continue
-        seen = projected(vertices, camera)
+        seen = camera.project(torch.from_numpy(vertices)).numpy()
         points = detection.landmarks[:, :2].astype(float)
         rows, weights = [], []
         # A ray through a gap between the lids or lips must not end on what lies behind them.

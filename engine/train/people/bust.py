@@ -16,7 +16,6 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from engine.train.surface.raster import see
-from engine.train.surface.regions import in_picture
 from render.camera import Camera
 from render.making.people.shoot import Start
 from render.rigs.head import load_head_surface
@@ -47,7 +46,7 @@ class Bust:
 
     def above_level(self, camera: Camera) -> Tensor | None:
         """Bool [H, W], false where a camera sees the person at rest below the level."""
-        points = in_picture(self._vertices, camera).numpy()
+        points = camera.project(self._vertices).numpy()
         corners = points[self._faces[self._low]]
         x, y = corners[..., 0], corners[..., 1]
         within = (x.max(1) > 0) & (x.min(1) < camera.width) & (y.max(1) > 0) & (y.min(1) < camera.height)
@@ -65,7 +64,7 @@ class Bust:
             parts.append((torch.from_numpy(self._clothes.vertices), self._clothes.faces))
         points, faces = _joined(parts)
         turns = np.concatenate([self._turns, np.zeros(len(faces) - len(self._skin), bool)])
-        triangle = see(in_picture(points, camera).numpy(), faces, camera.width, camera.height).triangle
+        triangle = see(camera.project(points).numpy(), faces, camera.width, camera.height).triangle
         still = (triangle >= 0) & ~turns[triangle]
         head = (triangle >= 0) & turns[triangle]
         still = binary_dilation(still, iterations=_BESIDE_PX) & ~binary_dilation(head, iterations=_EDGE_PX)

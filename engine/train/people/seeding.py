@@ -17,7 +17,6 @@ from engine.train.fields.pretrain import random_barycentric
 from engine.train.people.binding import Binder, mobility
 from engine.train.people.bust import above
 from engine.train.surface.contributions import contributions
-from engine.train.surface.regions import in_picture
 from render.avatars.bindings import TriangleBinding, localise
 from render.gaussians import Gaussians
 from render.making.people.shoot import Start, Strands, Surface
@@ -202,7 +201,7 @@ def _in_frame(points: Tensor, views: Sequence[View]) -> Tensor:
     """Which points [K, 3] at rest are the bust's and in some picture's frame [K]."""
     inside = torch.zeros(len(points), dtype=torch.bool)
     for view in views:
-        x, y, depth = in_picture(points, view.camera).unbind(1)
+        x, y, depth = view.camera.project(points).unbind(1)
         inside |= (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (depth > 0.01)
     return inside & above(points)
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from engine.train.data.pose_numbers import PoseNumbers
 from engine.train.surface.free_surfels import FreeSurfels
 from engine.train.surface.raster import see
-from engine.train.surface.regions import in_picture
 from render.camera import Camera
 from render.machine_code import kept_njit
 
@@ -56,7 +55,7 @@ class PictureStep:
         slope = np.stack([across, down], -1).astype(np.float32)
 
         vertices, by_pose, rotations = self._moving(row)
-        points = in_picture(torch.from_numpy(vertices), camera).numpy()
+        points = camera.project(torch.from_numpy(vertices)).numpy()
         seen = see(points, self._faces, camera.width, camera.height).triangle
         triangle, away = _continued(seen, _REACH * camera.width)
         chosen = self._chosen(triangle, slope)

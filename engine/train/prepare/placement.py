@@ -82,17 +82,7 @@ def rig_params(rig: Rig, fit: FaceFit, rest: tuple[Array, Array]) -> RigParams:
 def projected(rig: Rig, params: RigParams, camera: Camera) -> Array:
     """The rig's vertices [V, 3] in a camera: x, y in pixels and depth in metres."""
     with torch.inference_mode():
-        vertices = rig(params).vertices.double().numpy()
-    matrix = camera.world_to_camera.double().numpy()
-    seen = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    return np.stack(
-        [
-            camera.fx * seen[:, 0] / seen[:, 2] + camera.cx,
-            camera.fy * seen[:, 1] / seen[:, 2] + camera.cy,
-            seen[:, 2],
-        ],
-        1,
-    )
+        return np.asarray(camera.project(rig(params).vertices.double()))
 
 
 def find_crop(rig: Rig, params: Sequence[RigParams], camera: Camera) -> Crop:

@@ -101,20 +101,11 @@ def _seen(rig: Rig, look: dict[str, float]) -> Tensor:
 
 def triangles_seen(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
     """The nearest triangle of every pixel, int64 [H, W]; -1 where there is none."""
-    points = in_picture(vertices, camera)
+    points = camera.project(vertices.detach())
     if not kernels.take(points):
         return nearest_triangles_seen(points, faces, camera.width, camera.height)
     samples = see(points.numpy(), faces.int().numpy(), camera.width, camera.height)
     return torch.from_numpy(samples.triangle).long()
-
-
-def in_picture(points: Tensor, camera: Camera) -> Tensor:
-    """World points [N, 3] -> x, y in pixels and depth in metres [N, 3]."""
-    to_camera = camera.world_to_camera.to(points)
-    p = points.detach() @ to_camera[:3, :3].T + to_camera[:3, 3]
-    z = p[:, 2:].clamp_min(1e-6)
-    x, y = p[:, :1] / z * camera.fx + camera.cx, p[:, 1:2] / z * camera.fy + camera.cy
-    return torch.cat([x, y, p[:, 2:]], 1)
 
 
 def _on_head(rig: Rig) -> Tensor:

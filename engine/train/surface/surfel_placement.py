@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.train.data.views import Picture, View
 from engine.train.fields.pretrain import random_barycentric
-from engine.train.surface.regions import Regions, in_picture, triangles_seen
+from engine.train.surface.regions import Regions, triangles_seen
 from render.rigs.frames import triangle_frames
 from render.rigs.rig import Rig
 
@@ -100,7 +100,7 @@ def _nearness(rig: Rig, views: Sequence[View]) -> Tensor:
     for view in views:
         vertices = rig(view.params).vertices
         seen = torch.unique(triangles_seen(vertices, rig.faces, view.camera))
-        depth = in_picture(vertices, view.camera)[:, 2].median()
+        depth = view.camera.project(vertices)[:, 2].median()
         counts[seen] += (1.0 / depth.clamp_min(0.1)) ** 2
     return counts[:-1] / counts[:-1].max().clamp_min(1e-9)
 
@@ -182,7 +182,7 @@ def _seen_colours(
 
 def _pixels(points: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel columns and rows [N] int64 of world points, and which [N] (float) lie in the picture."""
-    p = in_picture(points, view.camera)
+    p = view.camera.project(points)
     x, y = p[:, 0].floor().long(), p[:, 1].floor().long()
     ok = (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (p[:, 2] > 0.05)
     return x.clamp(0, view.camera.width - 1), y.clamp(0, view.camera.height - 1), ok.float()

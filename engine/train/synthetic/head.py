@@ -94,18 +94,12 @@ class SyntheticHead:
 
     def picture(self, posed: PosedHead, camera: Camera, supersampling: int = 3) -> Picture:
         """What a camera sees, with depth and normals."""
-        matrix = camera.world_to_camera.double().numpy()
-        eye = (-matrix[:3, :3].T @ matrix[:3, 3]).astype(np.float32)
+        eye = camera.position().numpy()
         points, normals = [posed.points], [posed.normals]
         for name, nodes in posed.strands.items():
             points.append(self.mesh.ribbons[name].vertices(nodes, eye - nodes))
             normals.append(np.repeat(outwards(nodes, np.gradient(nodes, axis=1)).reshape(-1, 3), 2, 0))
-        turn, shift = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
-        seen = np.concatenate(points) @ turn.T + shift
-        px = np.empty(seen.shape, np.float32)
-        px[:, 0] = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx
-        px[:, 1] = camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
-        px[:, 2] = seen[:, 2]
+        px = camera.project(torch.from_numpy(np.concatenate(points))).numpy()
         values = np.concatenate([posed.colours, np.concatenate(normals), px[:, 2:]], 1)
         samples = see(px, self.mesh.triangles, camera.width, camera.height, supersampling)
         mean, cover = resolve(samples, px, self.mesh.triangles, values)

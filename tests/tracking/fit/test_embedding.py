@@ -14,7 +14,6 @@ from tracking.fit.embedding import (
     LandmarkEmbedding,
     fuse_hits,
     landmark_model,
-    projected,
     surface_hits,
     topology_of,
 )
@@ -38,12 +37,16 @@ def model(head):
     return landmark_model(head, LandmarkEmbedding.load(HEAD_LANDMARKS))
 
 
+def _in_picture(points, camera):
+    return camera.project(torch.from_numpy(points)).numpy()
+
+
 @pytest.mark.parametrize("yaw", [0.0, 30.0])
 def test_hits_are_the_points_that_were_projected(yaw):
     camera = Camera.orbit((0, 0, 0), distance_m=6, yaw_deg=yaw, width=200, height=200, vertical_fov_deg=40)
-    seen = projected(VERTICES, camera)
+    seen = _in_picture(VERTICES, camera)
     wanted = np.array([[0.5, -0.3, 0], [-0.7, 0.6, 0], [3.0, 0.5, -3.0]])
-    triangles, weights = surface_hits(seen, FACES, projected(wanted, camera)[:, :2])
+    triangles, weights = surface_hits(seen, FACES, _in_picture(wanted, camera)[:, :2])
     points = (VERTICES[FACES[triangles]] * weights[..., None]).sum(1)
     np.testing.assert_allclose(points, wanted, atol=1e-9)  # perspective is part of the weights
     assert triangles[0] == 0
@@ -52,9 +55,9 @@ def test_hits_are_the_points_that_were_projected(yaw):
 
 def test_rays_that_miss_hit_nothing():
     camera = Camera.orbit((0, 0, 0), distance_m=6, width=200, height=200, vertical_fov_deg=40)
-    triangles, _ = surface_hits(projected(VERTICES[:4], camera), FACES[[4]], np.array([[100.0, 100.0]]))
+    triangles, _ = surface_hits(_in_picture(VERTICES[:4], camera), FACES[[4]], np.array([[100.0, 100.0]]))
     assert triangles.tolist() == [-1]  # only the back of a triangle lies there
-    triangles, _ = surface_hits(projected(VERTICES, camera), FACES[:2], np.array([[1.0, 1.0]]))
+    triangles, _ = surface_hits(_in_picture(VERTICES, camera), FACES[:2], np.array([[1.0, 1.0]]))
     assert triangles.tolist() == [-1]
 
 

@@ -12,7 +12,6 @@ from engine.train.data.devices import sent
 from engine.train.data.views import View
 from engine.train.loop.phase import Step
 from engine.train.methods.quick.config import LookConfig
-from engine.train.surface.regions import in_picture
 from render.camera import Camera
 from render.rigs.rig import Rig
 
@@ -132,7 +131,7 @@ class Looker:
         vertices = rig(view.params).vertices[mobile.to(rig.template.device)]
         if not len(vertices):
             return 0.0, 0.0, float(view.camera.width), float(view.camera.height)
-        points = in_picture(vertices, view.camera)[:, :2]
+        points = view.camera.project(vertices)[:, :2]
         (left, top), (right, bottom) = points.amin(0).tolist(), points.amax(0).tolist()
         return left, top, right, bottom
 

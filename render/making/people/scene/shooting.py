@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -256,7 +257,7 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     rest, of a turned head what is below it."""
     if planned.head_deg is not None:
         x, y, z = model.body.eye_midpoint - (0.0, _BELOW_EYES_M, 0.0)
-        top = int(_in_picture(planned.camera, np.array([[x, y, z]]))[1, 0])
+        top = int(planned.camera.project(torch.tensor([[x, y, z]]))[0, 1])
         return 0, top, planned.camera.width, planned.camera.height - top
     if not planned.weights:
         return None
@@ -266,18 +267,11 @@ def _border(model: PersonModel, planned: Planned) -> tuple[int, int, int, int] |
     moved[make_head.topology().source_vertices[make_head.topology().group("left_eye")]] = True
     moved[make_head.topology().source_vertices[make_head.topology().group("right_eye")]] = True
     points = np.concatenate([rest[moved], acting[moved]])
-    pixels = _in_picture(planned.camera, points)
+    pixels = planned.camera.project(torch.from_numpy(points)).numpy()[:, :2]
     size = (planned.camera.width, planned.camera.height)
-    low = np.clip(np.floor(pixels.min(1)) - _MARGIN_PX, 0, size).astype(int)
-    high = np.clip(np.ceil(pixels.max(1)) + _MARGIN_PX, 0, size).astype(int)
+    low = np.clip(np.floor(pixels.min(0)) - _MARGIN_PX, 0, size).astype(int)
+    high = np.clip(np.ceil(pixels.max(0)) + _MARGIN_PX, 0, size).astype(int)
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
-
-
-def _in_picture(camera: Camera, points: Array) -> Array:
-    """x and y [2, N] in pixels of points [N, 3]."""
-    to_camera = camera.world_to_camera.double().numpy()
-    x, y, z = to_camera[:3, :3] @ points.T + to_camera[:3, 3:]
-    return np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy])
 
 
 def take_pictures(person: Person, folder: Path, makehuman: Path | None, blender: Path | None) -> None:

@@ -27,7 +27,7 @@ from engine.train.methods.sage.config import ConsistencyConfig, SageConfig, Surf
 from engine.train.methods.sage.method import Sage
 from engine.train.results.bake import bake_loss
 from engine.train.surface.depth_buffer import nearest_triangles_seen
-from engine.train.surface.regions import in_picture, triangles_seen
+from engine.train.surface.regions import triangles_seen
 from engine.train.synthetic.capture import make_capture
 from render.camera import Camera
 from render.gsplat.kernels import GsplatError
@@ -184,7 +184,7 @@ def test_the_depth_buffer_sees_what_the_rasteriser_sees(distance_m: float) -> No
         vertical_fov_deg=30,
     )
     wanted = triangles_seen(vertices, head.faces, camera)
-    got = nearest_triangles_seen(in_picture(vertices, camera), head.faces, 120, 96)
+    got = nearest_triangles_seen(camera.project(vertices), head.faces, 120, 96)
     assert (wanted >= 0).float().mean() > 0.2
     # Both round edges their own way: a pixel whose centre lies on one may go to either side.
     assert (got != wanted).float().mean() < 2e-3

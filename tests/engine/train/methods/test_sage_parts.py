@@ -207,9 +207,8 @@ def test_surface_rays_land_on_the_resting_mesh(rig: Rig) -> None:
     vertices = smiling(rig)
     camera = Camera.look_at((0, 0, 1.0), (0, 0, 0), width=64, height=64, vertical_fov_deg=20)
     from engine.train.surface.raster import see
-    from engine.train.surface.regions import in_picture
 
-    samples = see(in_picture(vertices, camera).numpy(), rig.faces.int().numpy(), 64, 64)
+    samples = see(camera.project(vertices).numpy(), rig.faces.int().numpy(), 64, 64)
     rows, columns = torch.from_numpy(samples.triangle >= 0).nonzero(as_tuple=True)
     depth = 1 / torch.from_numpy(samples.inverse_depth)[rows, columns]
     seen = torch.from_numpy(samples.triangle).long()

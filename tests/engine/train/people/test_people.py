@@ -23,7 +23,6 @@ from engine.train.people.binding import Binder, mobility
 from engine.train.people.bust import LEVEL_M, Bust, above
 from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import evenly_apart, face_weight, sow
-from engine.train.surface.regions import in_picture
 from render.avatars.file import load_avatar
 from render.camera import Camera
 from render.making.people.person import Person
@@ -57,7 +56,7 @@ def test_cameras_and_motion_are_those_of_the_shots(folder: Path) -> None:
     assert left.camera.position()[0] > 0.8
     # The left eye is the person's own left: from the front it lies right in the picture.
     eye = dataset.rig.joints_template[dataset.rig.joint_names.index("left_eye")]
-    x, y, depth = in_picture(eye[None], dataset.views[3].camera)[0].tolist()
+    x, y, depth = dataset.views[3].camera.project(eye[None])[0].tolist()
     assert x > SIZE / 2
     assert y < SIZE / 2
     assert depth == pytest.approx(1.05 - float(eye[2]), abs=1e-5)
@@ -83,7 +82,7 @@ def test_a_border_is_a_smaller_picture_of_the_same_camera(folder: Path) -> None:
     part = replace(shoot.shots[3], border=(10, 20, 30, 24))
     views = dataset_of(replace(shoot, shots=(shoot.shots[3], part))).views
     point = torch.tensor([[0.02, 0.03, 0.08]])
-    whole, cut = (in_picture(point, view.camera)[0] for view in views)
+    whole, cut = (view.camera.project(point)[0] for view in views)
     assert (views[1].camera.width, views[1].camera.height) == (30, 24)
     torch.testing.assert_close(cut[:2], whole[:2] - torch.tensor([10.0, 20.0]), atol=1e-4, rtol=0)
     with pytest.raises(UsageError, match=r"03\.png is 64x64, shoot\.json says 30x24"):
@@ -136,14 +135,14 @@ def test_of_a_turned_head_neck_and_clothes_are_known(folder: Path) -> None:
     assert after[0] - before[0] > 0.04, "to the person's left"
     known = view.read().known
     assert known is not None
-    x, y, _ = in_picture(after[None], view.camera)[0].int().tolist()
+    x, y, _ = view.camera.project(after[None])[0].int().tolist()
     assert not known[: y + 3, x - 5 : x + 5].any(), "no face is"
     assert not known[:, :2].all(), "nor what is beside"
     # The throat's front is.
     share = rig.skin_weights[:, [rig.joint_names.index(name) for name in ("root", "neck")]].sum(1)
     middle = (share > 0.8) & (rig.template[:, 0].abs() < 0.02)
     front = middle & (rig.template[:, 2] > rig.template[middle, 2].mean())
-    places = in_picture(rig(view.params).vertices[front], view.camera)[:, :2].long()
+    places = view.camera.project(rig(view.params).vertices[front])[:, :2].long()
     inside = places[((places >= 0) & (places < SIZE)).all(1)]
     assert len(inside) >= 3
     assert known[inside[:, 1], inside[:, 0]].all()

@@ -62,9 +62,7 @@ def test_only_what_may_change_is_drawn(model: PersonModel) -> None:
         body = model.body.posed(Pose(planned.weights))
         moved = np.linalg.norm(body.acting - model.body.rest, axis=1) > 2e-3
         camera = planned.camera
-        to_camera = camera.world_to_camera.double().numpy()
-        x, y, z = to_camera[:3, :3] @ body.acting[moved].T + to_camera[:3, 3:]
-        u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+        u, v, _ = camera.project(torch.from_numpy(body.acting[moved])).numpy().T
         assert ((u >= left) & (u <= left + width) & (v >= top) & (v <= top + height)).all()
         assert width * height < 0.5 * shooting.SIZE**2
 
