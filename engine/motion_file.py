@@ -1,4 +1,4 @@
-"""The file that keeps a motion: a plain .npz with a JSON header."""
+"""The files that keep a motion: a plain .npz with a JSON header, or a stream as it goes over the wire."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from render.motion import FACE, MotionClip
 from render.whole_file import whole_file
 from transport.errors import OutputError
 from transport.files.mp4_writer import check_writable
+from transport.motion.stream_file import SUFFIX as STREAM
+from transport.motion.stream_file import clip_of, messages_of, read_stream, write_stream
 
 FORMAT = "visavis-motion"
 VERSION = 2
 _NOTES = ("unit_names", "fps", "avatar_name", "rig_fingerprint", "arkit_names")
+SUFFIXES = (".npz", STREAM)
 _ARRAYS = ("weights", "head_rotation", "head_translation", "times_ns")
 _CONFIDENCE, _JOINT = "confidence.", "joint."  # and the part's or the joint's name
 
@@ -29,43 +32,63 @@ _CONFIDENCE, _JOINT = "confidence.", "joint."  # and the part's or the joint's n
 def save_motion(
     motion: MotionClip, path: str | Path, model_params: Mapping[str, NDArray[np.float32]] | None = None
 ) -> None:
-    """Write a motion file under a temporary name, then rename. Raises OutputError.
+    """Write a motion file under a temporary name, then rename; its name says which. Raises OutputError.
 
-    `model_params` are further arrays for programs that read a face model's own (`engine.model_motion`).
+    `model_params` are further arrays for programs that read a face model's own (`engine.model_motion`); a
+    stream has no place for them, nor for the avatar's name.
     """
     check_motion_output(path)
+    try:
+        if is_stream(path):
+            write_stream(Path(path), messages_of(motion))
+        else:
+            _write_arrays(motion, Path(path), model_params or {})
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; choose another -o") from error
+
+
+def _write_arrays(motion: MotionClip, path: Path, model_params: Mapping[str, NDArray[np.float32]]) -> None:
     header = {"format": FORMAT, "version": VERSION, **{name: getattr(motion, name) for name in _NOTES}}
     arrays: dict[str, Any] = {name: getattr(motion, name) for name in _ARRAYS}
     arrays |= {f"{_CONFIDENCE}{part}": values for part, values in motion.confidence.items()}
     arrays |= {f"{_JOINT}{joint}": values for joint, values in motion.joints.items()}
     if motion.in_arkit is not None:
         arrays["in_arkit"] = motion.in_arkit
-    try:
-        with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-                **arrays | dict(model_params or {}),
-            )
-    except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; choose another -o") from error
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            header=np.frombuffer(json.dumps(header).encode(), np.uint8),
+            **arrays | dict(model_params),
+        )
+
+
+def is_motion(path: str | Path) -> bool:
+    """Whether a file is a motion, by its name."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a file is a stream, by its name."""
+    return Path(path).suffix.lower() == STREAM
 
 
 def check_motion_output(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
     """Raise OutputError when a motion file cannot be written at `path`."""
-    if Path(path).suffix.lower() != ".npz":
-        raise OutputError(f"cannot write {str(path)!r}: motion files end in .npz")
+    if not is_motion(path):
+        raise OutputError(f"cannot write {str(path)!r}: motion files end in {' or '.join(SUFFIXES)}")
     check_writable(path, list(inputs))
 
 
 def load_motion(path: str | Path) -> MotionClip:
-    """Read a motion file, ours or a face model's (`engine.model_motion`), and check all of it.
+    """Read a motion file, ours, a stream or a face model's (`engine.model_motion`), and check all of it.
 
     Raises UsageError naming the file and what is wrong.
     """
     if not os.path.exists(path):
         raise UsageError(f"no motion file {str(path)!r}; `visavis track INPUT -o {path}` makes one")
     try:
+        if is_stream(path):
+            return clip_of(read_stream(Path(path)))
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return _from_arrays(arrays)

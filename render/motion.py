@@ -135,13 +135,39 @@ class MotionClip:
 
 
 def blend(start: Motion, end: Motion, share: float) -> Motion:
-    """The motion a share (0..1) of the way from `start` to `end`; the head turns the shortest way.
+    """The motion a share (0..1, or past them) of the way from `start` to `end`; all turns the shortest way.
 
-    Both are of the same units; time, confidence and joints are those of `end`.
+    Both are of the same units; time and confidence are those of `end`, and joints that `start` does not tell.
     """
     return replace(
         end,
         weights=start.weights + share * (end.weights - start.weights),
         head_rotation=axis_angle.interpolate(start.head_rotation, end.head_rotation, share),
         head_translation=start.head_translation + share * (end.head_translation - start.head_translation),
+        joints={
+            joint: axis_angle.interpolate(start.joints[joint], rotation, share)
+            if joint in start.joints
+            else rotation
+            for joint, rotation in end.joints.items()
+        },
+    )
+
+
+def shifted(motion: Motion, start: Motion, end: Motion, share: float) -> Motion:
+    """`motion` with a share of the way from `start` to `end` added to it; all three are of the same units."""
+
+    def turned(rotation: Array, before: Array, after: Array) -> Array:
+        return axis_angle.compose(rotation, share * axis_angle.difference(before, after))
+
+    return replace(
+        motion,
+        weights=motion.weights + share * (end.weights - start.weights),
+        head_rotation=turned(motion.head_rotation, start.head_rotation, end.head_rotation),
+        head_translation=motion.head_translation + share * (end.head_translation - start.head_translation),
+        joints={
+            joint: turned(rotation, start.joints[joint], end.joints[joint])
+            if joint in start.joints and joint in end.joints
+            else rotation
+            for joint, rotation in motion.joints.items()
+        },
     )

@@ -26,7 +26,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "input", metavar="INPUT", help="a video, a folder of pictures, or a motion file (.npz)"
+        "input", metavar="INPUT", help="a video, a folder of pictures, or a motion file (.npz, .motion)"
     )
     parser.add_argument("-o", "--output", metavar="OUT.mp4", required=True, help="the mp4 to write")
     parser.add_argument("--report", metavar="OUT.json", help="write the times of every stage as JSON")
@@ -35,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from engine.motion_file import is_motion
+
     Mp4Writer.check(args.output, [args.input])
     if args.report is not None:
         check_writable(args.report, [args.input])
     look = parse_look(args)
     person = parse_person(args)
-    if person is not None and args.input.lower().endswith(".npz"):
+    if person is not None and is_motion(args.input):
         raise UsageError(f"--person {person}: {args.input} holds one person's motion; give --person to track")
     # torch and numba load from here on
     from engine.offline.record import record

@@ -1,7 +1,8 @@
 """Write the motion of the face in a video to a file, which `visavis record` plays with any avatar.
 
 The file holds the weights of the face units, the head's rotation and translation, confidence and time of
-every frame, as a plain .npz. With --rig, or an avatar on a face model, it also holds the model's own
+every frame, as a plain .npz, or as the stream of a call where OUT ends in .motion (half as
+big, docs/motion-stream.md). With --rig, or an avatar on a face model, it also holds the model's own
 parameters under the names that other programs read: expr, jaw_pose, eyes_pose ... of FLAME, expression,
 global_orient ... of SMPL-X.
 """
@@ -30,7 +31,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("input", metavar="INPUT", help="a video or a folder of pictures")
-    parser.add_argument("-o", "--output", metavar="OUT.npz", required=True, help="the motion file to write")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT.npz", required=True, help="the motion file to write: .npz or .motion"
+    )
     parser.add_argument(
         "--avatar",
         metavar="A",
@@ -43,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from engine.motion_file import check_motion_output, save_motion
+    from engine.motion_file import check_motion_output, is_stream, save_motion
 
     check_motion_output(args.output, [args.input])
+    if args.rig is not None and is_stream(args.output):
+        raise UsageError(f"--rig {args.rig}: a stream holds no model's parameters; let -o end in .npz")
     person = parse_person(args)
     # torch loads from here on
     from capture.source import open_input

@@ -19,7 +19,7 @@ from engine.backends import open_backend
 from engine.encoding import choose_h264
 from engine.look import Look
 from engine.model_fetch import ensure_model
-from engine.motion_file import load_motion
+from engine.motion_file import is_motion, load_motion
 from engine.offline.play import pictures, played_by
 from engine.person import Sightings
 from engine.progress import Bars
@@ -60,13 +60,13 @@ def record(
     look: Look,
     person: PersonChoice | None = None,
 ) -> Recording:
-    """Drive `avatar` with a video, a folder of pictures or a motion file (.npz) and write the mp4 `output`.
+    """Drive `avatar` with a video, a folder of pictures or a motion file, and write the mp4 `output`.
 
     `person` is whom to follow of several in the pictures.
     Raises SourceError, UsageError, TrackingError or OutputError; nothing half-written stays then.
     """
     start = time.perf_counter()
-    if Path(source).suffix.lower() == ".npz":
+    if is_motion(source):
         Mp4Writer.check(output, [source])
         return record_motion(load_motion(source), output, avatar, look, source=str(source))
     from engine.offline.track import track_source  # a motion file plays without the tracker

@@ -32,6 +32,19 @@ def test_the_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
 
 
+def test_a_stream_holds_the_same_motion_as_it_goes_over_the_wire(tmp_path: Path) -> None:
+    motion = demo_motion(2.0)
+    save_motion(motion, tmp_path / "m.npz")
+    save_motion(motion, tmp_path / "m.motion")
+    read = load_motion(tmp_path / "m.motion")
+    assert read.unit_names == motion.unit_names
+    assert np.abs(read.weights - motion.weights).max() <= 1 / 1024
+    assert np.abs(read.times_ns - motion.times_ns).max() <= 1000
+    (tmp_path / "m.motion").write_text("hello")
+    with pytest.raises(UsageError, match=r"m\.motion' is no usable motion file \(it is no motion stream\)"):
+        load_motion(tmp_path / "m.motion")
+
+
 def edited(path: Path, **changes: object) -> Path:
     """The motion file at `path` with some arrays, or header entries, changed."""
     with np.load(path) as file:
