@@ -7,3 +7,7 @@ class RendererError(RuntimeError):
 
 class AvatarError(ValueError):
     """An avatar, rig or Gaussian file is wrong; the message is one line with the value and the next step."""
+
+
+class SignatureError(AvatarError):
+    """An avatar file is not what was signed."""

@@ -7,6 +7,8 @@ visavis avatar import scene.spz -o statue.avatar --axes y-down
 visavis avatar import point_cloud.ply --flame flame2023.pkl -o her.avatar
 visavis avatar export vera -o vera.ply --unit jawOpen=0.5 --yaw 20
 visavis avatar preview vera -o vera.png
+visavis avatar sign me.avatar --name "Ann Lee"
+visavis avatar verify me.avatar
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.commands.avatar_signing import add_signing, sign, verify
 from engine.errors import UsageError
 from engine.look import add_backend_argument, check_backend
 from render.rigs.table import RIGS
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="list|info|import|export|preview", required=True)
+    actions = parser.add_subparsers(
+        dest="action", metavar="list|info|import|export|preview|sign|verify", required=True
+    )
 
     listing = actions.add_parser("list", help="the built-in avatars", allow_abbrev=False)
     _add_json(listing)
@@ -80,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preview.add_argument("--size", type=int, default=256, help="side of one picture in pixels (default 256)")
     add_backend_argument(preview)
 
+    add_signing(actions)
+
 
 def run(args: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -88,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         "import": _import,
         "export": _export,
         "preview": _preview,
+        "sign": sign,
+        "verify": verify,
     }
     return actions[args.action](args)
 
@@ -185,6 +194,7 @@ def describe(avatar: Avatar) -> dict[str, Any]:
         "provenance": avatar.info.provenance,
         "consent": avatar.info.consent,
         "created": avatar.info.created,
+        "signature": "none" if avatar.signature is None else avatar.signature.told(),
     }
 
 

@@ -65,6 +65,7 @@ class LiveControls:
             source_ok=trouble is None,
             message=trouble or self._remark(),
             has_neutral=self._has_neutral,
+            about=_about(self._scene.cast.avatar),
         )
 
     def _remark(self) -> str:
@@ -162,3 +163,11 @@ def _choice(name: str, avatar: Avatar | None) -> AvatarChoice:
     if avatar is None or name in builtin_names():
         return AvatarChoice(name, name.capitalize(), "CC0-1.0")
     return AvatarChoice(name, avatar.name, avatar.info.licence)
+
+
+def _about(avatar: Avatar) -> str:
+    """What a viewer may want to know of who is shown."""
+    consent = avatar.info.consent or "nobody said whose likeness this is"
+    licence = f"licence {avatar.info.licence}" if avatar.info.licence else "no licence stated"
+    signed = "not signed" if avatar.signature is None else avatar.signature.told()
+    return f"{avatar.name}: {consent}; {licence}; {signed}"

@@ -27,6 +27,7 @@ from render.rigs.reference import RigReference
 from render.rigs.rig import Rig
 
 if TYPE_CHECKING:
+    from render.avatars.signature import Signature
     from render.cpu.posing import CpuPoser
 
 
@@ -61,6 +62,7 @@ class Avatar:
         default_factory=dict
     )  # named arrays of other parts (the tracker's calibration)
     extras_meta: Mapping[str, Any] = field(default_factory=dict)  # JSON values that go with them
+    signature: Signature | None = None  # of the file it was read from; nothing that is written has it
     _runs: tuple[tuple[int, int, Poser], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

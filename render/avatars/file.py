@@ -8,30 +8,35 @@ Arrays are named by their place:
   rig.shape, .template_delta, .joints_delta                       one kept elsewhere, render/rigs/reference.py
   extras.<name>                                                   of other parts, such as the tracker
 Indices are stored in the smallest unsigned type that holds them. Compact storage keeps the encodings in the
-header.
+header, and a signature (`render/avatars/signature.py`) lies there too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from render.avatars.avatar import Avatar, AvatarInfo
 from render.avatars.bindings import Binding, SkinningBinding, TriangleBinding, VertexBinding
 from render.avatars.framing import Framing
 from render.avatars.quantise import Loss
 from render.avatars.reader import FORMAT, AvatarReader
+from render.avatars.signature import FIELD, Signature, check_signature, sign
 from render.avatars.writer import ArrayWriter, compact_lengths
 from render.deformations.storage import read_deformation, write_deformation
-from render.errors import AvatarError
+from render.errors import AvatarError, SignatureError
 from render.gaussians import Gaussians
 from render.rigs.reference import FINGERPRINT_MARK
 from render.rigs.rig import Rig
 from render.rigs.storage import read_rig, write_rig
 from render.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LOGIT_LIMIT = 7.0  # compact opacities stay within 0.001..0.999, so that 8 bits suffice
 
@@ -99,7 +104,31 @@ def load_avatar(path: Path | str, *, models_dir: Path | None = None) -> Avatar:
             framing=_read_framing(header["framing"]),
             extras={str(name): reader.any(f"extras.{name}") for name in header["extras"]},
             extras_meta=dict(header["extras_meta"]),
+            signature=check_signature(header, reader.arrays()),
         )
+
+
+def sign_avatar(
+    path: Path | str, output: Path | str, key: Ed25519PrivateKey, signer: str, *, copies: bool = True
+) -> Signature:
+    """Write the file `path` with a signature over what it holds to `output`, which may be itself.
+
+    `copies` says whether other machines may have the file. Raises AvatarError where it is no avatar, or does
+    not say who agreed to it, and ValueError for a name that is none.
+    """
+    from safetensors.numpy import save
+
+    with contextlib.suppress(SignatureError):  # whoever signs vouches for the file as it is now
+        load_avatar(path)
+    with AvatarReader(Path(path)) as reader:
+        header, arrays = dict(reader.header), dict(reader.arrays())
+        if not str(header["info"].get("consent", "")).strip():
+            raise AvatarError("it does not say who agreed to it; give --consent to import or train")
+        signature = sign(header, arrays.items(), key, signer, copies=copies)
+    header[FIELD] = asdict(signature)
+    data = save(arrays, {"avatar": json.dumps(header, sort_keys=True)})
+    write_atomically(Path(output), lambda temporary: Path(temporary).write_bytes(data))
+    return signature
 
 
 def write_atomically(path: Path, write: Callable[[str], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,6 +103,10 @@ class ArrayReader:
             raise ValueError(f"{name} holds a value that is not finite")
         return torch.from_numpy(array)
 
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All arrays as they are stored, in the order of their names."""
+        return ((name, self._array(name, None)) for name in sorted(self._names))
+
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> NDArray[Any]:
         from safetensors import SafetensorError
 
@@ -147,7 +151,7 @@ class AvatarReader(ArrayReader):
         super().__exit__(kind, error, trace)
         if isinstance(error, AvatarError):
             if str(self.path) not in str(error):
-                raise AvatarError(f"{self.path}: {error}") from error
+                raise type(error)(f"{self.path}: {error}") from error
         elif isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)):
             # The header's structure is checked by use: whatever does not fit surfaces as one of these.
             raise self._error(f"is damaged ({_one_line(error)}); make or fetch it again") from error

@@ -46,6 +46,7 @@ class LiveState:
     source_ok: bool = True
     message: str = ""  # one line for the visitor: "the camera is unplugged, trying again"
     has_neutral: bool = False  # whether a neutral expression was measured
+    about: str = ""  # whose likeness the avatar is, and who vouches for it
 
 
 class Controls(Protocol):

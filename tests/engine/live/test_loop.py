@@ -270,6 +270,8 @@ def test_the_pages_buttons_reach_the_scene(avatar: Avatar) -> None:
         assert controls.state().has_neutral
         controls.choose_avatar("elias")
         assert controls.state().avatar == "elias"
+        about = "small: nobody said whose likeness this is; no licence stated; not signed"
+        assert controls.state().about == about
         assert not controls.state().has_neutral
         with pytest.raises(ControlError, match="no avatar of this name"):
             controls.choose_avatar("../../etc/passwd")

@@ -142,6 +142,9 @@ def test_buttons_and_keys_reach_the_engine(browser: Browser, live: SyntheticLive
     live.controls.wishes.clear()
     browser.key("a")
     assert browser.js("document.querySelectorAll('.avatar-card').length") == 4
+    assert browser.js("document.getElementById('about').innerText") == "", "nobody said anything of it"
+    live.controls.live = replace(live.controls.live, about="Vera: <b>nobody</b>; not signed")
+    browser.wait("document.getElementById('about').innerText === 'Vera: <b>nobody</b>; not signed'")
     browser.js("document.querySelectorAll('.avatar-card')[1].click()")
     until(lambda: ("avatar", "elias") in live.controls.wishes)
     browser.wait("document.querySelectorAll('.avatar-card')[1].getAttribute('aria-checked') === 'true'")

@@ -43,6 +43,7 @@ export function toggleSheet(name) {
 const faces = new Map(); // avatar name -> blob address of its picture, or null
 
 export function showAvatars(state, onState) {
+  $('about').textContent = state.about || '';
   const list = $('avatars');
   const key = JSON.stringify([state.avatars, state.avatar]);
   if (list.dataset.key === key) return;
