@@ -9,7 +9,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve
+from engine.live.serve import (
+    add_server_arguments,
+    check_timecode,
+    open_virtual_camera,
+    parse_server,
+    serve,
+)
 from engine.look import add_look_arguments, parse_look
 
 if TYPE_CHECKING:
@@ -56,10 +62,11 @@ def _write_video(args: argparse.Namespace, look: Look) -> int:
 
 def _serve(args: argparse.Namespace, look: Look) -> int:
     from engine.live.casting import Casting
-    from engine.live.settings import LiveSettings
+    from engine.live.settings import MOTION_FPS, LiveSettings
 
     server = parse_server(args)
     check_timecode(args, look)
     casting = Casting(args.avatar, driven=False)
     settings = LiveSettings(look, "motion", timecode=args.timecode)
-    return serve(settings, server, casting, open_page=args.open, seconds=args.seconds)
+    sinks = open_virtual_camera(args, look, MOTION_FPS)
+    return serve(settings, server, casting, sinks=sinks, open_page=args.open, seconds=args.seconds)

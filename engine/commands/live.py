@@ -11,7 +11,13 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING
 
-from engine.live.serve import add_server_arguments, check_timecode, parse_server, serve
+from engine.live.serve import (
+    add_server_arguments,
+    check_timecode,
+    open_virtual_camera,
+    parse_server,
+    serve,
+)
 from engine.look import add_look_arguments, parse_look
 from engine.person import add_person_argument, parse_person
 
@@ -25,6 +31,7 @@ examples:
   visavis live                          camera 0 drives the built-in avatar
   visavis live --browser --open         the browser's camera drives it
   visavis live --input talk.mp4 --timecode
+  visavis live --virtual-camera         a camera for any meeting program
   visavis live --person left            of several people, the one at the left of the picture
   visavis live --host 0.0.0.0 --cert me.pem --key me.key"""
 
@@ -62,15 +69,28 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         source, kind, visitor = _open_source(args)
         stack.callback(source.close)
+        sinks = open_virtual_camera(args, look, source.fps)
+        for sink in sinks:
+            stack.callback(sink.close)
         ensure_model("face_landmarker")
         # The model loads while the avatar does.
         detector = stack.enter_context(DetectorProcess(FaceFinderFactory(person, live=True)))
         casting = Casting(args.avatar, driven=True)
+        # A mirror is for oneself: what others see in a meeting is not turned.
+        mirror = kind != "file" and args.virtual_camera is None
         settings = LiveSettings(
-            look, kind, timecode=args.timecode, predict=args.predict, mirror=kind != "file", person=person
+            look, kind, timecode=args.timecode, predict=args.predict, mirror=mirror, person=person
         )
         return serve(
-            settings, server, casting, source, detector, visitor, open_page=args.open, seconds=args.seconds
+            settings,
+            server,
+            casting,
+            source,
+            detector,
+            visitor,
+            sinks=sinks,
+            open_page=args.open,
+            seconds=args.seconds,
         )
 
 

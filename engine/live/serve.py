@@ -7,7 +7,7 @@ import contextlib
 import gc
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,14 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="URL",
         help="stun:HOST[:PORT], which tells the outer address of a machine behind a NAT; repeatable",
+    )
+    parser.add_argument(
+        "--virtual-camera",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="be a camera of this machine too, for any meeting program: a device such as /dev/video10 "
+        "(default: the first virtual one)",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument(
@@ -135,6 +143,17 @@ def warm_up(cast: Cast, look: Look) -> None:
         painter.close()
 
 
+def open_virtual_camera(args: argparse.Namespace, look: Look, fps: float) -> list[Sink]:
+    """The virtual camera that was asked for, if one was. Raises OutputError where there is none."""
+    if args.virtual_camera is None:
+        return []
+    from transport.virtual_camera import VirtualCamera
+
+    camera = VirtualCamera(look.width, look.height, fps, args.virtual_camera or None)
+    print(f"visavis: choose the camera {camera.device} in your meeting program", file=sys.stderr)
+    return [camera]
+
+
 @contextlib.contextmanager
 def on_air(
     settings: LiveSettings,
@@ -144,13 +163,15 @@ def on_air(
     detector: Detector | None = None,
     camera: BrowserCamera | None = None,
     *,
+    sinks: Sequence[Sink] = (),
     up: Callable[[LiveServer], None] = lambda server: None,
 ) -> Iterator[tuple[LiveLoop, LiveServer]]:
     """One participant and a server of their own, from the first request to the last thread's end.
 
     The page answers at once, and `up` is called; torch is loaded, kernels are compiled and the avatar is made
-    ready while it says so. `camera` takes what a visitor sends. The other arguments, and what becomes of
-    them: see `LiveLoop`. Raises OutputError as `LiveServer` does; nothing is left running then.
+    ready while it says so. `camera` takes what a visitor sends; pictures go to `sinks` too. The other
+    arguments, and what becomes of them: see `LiveLoop`. Raises OutputError as `LiveServer` does; nothing is
+    left running then.
     """
     from transport.http.server import LiveServer
     from transport.http.server_thread import ServerThread
@@ -159,12 +180,11 @@ def on_air(
 
     fps = MOTION_FPS if source is None else source.fps
     broadcast = Broadcast(fps=fps)
-    sinks: list[Sink] = [broadcast]  # wherever else the pictures shall go is added here
     opening = OpeningControls(settings, casting.first, fps)
     server = LiveServer({DEFAULT_STREAM: Stream(broadcast, opening, camera)}, server_settings)
     lifeline = Lifeline()  # of the server, before there is a loop
     rest = contextlib.ExitStack()
-    for part in (detector, source):
+    for part in (detector, source, *sinks):
         if part is not None:
             rest.callback(part.close)  # until there is a loop, nobody else does
     with (
@@ -178,7 +198,7 @@ def on_air(
         broadcast.encode_with(live_encoders(settings.look))  # a card was looked for now
         from engine.live.loop import LiveLoop
 
-        loop = LiveLoop(settings, cast, casting.cast, sinks, source, detector, lifeline)
+        loop = LiveLoop(settings, cast, casting.cast, [broadcast, *sinks], source, detector, lifeline)
         rest.enter_context(loop)
         opening.hand_over(loop.controls)
         loop.start()
@@ -193,6 +213,7 @@ def serve(
     detector: Detector | None = None,
     camera: BrowserCamera | None = None,
     *,
+    sinks: Sequence[Sink] = (),
     open_page: bool,
     seconds: float | None = None,
 ) -> int:
@@ -213,7 +234,7 @@ def serve(
                 print("visavis: there is no browser here to open it in", file=sys.stderr, flush=True)
 
     casting.check()
-    show = on_air(settings, server_settings, casting, source, detector, camera, up=tell_address)
+    show = on_air(settings, server_settings, casting, source, detector, camera, sinks=sinks, up=tell_address)
     summary = ""
     with contextlib.suppress(KeyboardInterrupt), show as (loop, _):  # it may come while the avatar opens
         # What is loaded by now stays: a full garbage collection that walks through it stops every thread

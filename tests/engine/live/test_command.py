@@ -31,6 +31,10 @@ from tests.transport.live_client import ask
         (["demo", "--max-viewers", "0"], ["--max-viewers 0", "above 0"]),
         (["demo", "--ice-server", "turn:example.org"], ["--ice-server turn:example.org", "stun:"]),
         (["demo", "--allow-origin", "example.org"], ["--allow-origin example.org", "http://"]),
+        (
+            ["demo", "--virtual-camera", "/dev/none", "--port", "0"],
+            ["no virtual camera /dev/none", "modprobe"],
+        ),
         (["demo", "--timecode", "--size", "256"], ["384", "--size 512"]),
         (["demo", "--avatar", "nobody", "--port", "0"], ["no avatar nobody", "vera"]),
     ],

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from tracking.detect.process import DetectorLostError, DetectorProcess
 from transport.errors import OutputError
 from transport.http.controls import Background, ControlError, SourceKind
 from transport.http.server import LiveServer, ServerSettings
+from transport.sink import Sink
 
 LOOK = Look(400, 240, (0.2, 0.4, 0.6))
 
@@ -63,6 +64,7 @@ def show(
     *,
     kind: SourceKind = "camera",
     port: int = 0,
+    sinks: Sequence[Sink] = (),
 ) -> AbstractContextManager[tuple[LiveLoop, LiveServer]]:
     """What `visavis live` runs, on any free port."""
     return on_air(
@@ -71,6 +73,7 @@ def show(
         CastingOf(cast),
         source,
         detector,
+        sinks=sinks,
     )
 
 
@@ -103,6 +106,16 @@ def shared_memory() -> set[Path]:
     """Blocks of multiprocessing's shared memory that this process has open."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/psm_" in line}
+
+
+def test_pictures_go_to_further_sinks_too(avatar: Avatar) -> None:
+    """As to a virtual camera, while nobody has the page open."""
+    sink = FakeSink()
+    with show(Cast("vera", avatar), kind="motion", sinks=[sink]):
+        until(lambda: len(sink.shown) > 5)
+        assert {shown.shape for shown, _ in sink.shown} == {(LOOK.height * 3 // 2, LOOK.width)}
+        assert not sink.closed
+    assert sink.closed
 
 
 def run_for_a_moment(cast: Cast, source: FakeSource, detector: FakeDetector) -> None:
