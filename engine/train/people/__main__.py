@@ -4,6 +4,7 @@ python -m engine.train.people make vera -o vera.avatar --budget 25
 python -m engine.train.people train SHOOT -o vera.avatar --budget 25
 python -m engine.train.people look SHOOT vera.avatar -o vera.png
 python -m engine.train.people sheet vera vera.avatar -o sheet.png
+python -m engine.train.people portraits -o docs/avatars.png
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from engine.errors import TrainingError, UsageError
 from engine.train.command.arguments import add_run_arguments
+from render.avatars.library import builtin_names
 from render.errors import AvatarError
 from render.making.makehuman import MakeHumanDataError
+from render.making.people.builtin import CAST
 from render.making.people.described import NAMES, DescriptionError, person_called
 from render.making.people.scene.blender import BlenderError
 from render.making.people.scene.shooting import add_scene_options, take_pictures
@@ -64,6 +67,12 @@ def main() -> int:
     )
     sheet.add_argument("--size", type=int, default=512, help="side of a picture in pixels (default 512)")
     add_scene_options(sheet)
+    portraits = commands.add_parser("portraits", help="the README's picture of everybody", allow_abbrev=False)
+    portraits.add_argument(
+        "names", nargs="*", metavar="AVATAR", help="names or files (default: all built in)"
+    )
+    portraits.add_argument("-o", "--output", metavar="PEOPLE.png", type=Path, required=True)
+    portraits.add_argument("--size", type=int, default=320, help="side of a picture in pixels (default 320)")
     args = parser.parse_args()
     # Threads that wait in a spin take the time of those that work: training beside a renderer crawls.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads
@@ -95,6 +104,11 @@ def main() -> int:
                     blender=args.blender,
                 )
             )
+        elif args.action == "portraits":
+            from engine.train.people.portraits import write_portraits
+
+            shipped = [name for name in CAST if name in builtin_names()]
+            print(write_portraits(args.names or shipped, args.output, args.size))
         else:
             from engine.train.people.looking import look_at
 
