@@ -159,3 +159,7 @@ def small_avatar() -> Avatar:
         sh=torch.rand(num, 1, 3, generator=torch.Generator().manual_seed(0)),
     )
     return Avatar(AvatarInfo("small"), rig, (VertexBinding(vertices),), gaussians)
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from render.avatars.file import load_avatar, save_avatar, sign_avatar
 from render.avatars.signature import check_signature, make_key, open_key, sign
 from render.errors import AvatarError, SignatureError
+from tests.render.avatars.file_contents import read
 from tests.render.avatars.small_avatars import random_avatar
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -31,10 +31,7 @@ def signed(tmp_path: Path) -> Path:
 
 
 def header_of(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["avatar"])
-    return header
+    return read(path)[2]
 
 
 def test_a_signed_avatar_tells_who_signed_it_and_is_otherwise_the_same(signed: Path) -> None:

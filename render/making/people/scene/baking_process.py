@@ -1,14 +1,12 @@
-"""Bakes a person's light into colours of vertices: path_tracer.py's process with one message more.
+"""Bakes a person's light into colours of vertices: path_tracer.py's process with another scene.
 
-`bake` poses the surfaces, lights them, and writes to `path` the display colours of the surfaces named, vertex
-after vertex, as an 8-bit picture 1,024 wide whose rows run from the top.
+Instead of a picture, `draw` writes to `path` the display colours of the surfaces named, vertex after
+vertex, as an 8-bit picture 1,024 wide whose rows run from the top.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +44,9 @@ class BakingScene(_Scene):
             pigment = mesh.attributes.new(tracer.MELANIN, "FLOAT", "POINT")
             pigment.data.foreach_set("value", arrays[f"{name}.melanin"])
 
-    def bake(self, message: dict[str, Any], arrays: dict[str, Any]) -> None:
-        """Write the colours of message['surfaces'] to message['path']."""
-        for name, mesh in self.meshes.items():
-            points = tracer.in_blender(arrays[f"{name}.vertices"])
-            mesh.vertices.foreach_set("co", points.astype(np.float32).ravel())
-            mesh.update()
-            if f"{name}.state" in arrays:
-                tracer.show_state(mesh.materials[0], arrays[f"{name}.state"])
+    def draw(self, message: dict[str, Any], arrays: dict[str, Any]) -> None:
+        """Bake instead: write the colours of message['surfaces'] to message['path']."""
+        self._pose_surfaces(arrays)
         self._light(message["lighting"])
         self._aim(message["camera"], arrays["camera_to_world"])
         self.scene.cycles.samples = message["samples"]
@@ -84,19 +77,5 @@ class BakingScene(_Scene):
         bpy.data.images.remove(image)
 
 
-def main() -> None:
-    # Blender writes to stdout what it does: only answers may go there.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    scene: BakingScene | None = None
-    print(f"blender {bpy.app.version_string}", file=answers, flush=True)
-    for message, arrays in tracer.messages(sys.stdin.buffer):
-        if message["kind"] == "person":
-            scene = BakingScene(message, arrays)
-        elif scene is not None:
-            scene.bake(message, arrays)
-        print("done", file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    tracer.answer(BakingScene)

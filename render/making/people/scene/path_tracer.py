@@ -283,12 +283,7 @@ class Scene:
 
     def draw(self, message: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Render one picture to message['path']."""
-        for name, mesh in self.meshes.items():
-            points = in_blender(arrays[f"{name}.vertices"])
-            mesh.vertices.foreach_set("co", points.astype(np.float32).ravel())
-            mesh.update()
-            if f"{name}.state" in arrays:
-                show_state(mesh.materials[0], arrays[f"{name}.state"])
+        self._pose_surfaces(arrays)
         for name, thing in self.hairs.items():
             if f"{name}.placement" in arrays:
                 thing.matrix_world = matrix_in_blender(arrays[f"{name}.placement"])
@@ -301,6 +296,14 @@ class Scene:
         self.scene.cycles.samples = message["samples"]
         self.scene.render.filepath = message["path"]
         bpy.ops.render.render(write_still=True)
+
+    def _pose_surfaces(self, arrays: dict[str, Any]) -> None:
+        for name, mesh in self.meshes.items():
+            points = in_blender(arrays[f"{name}.vertices"])
+            mesh.vertices.foreach_set("co", points.astype(np.float32).ravel())
+            mesh.update()
+            if f"{name}.state" in arrays:
+                show_state(mesh.materials[0], arrays[f"{name}.state"])
 
     def _light(self, lighting: dict[str, Any]) -> None:
         for lamp in self.lamps:
@@ -348,19 +351,20 @@ def messages(stream: BinaryIO) -> Any:
         yield json.loads(str(arrays.pop("json"))), arrays
 
 
-def main() -> None:
+def answer(kind: Any) -> None:
+    """Answer messages to their end, with scenes of a `kind`: Scene, or one that draws otherwise."""
     # Blender writes to stdout what it does: only answers may go there.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    scene: Scene | None = None
+    scene: Any = None
     print(f"blender {bpy.app.version_string}", file=answers, flush=True)
     for message, arrays in messages(sys.stdin.buffer):
         if message["kind"] == "person":
-            scene = Scene(message, arrays)
+            scene = kind(message, arrays)
         elif scene is not None:
             scene.draw(message, arrays)
         print("done", file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    answer(Scene)
