@@ -1,6 +1,8 @@
-"""Which triangle of the built-in head each point of a made person hangs on."""
+"""Which triangle of the built-in head each point of a made person hangs on, before training and after."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,17 +10,23 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from engine.train.data.seeds import Seeds
 from engine.train.fields.mesh_distance import nearest_triangles
+from render.avatars.avatar import Avatar
+from render.avatars.bindings import TriangleBinding, localise
 from render.rigs.head import HeadSurface
 from render.rigs.rig import Rig
 
 _STILL_M = 5e-4  # a triangle that no unit moves further carries what is rigid: hair, clothes, glints
+_SKULL = 0.999  # share of the head in triangles that carry hair: a bun is far from the nape that it grows on
 _SHOULDERS = 0.98  # share of the root in triangles that carry clothes: a collar does not turn with the neck
 # Hair that ends below the first height, metres from the skull's joint, turns less with the head the lower it
 # hangs: between two heights it is bound to the neck's skin between two others.
 _LONG_M, _HANGS_M, _NECK_M, _NECK_RADIUS_M = -0.14, (0.0, -0.30), (0.03, -0.19), 0.055
 _NEIGHBOURS = 32  # triangles asked where the nearest one looks the other way
 _TURNED_AWAY_M = 4e-3  # distance that a triangle with an opposed normal counts further away
+# Of what was sown around a Gaussian, and how far shares of joints may differ (summed over joints, 2 at most)
+_AROUND, _AROUND_M, _OTHERWISE = 12, 0.015, 0.2
 _PARTS = {
     "skin": ("body",),
     "eyes": ("left_eye", "right_eye"),
@@ -41,7 +49,7 @@ class Binder:
     def __init__(self, rig: Rig, surface: HeadSurface) -> None:
         self._rig, self._surface = rig, surface
         still = (mobility(rig) < _STILL_M) & surface.faces_of(rig.faces, "body")
-        head = rig.skin_weights[:, rig.joint_names.index("head")][rig.faces].amin(1) > 0.5
+        head = rig.skin_weights[:, rig.joint_names.index("head")][rig.faces].amin(1) > _SKULL
         shoulders = rig.skin_weights[:, rig.joint_names.index("root")][rig.faces].amin(1) > _SHOULDERS
         self._still, self._skull, self._shoulders = still, still & head, still & shoulders
         corners = rig.template[rig.faces]
@@ -88,6 +96,36 @@ class Binder:
         best = cost.argmin(1, keepdim=True)
         chosen[opposed] = torch.from_numpy(index).gather(1, best)[:, 0]
         return chosen
+
+
+def strays_rebound(avatar: Avatar, seeds: Seeds) -> Avatar:
+    """The avatar whose Gaussians that strayed from their triangles hang on what was sown around them.
+
+    A head is learned level: nothing holds a Gaussian of the shoulders that has found its use in the hair, and
+    it flies off when the head turns. Strayed is what turns with other joints than all that was sown near;
+    at rest nothing changes. Those that expressions move stay.
+    """
+    rig, (binding,) = avatar.rig, avatar.bindings
+    assert isinstance(binding, TriangleBinding)
+    with torch.no_grad():
+        world = avatar.pose(rig.neutral_params())
+    turns = rig.skin_weights[rig.faces].mean(1)  # [F, J]
+    distance, rows = cKDTree(seeds.gaussians.means.numpy()).query(world.means.numpy(), k=_AROUND)
+    near, around = torch.from_numpy(distance < _AROUND_M), seeds.face_index[torch.from_numpy(rows)]
+    otherwise = (turns[around] - turns[binding.face_index][:, None]).abs().sum(-1)
+    strayed = near[:, 0] & (otherwise.masked_fill(~near, torch.inf).amin(1) > _OTHERWISE)
+    if avatar.deformation is not None:
+        strayed[avatar.deformation.indices] = False
+    bound = TriangleBinding(torch.where(strayed, around[:, 0], binding.face_index))
+    local, kept = localise(world, bound, rig), avatar.gaussians
+    chosen = strayed[:, None]
+    gaussians = replace(
+        kept,
+        means=torch.where(chosen, local.means, kept.means),
+        quats=torch.where(chosen, local.quats, kept.quats),
+        log_scales=torch.where(chosen, local.log_scales, kept.log_scales),
+    )
+    return avatar.replace(bindings=(bound,), gaussians=gaussians)
 
 
 def _beside_neck(points: Tensor) -> Tensor:

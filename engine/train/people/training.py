@@ -20,6 +20,7 @@ from engine.train.loop.checkpoint import read_checkpoint
 from engine.train.loop.config import flatten, refuse_other_config
 from engine.train.loop.distributed import Ranks
 from engine.train.loop.random_state import RandomState
+from engine.train.people.binding import strays_rebound
 from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import sow
 from engine.train.results.metrics import check_installed
@@ -82,7 +83,7 @@ def train_person(args: argparse.Namespace, count: int) -> str:
         resume=args.resume,
         calibrate=not args.no_calibrate,
         compact=True,
-        finish=lambda avatar: avatar.replace(framing=_portrait(seeds)),
+        finish=lambda avatar: strays_rebound(avatar, seeds).replace(framing=_portrait(seeds)),
         started=started,
     )
     return train_avatar(method, dataset, order, Ranks()) or ""

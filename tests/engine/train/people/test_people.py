@@ -19,12 +19,15 @@ from engine.train.data.views import View
 from engine.train.methods.quick.method import Quick
 from engine.train.people import __main__ as people
 from engine.train.people import training
-from engine.train.people.binding import Binder, mobility
+from engine.train.people.binding import Binder, mobility, strays_rebound
 from engine.train.people.bust import LEVEL_M, Bust, above
 from engine.train.people.dataset import dataset_of
 from engine.train.people.seeding import evenly_apart, face_weight, sow
+from render.avatars.avatar import Avatar, AvatarInfo
+from render.avatars.bindings import TriangleBinding, localise
 from render.avatars.file import load_avatar
 from render.camera import Camera
+from render.gaussians import Gaussians
 from render.making.people.person import Person
 from render.making.people.shoot import Shoot, Start, Surface, read_shoot, write_shots
 from render.renderer import RenderOutput
@@ -184,6 +187,53 @@ def test_parts_hang_on_their_own_triangles(rig: Rig) -> None:
         assert follows[0] > 0.9
         assert (follows.diff() < 0.02).all(), follows
         assert follows[-1] < 0.1
+
+
+def test_hair_turns_with_the_head_as_one_piece(rig: Rig) -> None:
+    """A bun is ten centimetres from the nape that its strands grow on, whose triangles bend with the neck."""
+    nape = torch.tensor([[x, y, -0.05] for x in (-0.03, 0.0, 0.03) for y in (-0.01, 0.01, 0.03)])
+    faces = Binder(rig, load_head_surface())("hair", nape)
+    bun = Gaussians(
+        means=nape + torch.tensor([0.0, 0.05, -0.08]),
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(len(nape), 1),
+        log_scales=torch.full((len(nape), 3), -6.0),
+        logit_opacities=torch.zeros(len(nape)),
+        sh=torch.zeros(len(nape), 1, 3),
+    )
+    binding = TriangleBinding(faces)
+    turned = rig(rig.params_from_units(torch.zeros(52), torch.tensor([0.0, 1.0, 0.0]), torch.zeros(3)))
+    means = binding.bound_to(rig)(localise(bun, binding, rig), turned, torch.zeros(52)).means
+    head = turned.joint_transforms[rig.joint_names.index("head")]
+    torch.testing.assert_close(means, bun.means @ head[:3, :3].T + head[:3, 3], atol=5e-4, rtol=0)
+
+
+def test_what_strayed_from_its_triangle_hangs_on_what_lies_around(folder: Path, rig: Rig) -> None:
+    shoot = read_shoot(folder)
+    seeds = sow(dataset_of(shoot), shoot.start, 2000, 0)
+    shares = rig.skin_weights[rig.faces].mean(1)
+    head, root = (shares[:, rig.joint_names.index(name)] for name in ("head", "root"))
+    strays = torch.nonzero(head[seeds.face_index] > 0.98)[::40, 0]
+    assert len(strays) > 10
+    faces = seeds.face_index.clone()
+    faces[strays] = int(root.argmax())  # of the shoulders
+    binding = TriangleBinding(faces)
+    avatar = Avatar(AvatarInfo("small"), rig, (binding,), localise(seeds.gaussians, binding, rig))
+    mended = strays_rebound(avatar, seeds)
+    (bound,) = mended.bindings
+    assert isinstance(bound, TriangleBinding)
+    assert head[bound.face_index[strays]].min() > 0.9
+    others = torch.ones(len(faces), dtype=torch.bool)
+    others[strays] = False
+    assert torch.equal(bound.face_index[others], faces[others])
+    assert torch.equal(mended.gaussians.means[others], avatar.gaussians.means[others])
+    for before, after in zip(
+        *(
+            (posed.means, posed.scales())
+            for posed in (a.pose(rig.neutral_params()) for a in (avatar, mended))
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
 
 
 def test_lips_that_touch_hang_each_on_their_own_side(rig: Rig) -> None:
