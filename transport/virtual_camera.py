@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from capture.latest import Latest
 from transport.errors import OutputError
 
-INSTALL = "pip install 'visavis[virtual-camera]'"
+INSTALL = "pip install pyvirtualcam"
 _SET_UP = {
     "linux": "sudo apt-get install v4l2loopback-dkms && "
     "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=visavis",
