@@ -58,10 +58,8 @@ def over_the_wire(clip: MotionClip) -> dict[str, float]:
     }
 
 
-def shown(
-    clip: MotionClip, loss: float, jitter_s: float, seed: int = 0
-) -> Iterator[tuple[int, Motion, float]]:
-    """What a viewer sees over such a network: the moment that is due, what is shown, the delay in seconds."""
+def shown(clip: MotionClip, loss: float, jitter_s: float, seed: int = 0) -> Iterator[tuple[Motion, float]]:
+    """What a viewer sees over such a network: what is shown and the delay in seconds."""
     rng = np.random.default_rng(seed)
     sender, reader, playout = MotionSender(clip.fps), MotionReader(), Playout()
     coming: list[tuple[int, bytes]] = []
@@ -81,23 +79,23 @@ def shown(
             place += 1
         seen = playout.at(now)
         if seen is not None and now >= begin:
-            yield seen.time_ns, seen, playout.delay_s
+            yield seen, playout.delay_s
 
 
 def over_a_network(clip: MotionClip, loss: float, jitter_s: float) -> dict[str, float]:
     """How far what is shown is from what was sent, and how far it steps."""
     pictures = list(shown(clip, loss, jitter_s))
-    times = np.array([time for time, _, _ in pictures]) + clip.times_ns[0]
-    weights = np.array([motion.weights for _, motion, _ in pictures])
+    times = np.array([motion.time_ns for motion, _ in pictures]) + clip.times_ns[0]
+    weights = np.array([motion.weights for motion, _ in pictures])
     truth = np.stack([np.interp(times, clip.times_ns, row) for row in clip.weights.T], 1)
     turns = [
         np.linalg.norm(axis_angle.difference(_turn_at(clip, time), motion.head_rotation))
-        for time, (_, motion, _) in zip(times, pictures, strict=True)
+        for time, (motion, _) in zip(times, pictures, strict=True)
     ]
     return {
         "loss": loss,
         "jitter_ms": 1e3 * jitter_s,
-        "delay_ms": round(1e3 * float(np.median([delay for _, _, delay in pictures])), 1),
+        "delay_ms": round(1e3 * float(np.median([delay for _, delay in pictures])), 1),
         "unit_error": _rms(weights - truth),
         "unit_error_p99": round(float(np.percentile(np.sqrt(((weights - truth) ** 2).mean(1)), 99)), 4),
         "head_error_deg": round(float(np.degrees(np.mean(turns))), 3),
